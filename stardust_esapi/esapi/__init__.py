@@ -1,0 +1,1 @@
+"""The boundary to ESAPI: opening it, reading it, the one way to write to it."""

@@ -1,0 +1,103 @@
+"""Where voxels lie: index space to DICOM patient space and back, and plane polygons.
+
+Patient space is the DICOM patient coordinate system (LPS, millimetres; PS3.3 C.7.6.2.1.1).
+Index space is (column, row, plane) with the centre of the first voxel at (0, 0, 0).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Vector = tuple[float, float, float]
+FloatArray = NDArray[np.float64]
+
+GEOMETRY_TOLERANCE_MM = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class ImageGeometry:
+    """The grid of a 3-D image, as ESAPI's ``Image`` describes it.
+
+    Attributes:
+        origin: Centre of the first voxel (x, y, z) in patient space, mm.
+        x_direction: Unit vector along a row (rising column index).
+        y_direction: Unit vector along a column (rising row index).
+        z_direction: Unit vector from plane to plane (rising plane index).
+        spacing: Distance between voxel centres along x, y, z of the grid, mm.
+        size: Number of columns, rows, planes.
+    """
+
+    origin: Vector
+    x_direction: Vector
+    y_direction: Vector
+    z_direction: Vector
+    spacing: Vector
+    size: tuple[int, int, int]
+
+    @property
+    def matrix(self) -> FloatArray:
+        """Columns are the patient-space steps (mm) of one voxel along x, y, z; shape (3, 3)."""
+        axes = np.array([self.x_direction, self.y_direction, self.z_direction], dtype=float)
+        return axes.T * np.asarray(self.spacing, dtype=float)
+
+    def to_patient(self, index: ArrayLike) -> FloatArray:
+        """Map (…, 3) indices (column, row, plane) to patient space, mm."""
+        return np.asarray(index, dtype=float) @ self.matrix.T + np.asarray(self.origin)
+
+    def to_index(self, points: ArrayLike) -> FloatArray:
+        """Map (…, 3) patient points (mm) to fractional indices (column, row, plane)."""
+        inverse = np.linalg.inv(self.matrix)
+        return (np.asarray(points, dtype=float) - np.asarray(self.origin)) @ inverse.T
+
+    def plane_position(self, plane: int) -> Vector:
+        """Image Position (Patient) (0020,0032) of one plane, mm."""
+        x, y, z = self.to_patient((0, 0, plane)).tolist()
+        return (x, y, z)
+
+    def same_grid(self, other: ImageGeometry, tolerance: float = GEOMETRY_TOLERANCE_MM) -> bool:
+        """Whether both grids put every voxel at the same place, within ``tolerance`` mm."""
+        if self.size != other.size:
+            return False
+        last = [n - 1 for n in self.size]
+        corners = np.array(
+            [(x, y, z) for x in (0, last[0]) for y in (0, last[1]) for z in (0, last[2])]
+        )
+        distance = np.abs(self.to_patient(corners) - other.to_patient(corners)).max()
+        return bool(distance <= tolerance)
+
+    def overshoot(self, points: ArrayLike) -> float:
+        """How far (mm) the farthest of (n, 3) patient points lies outside the image; 0 if none.
+
+        The image reaches half a voxel beyond the centres of its border voxels.
+        """
+        index = self.to_index(points)
+        if index.size == 0:
+            return 0.0
+        outside = np.maximum(-0.5 - index, index - (np.asarray(self.size) - 0.5))
+        return float(max(0.0, (outside * np.asarray(self.spacing)).max()))
+
+
+def polygon_area_centroid(points: FloatArray) -> tuple[float, FloatArray]:
+    """Area (mm²) and centroid of a closed planar polygon in patient space.
+
+    Args:
+        points: Vertices in order, shape (n, 3), mm; the last joins the first.
+
+    Returns:
+        The area, and the centroid of shape (3,); of fewer than three points the area is 0.
+    """
+    if len(points) < 3:
+        return 0.0, points.mean(axis=0) if len(points) else np.zeros(3)
+    corner = points[0]
+    a, b = points[1:-1] - corner, points[2:] - corner
+    crosses = np.cross(a, b)
+    total = crosses.sum(axis=0)
+    length = float(np.linalg.norm(total))
+    if length == 0.0:
+        return 0.0, points.mean(axis=0)
+    weights = crosses @ (total / length)
+    centroid = corner + ((a + b) / 3.0 * weights[:, None]).sum(axis=0) / weights.sum()
+    return length / 2.0, centroid

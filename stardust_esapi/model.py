@@ -1,0 +1,171 @@
+"""The small frozen records that the steps of the workflow hand to one another."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cached_property
+
+
+class Kind(StrEnum):
+    """What a series is to a case; the value begins its output folder's name."""
+
+    CT = "CT"
+    KM = "KM"  # Kontrastmittel: the contrast-enhanced CT
+    MR = "MR"
+
+    @property
+    def folder(self) -> str:
+        """Name of the top output folder, such as ``CT_Export``."""
+        return f"{self.value}_Export"
+
+    @property
+    def modality(self) -> str:
+        """DICOM Modality (0008,0060) of the images of this kind."""
+        return "MR" if self is Kind.MR else "CT"
+
+
+class CaseState(StrEnum):
+    """How far a case has come; the ledger keeps it."""
+
+    PENDING = "pending"
+    PREPARED = "prepared"  # structure sets saved in Eclipse, ready for transfer
+    EXPORTED = "exported"  # every file in place and verified
+    FAILED = "failed"
+
+
+class Action(StrEnum):
+    """What became of one structure of the source structure set."""
+
+    COPIED = "copied"
+    RENAMED = "renamed"
+    SKIPPED = "skipped"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One accepted row of the case list. All ids and UIDs are text, stripped of outer blanks.
+
+    Attributes:
+        row: The row as a spreadsheet numbers it (a header is row 1).
+        patient_id: Patient ID (0010,0020), as Eclipse shows it.
+        plan_id: ``PlanSetup.Id``; may be empty.
+        series_uid: Series Instance UID (0020,000E) of the planning CT; may be empty.
+        structure_set_id: ``StructureSet.Id``; may be empty.
+        target_id: ``Structure.Id`` that becomes ``target+``.
+        gtv_id: ``Structure.Id`` that becomes ``gtv+``.
+        km_series_uid: Series Instance UID of the contrast CT; empty without one.
+        mr_series_uid: Series Instance UID of the MR; empty without one.
+        mr_registration_uid: ``Registration.UID`` between MR and planning CT; empty without one.
+        mr_slices: Number of MR images the mining counted; None where the list does not say.
+        label: Free label given by the Case-Selector.
+        case_kind: The Case-Selector's ``casekind``.
+    """
+
+    row: int
+    patient_id: str
+    plan_id: str = ""
+    series_uid: str = ""
+    structure_set_id: str = ""
+    target_id: str = ""
+    gtv_id: str = ""
+    km_series_uid: str = ""
+    mr_series_uid: str = ""
+    mr_registration_uid: str = ""
+    mr_slices: int | None = None
+    label: str = ""
+    case_kind: str = ""
+
+    @cached_property
+    def key(self) -> str:
+        """Stable identity of the case: the same whatever row it stands in, 16 hex digits."""
+        parts = (
+            self.patient_id,
+            self.plan_id,
+            self.series_uid,
+            self.structure_set_id,
+            self.target_id,
+            self.gtv_id,
+            self.km_series_uid,
+            self.mr_series_uid,
+            self.mr_registration_uid,
+        )
+        return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:16]
+
+    def __str__(self) -> str:
+        """Name the case as messages do: row, patient id, plan or series."""
+        what = f"plan {self.plan_id}" if self.plan_id else f"series {self.series_uid}"
+        return f"row {self.row}, patient {self.patient_id}, {what}"
+
+
+@dataclass(frozen=True, slots=True)
+class StructureOutcome:
+    """What became of one structure, and why.
+
+    Attributes:
+        kind: The image it was prepared for (CT or KM).
+        source_id: ``Structure.Id`` in the source structure set.
+        action: Copied, renamed, skipped or failed.
+        new_id: Id in the prepared structure set; empty when skipped or failed.
+        reason: The rule or cause, for a reader; empty for a plain copy.
+    """
+
+    kind: Kind
+    source_id: str
+    action: Action
+    new_id: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TransferRequest:
+    """One series of a case with every UID a transfer needs: a row of ``export_list.csv``.
+
+    Attributes:
+        kind: CT, KM or MR.
+        patient_id: Patient ID (0010,0020).
+        plan_id: ``PlanSetup.Id``; empty when the case was found by series.
+        study_uid: Study Instance UID (0020,000D).
+        series_uid: Series Instance UID (0020,000E) of the images.
+        structure_set_uid: SOP Instance UID of the prepared RT Structure Set; empty for MR.
+        registration_uid: SOP Instance UID of the Spatial Registration; empty but for MR.
+        images: How many images the series has.
+    """
+
+    kind: Kind
+    patient_id: str
+    plan_id: str
+    study_uid: str
+    series_uid: str
+    structure_set_uid: str = ""
+    registration_uid: str = ""
+    images: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CaseResult:
+    """What one run says of one case, for the summary and the report.
+
+    Attributes:
+        case: The row.
+        state: State at the end of this run.
+        reason: Why it failed, or what a reader should know; empty when all is well.
+        planned: True when the run was without write and only says what it would do.
+        requests: The series of the case, ready for transfer.
+        folders: Output folder of each exported series, relative to the output root, POSIX style.
+        outcomes: One outcome a structure and kind.
+        remarks: Sentences worth reading that did not stop the case.
+        seconds: Time spent on the case in this run.
+    """
+
+    case: Case
+    state: CaseState
+    reason: str = ""
+    planned: bool = False
+    requests: tuple[TransferRequest, ...] = ()
+    folders: dict[Kind, str] = field(default_factory=dict)
+    outcomes: tuple[StructureOutcome, ...] = ()
+    remarks: tuple[str, ...] = ()
+    seconds: float = 0.0
