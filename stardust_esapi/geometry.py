@@ -6,6 +6,7 @@ Index space is (column, row, plane) with the centre of the first voxel at (0, 0,
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -101,3 +102,40 @@ def polygon_area_centroid(points: FloatArray) -> tuple[float, FloatArray]:
     weights = crosses @ (total / length)
     centroid = corner + ((a + b) / 3.0 * weights[:, None]).sum(axis=0) / weights.sum()
     return length / 2.0, centroid
+
+
+def covered_area_centroid(polygons: Sequence[FloatArray]) -> tuple[float, FloatArray]:
+    """Area (mm²) and centroid that polygons of one plane cover together.
+
+    A polygon inside another is a hole in it, one inside that hole is an island again (the
+    even-odd rule, which RT structure sets follow; PS3.3 C.8.8.6.3).
+
+    Args:
+        polygons: At least one polygon of shape (n, 3), mm, all in one plane.
+    """
+    measured = [polygon_area_centroid(polygon) for polygon in polygons]
+    if len(polygons) == 1:
+        return measured[0]
+    signs = [
+        (-1) ** sum(_inside(polygon[0], other) for j, other in enumerate(polygons) if j != i)
+        for i, polygon in enumerate(polygons)
+    ]
+    areas = np.array([area for area, _ in measured]) * signs
+    centroids = np.array([centroid for _, centroid in measured])
+    total = float(areas.sum())
+    if total <= 0.0:
+        return 0.0, centroids.mean(axis=0)
+    return total, areas @ centroids / total
+
+
+def _inside(point: FloatArray, polygon: FloatArray) -> bool:
+    """Even-odd test in the plane of the polygon, seen along its largest normal component."""
+    normal = np.abs(np.cross(polygon[1:-1] - polygon[0], polygon[2:] - polygon[0]).sum(axis=0))
+    u, v = np.delete(np.arange(3), int(normal.argmax()))
+    here, there = polygon, np.roll(polygon, -1, axis=0)
+    crosses = (here[:, v] > point[v]) != (there[:, v] > point[v])
+    here, there = here[crosses], there[crosses]
+    at = here[:, u] + (point[v] - here[:, v]) * (there[:, u] - here[:, u]) / (
+        there[:, v] - here[:, v]
+    )
+    return bool(np.count_nonzero(at > point[u]) % 2)

@@ -36,5 +36,8 @@ class Backend(Protocol):
     def read_matrix(self, registration: API.Registration) -> FloatArray:
         """``Registration.TransformationMatrix`` as (4, 4), mm."""
 
+    def can_set(self, target: object, member: str) -> bool:
+        """Whether this ESAPI version lets a property be set: members differ by version."""
+
     def refusal(self, error: BaseException) -> tuple[str, str] | None:
         """Full .NET type name and message of an exception that ESAPI raised, else None."""

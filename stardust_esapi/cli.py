@@ -1,0 +1,223 @@
+"""The console program ``stardust-esapi``: arguments in, exit codes and sentences out."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from enum import IntEnum
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import click
+import typer
+from loguru import logger
+
+from stardust_esapi import __version__, console, pipeline
+from stardust_esapi.errors import NotApprovedError, StardustError, UsageError
+from stardust_esapi.logs import quiet_terminal
+from stardust_esapi.report.summary import RunSummary
+from stardust_esapi.settings import Engine, OnExisting, load_settings
+from stardust_esapi.verify.check import verify_tree
+
+
+class Exit(IntEnum):
+    """Exit codes of the program."""
+
+    DONE = 0
+    SOME_FAILED = 1
+    USAGE = 2
+    NOT_APPROVED = 3
+    STOPPED = 130
+
+
+app = typer.Typer(
+    help="Prepare accepted radiotherapy cases inside Eclipse and export them, proven complete.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+stub = typer.Typer(help="A stand-in for Eclipse, made from DICOM files.", no_args_is_help=True)
+app.add_typer(stub, name="stub")
+
+Cases = Annotated[
+    Path, typer.Option("--cases", help="Case list: CSV or XLSX.", show_default=False)
+]
+Esapi = Annotated[
+    str | None,
+    typer.Option(
+        "--esapi", help="How ESAPI is reached: eclipse, or stub:DB.", show_default="eclipse"
+    ),
+]
+SettingsFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--settings",
+        help="Settings: a TOML file, or an old settings.ini.",
+        show_default="stardust-esapi.toml and settings.ini of this folder",
+    ),
+]
+Kinds = Annotated[
+    str | None,
+    typer.Option("--kinds", help="What to export, such as ct,km.", show_default="ct,km,mr"),
+]
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    *,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log to the terminal.")] = False,
+) -> None:
+    """Prepare accepted radiotherapy cases inside Eclipse and export them, proven complete."""
+    quiet_terminal(verbose=verbose)
+    if version:
+        typer.echo(f"stardust-esapi {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def export(
+    cases: Cases,
+    out: Annotated[Path, typer.Option("--out", help="Output folder.", show_default=False)],
+    esapi: Esapi = None,
+    engine: Annotated[
+        Engine | None,
+        typer.Option("--engine", help="Who moves the data.", show_default="esapi"),
+    ] = None,
+    *,
+    write: Annotated[
+        bool,
+        typer.Option(
+            "--write/--no-write",
+            help="Change the clinical database and export; without it nothing is changed.",
+        ),
+    ] = False,
+    limit: Annotated[
+        int | None,
+        typer.Option("--limit", min=1, help="At most so many patients in this run."),
+    ] = None,
+    settings: SettingsFile = None,
+    kinds: Kinds = None,
+    on_existing: Annotated[
+        OnExisting | None,
+        typer.Option(
+            "--on-existing",
+            help="When a prepared structure set exists that holds something else.",
+            show_default="stop",
+        ),
+    ] = None,
+    fail_fast: Annotated[
+        bool | None, typer.Option("--fail-fast", help="Stop at the first failed case.")
+    ] = None,
+) -> None:
+    """Prepare and export the cases of a list. Without --write: only say what it would do."""
+    flags = {
+        "esapi": esapi,
+        "engine": engine,
+        "limit": limit,
+        "kinds": kinds,
+        "on_existing": on_existing,
+        "fail_fast": fail_fast,
+    }
+    job = pipeline.Job(cases, out, load_settings(settings, flags), write=write)
+    terminal = console.console()
+    with console.watcher(terminal) as watcher:
+        summary = pipeline.export(job, watcher) if write else pipeline.rehearse(job, watcher)
+    console.print_summary(summary, terminal)
+    if not write:
+        terminal.print("This was a run without --write: nothing was changed, nothing exported.")
+    report = out / (pipeline.REPORT if write else pipeline.PLAN_REPORT)
+    terminal.print(f"Report: {report}", markup=False)
+    _leave(summary)
+
+
+@app.command()
+def check(
+    cases: Cases, esapi: Esapi = None, settings: SettingsFile = None, kinds: Kinds = None
+) -> None:
+    """Read the list, locate every case, say row by row what is wrong. Never writes."""
+    job = pipeline.Job(cases, None, load_settings(settings, {"esapi": esapi, "kinds": kinds}))
+    terminal = console.console()
+    with console.watcher(terminal) as watcher:
+        summary = pipeline.check(job, watcher)
+    console.print_summary(summary, terminal)
+    _leave(summary)
+
+
+@app.command()
+def verify(
+    folder: Annotated[Path, typer.Argument(help="An exported folder.", show_default=False)],
+) -> None:
+    """Prove an exported folder again from its manifest."""
+    report = verify_tree(folder)
+    terminal = console.console()
+    for finding in report.findings:
+        terminal.print(f"{finding.problem}: {finding.path}: {finding.detail}", markup=False)
+    terminal.print(report.verdict, markup=False)
+    if report.findings:
+        raise typer.Exit(Exit.SOME_FAILED)
+
+
+@stub.command("build")
+def stub_build(
+    dicom: Annotated[Path, typer.Option("--dicom", help="Folder of DICOM files.")],
+    db: Annotated[Path, typer.Option("--db", help="Folder of the database to make.")],
+) -> None:
+    """Make a stub database from a folder of DICOM files."""
+    raise NotImplementedError
+
+
+@stub.command("list")
+def stub_list(
+    db: Annotated[Path, typer.Argument(help="Folder of the database.", show_default=False)],
+) -> None:
+    """Say what a stub database holds."""
+    raise NotImplementedError
+
+
+@stub.command("sample")
+def stub_sample(
+    folder: Annotated[Path, typer.Argument(help="Where to write it.", show_default=False)],
+) -> None:
+    """Write a sample cohort: DICOM of a real anonymised patient and phantoms, and a case list."""
+    raise NotImplementedError
+
+
+def main() -> None:
+    """Run the program; expected failures become one sentence and an exit code."""
+    _guard(lambda: app(standalone_mode=False))
+
+
+def _leave(summary: RunSummary) -> None:
+    if summary.failed or summary.row_problems:
+        raise typer.Exit(Exit.SOME_FAILED)
+
+
+def _guard(run: Callable[[], object]) -> NoReturn:
+    try:
+        code = run()
+    except click.ClickException as error:
+        error.show()
+        sys.exit(Exit.USAGE)
+    except NotApprovedError as error:
+        _say(str(error))
+        sys.exit(Exit.NOT_APPROVED)
+    except UsageError as error:
+        _say(str(error))
+        sys.exit(Exit.USAGE)
+    except StardustError as error:
+        _say(str(error))
+        sys.exit(Exit.SOME_FAILED)
+    except (KeyboardInterrupt, click.Abort):
+        _say("Stopped. Nothing is lost: run the same command again to go on.")
+        sys.exit(Exit.STOPPED)
+    except OSError as error:
+        _say(f"{error.strerror or error}: {error.filename or 'no file named'}.")
+        sys.exit(Exit.USAGE)
+    sys.exit(code if isinstance(code, int) else Exit.DONE)
+
+
+def _say(message: str) -> None:
+    logger.error("{}", message)
+    typer.echo(message, err=True)

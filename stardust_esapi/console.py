@@ -1,0 +1,165 @@
+"""What a person sees while a job runs, and what it says at the end."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from stardust_esapi.model import Case, CaseResult, CaseState
+from stardust_esapi.report.summary import RunSummary, shown_state
+
+_STYLES = {
+    CaseState.EXPORTED: "green",
+    CaseState.PREPARED: "cyan",
+    CaseState.FAILED: "red",
+    CaseState.PENDING: "yellow",
+}
+_SECONDS_BETWEEN_LINES = 10.0
+_MOST_TABLE_ROWS = 50
+
+
+def console() -> Console:
+    """Standard output; rich leaves colours and redrawing away where it is not a terminal."""
+    return Console(file=sys.stdout, highlight=False)
+
+
+class TerminalWatcher:
+    """Progress on a terminal: the case and its phase, a bar, time gone and time left."""
+
+    def __init__(self, out: Console) -> None:
+        self._progress = Progress(
+            TextColumn("[bold]{task.description}"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TextColumn("gone"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=out,
+        )
+        self._cases: TaskID | None = None
+        self._images: TaskID | None = None
+
+    def __enter__(self) -> TerminalWatcher:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def start(self, cases: int) -> None:
+        """Show the bar of cases."""
+        self._cases = self._progress.add_task("cases", total=cases)
+        self._images = self._progress.add_task("", total=None, visible=False)
+
+    def phase(self, case: Case, phase: str, done: int = 0, total: int = 0) -> None:
+        """Show the case and the phase it is in."""
+        if self._images is not None:
+            self._progress.update(
+                self._images,
+                description=f"row {case.row} {phase}",
+                completed=done,
+                total=total or None,
+                visible=True,
+            )
+
+    def finish(self, result: CaseResult) -> None:
+        """Count the case, and print a line about one that failed."""
+        if self._cases is not None:
+            self._progress.advance(self._cases)
+        if result.state is CaseState.FAILED:
+            self._progress.console.print(f"[red]failed[/] {escape(result.reason)}")
+
+
+class PlainWatcher:
+    """One line a case, and one now and then in a long phase: for logs and pipes."""
+
+    def __init__(self, out: Console) -> None:
+        self._out = out
+        self._cases = 0
+        self._done = 0
+        self._last = time.monotonic()
+
+    def __enter__(self) -> PlainWatcher:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return
+
+    def start(self, cases: int) -> None:
+        """Remember how many cases there are."""
+        self._cases = cases
+
+    def phase(self, case: Case, phase: str, done: int = 0, total: int = 0) -> None:
+        """Say where a long phase stands, not more often than every ten seconds."""
+        if total and time.monotonic() - self._last > _SECONDS_BETWEEN_LINES:
+            self._last = time.monotonic()
+            self._print(f"  row {case.row} {phase}: {done} of {total} images")
+
+    def finish(self, result: CaseResult) -> None:
+        """Print the case's line."""
+        self._done += 1
+        self._last = time.monotonic()
+        reason = f": {result.reason}" if result.reason else ""
+        self._print(
+            f"[{self._done}/{self._cases}] {shown_state(result)} {result.case} "
+            f"({result.seconds:.1f} s){reason}"
+        )
+
+    def _print(self, line: str) -> None:
+        self._out.print(line, markup=False, soft_wrap=True)
+
+
+def watcher(out: Console) -> TerminalWatcher | PlainWatcher:
+    """Progress that suits where the output goes."""
+    return TerminalWatcher(out) if out.is_terminal else PlainWatcher(out)
+
+
+def print_summary(summary: RunSummary, out: Console) -> None:
+    """Print what became of the list: problems of rows, the cases, the verdict.
+
+    A terminal gets a table; elsewhere every case has had its line already.
+    """
+    for problem in summary.row_problems:
+        out.print(f"[red]not read[/] {escape(problem.message)}", soft_wrap=True)
+    for sentence in summary.duplicates:
+        out.print(f"[yellow]twice[/] {escape(sentence)}", soft_wrap=True)
+    if out.is_terminal:
+        out.print(_table(summary))
+    if summary.rejected_rows:
+        out.print(f"{summary.rejected_rows} rejected rows were left out.")
+    out.print(f"[bold]{escape(summary.verdict)}.[/]", soft_wrap=True)
+
+
+def _table(summary: RunSummary) -> Table:
+    """The cases; of a long list those that did not succeed."""
+    table = Table(box=None, pad_edge=False)
+    for column in ("row", "patient", "plan", "state", "images", "why"):
+        table.add_column(column, overflow="fold", justify="right" if column == "images" else "left")
+    short = len(summary.results) <= _MOST_TABLE_ROWS
+    for result in summary.results:
+        if not short and result.state not in (CaseState.FAILED, CaseState.PENDING):
+            continue
+        style = _STYLES[result.state]
+        table.add_row(
+            str(result.case.row),
+            escape(result.case.patient_id),
+            escape(result.case.plan_id),
+            f"[{style}]{shown_state(result)}[/]",
+            str(sum(request.images for request in result.requests) or ""),
+            escape(" ".join((result.reason, *result.remarks)).strip()),
+        )
+    return table

@@ -1,0 +1,134 @@
+"""Read ESAPI's objects into plain records. Nothing here changes anything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from stardust_esapi.esapi.backend import Backend
+from stardust_esapi.geometry import FloatArray, ImageGeometry, Vector
+from stardust_esapi.patient import (
+    ImageView,
+    PatientView,
+    PlanView,
+    RegistrationView,
+    StructureSetView,
+    StructureView,
+)
+
+if TYPE_CHECKING:
+    from VMS.TPS.Common.Model import API, Types
+
+
+@dataclass(frozen=True, slots=True)
+class PatientContents:
+    """A patient's records, and ESAPI's objects behind them while the patient is open."""
+
+    view: PatientView
+    images: dict[tuple[str, str], API.Image]
+    structure_sets: dict[str, API.StructureSet]
+    registrations: dict[str, API.Registration]
+
+
+def read_patient(patient: API.Patient) -> PatientContents:
+    """Read all that a case can ask for."""
+    views: dict[tuple[str, str], ImageView] = {}
+    images: dict[tuple[str, str], API.Image] = {}
+    structure_sets: dict[str, API.StructureSet] = {}
+    set_views: list[StructureSetView] = []
+
+    def add(image: API.Image) -> ImageView:
+        view = read_image(image)
+        images.setdefault((view.series_uid, view.image_id), image)
+        return views.setdefault((view.series_uid, view.image_id), view)
+
+    for study in patient.Studies:
+        for series in study.Series:
+            for image in volumes(series):
+                add(image)
+    for structure_set in patient.StructureSets:
+        below = structure_set.Image
+        structure_sets[structure_set.UID] = structure_set
+        set_views.append(
+            StructureSetView(
+                structure_set.Id, structure_set.UID, add(below) if below is not None else None
+            )
+        )
+    registrations = {registration.UID: registration for registration in patient.Registrations}
+    view = PatientView(
+        patient_id=patient.Id,
+        plans=tuple(_plans(patient)),
+        structure_sets=tuple(set_views),
+        images=tuple(views.values()),
+        registrations=tuple(
+            RegistrationView(r.UID, r.SourceFOR, r.RegisteredFOR) for r in registrations.values()
+        ),
+    )
+    return PatientContents(view, images, structure_sets, registrations)
+
+
+def volumes(series: API.Series) -> list[API.Image]:
+    """The 3-D images of a series.
+
+    ``Series.Images`` yields the single slices beside them; a series of one slice is its own image.
+    """
+    images = list(series.Images)
+    return [image for image in images if image.ZSize > 1] or images[:1]
+
+
+def read_image(image: API.Image) -> ImageView:
+    """Describe an image."""
+    series = image.Series
+    return ImageView(
+        image_id=image.Id,
+        series_uid=series.UID,
+        study_uid=series.Study.UID,
+        modality=str(series.Modality),
+        frame_of_reference_uid=image.FOR,
+        geometry=read_geometry(image),
+    )
+
+
+def read_geometry(image: API.Image) -> ImageGeometry:
+    """The voxel grid (``Image.Origin``, directions, resolutions in mm, sizes)."""
+    return ImageGeometry(
+        origin=_vector(image.Origin),
+        x_direction=_vector(image.XDirection),
+        y_direction=_vector(image.YDirection),
+        z_direction=_vector(image.ZDirection),
+        spacing=(image.XRes, image.YRes, image.ZRes),
+        size=(image.XSize, image.YSize, image.ZSize),
+    )
+
+
+def read_structure(structure: API.Structure) -> StructureView:
+    """Describe a structure."""
+    color = structure.Color
+    return StructureView(
+        structure_id=structure.Id,
+        dicom_type=structure.DicomType or "",
+        color=(int(color.R), int(color.G), int(color.B)),
+        is_empty=bool(structure.IsEmpty) or not structure.HasSegment,
+        is_high_resolution=bool(structure.IsHighResolution),
+    )
+
+
+def read_contours(
+    backend: Backend, structure: API.Structure, planes: int
+) -> dict[int, list[FloatArray]]:
+    """Contours by plane index, only planes that have any; polygons of shape (n, 3), mm."""
+    found = {plane: backend.read_contours(structure, plane) for plane in range(planes)}
+    return {plane: contours for plane, contours in found.items() if contours}
+
+
+def _plans(patient: API.Patient) -> Iterator[PlanView]:
+    for course in patient.Courses:
+        for plan in course.PlanSetups:
+            structure_set = plan.StructureSet
+            uid = structure_set.UID if structure_set is not None else ""
+            yield PlanView(course.Id, plan.Id, plan.UID, uid)
+
+
+def _vector(vector: Types.VVector) -> Vector:
+    return (vector.x, vector.y, vector.z)

@@ -1,0 +1,134 @@
+"""The one place for durable file work: a file or folder bears its final name only when whole.
+
+Write aside, fsync, rename, fsync the folder: killed at any moment, a reader finds the old content
+or the new one, never a part. What a kill leaves aside is overwritten or removed by the next run.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import time
+from pathlib import Path
+
+from stardust_esapi.errors import CaseError
+
+# A virus scanner or indexer holds new files open for a moment, and Windows refuses to rename them
+# (or a folder with them) meanwhile.
+_RENAME_PAUSES = (0.1, 0.2, 0.4, 0.8, 1.6)
+
+
+def long_path(path: Path) -> Path:
+    """Make a path that Windows accepts beyond 260 characters; elsewhere the absolute path.
+
+    Patient folder, series UID and SOP instance UID together come close to that limit. Paths
+    joined to the result are as safe, so the output root alone needs this.
+    """
+    absolute = path.absolute()
+    return Path(_verbatim(str(absolute))) if os.name == "nt" else absolute
+
+
+def _verbatim(path: str) -> str:
+    if path.startswith("\\\\?\\"):
+        return path
+    return f"\\\\?\\UNC\\{path[2:]}" if path.startswith("\\\\") else f"\\\\?\\{path}"
+
+
+def atomic_write(path: Path, data: bytes | str) -> None:
+    """Give a file its new content as a whole, durably; text is written as UTF-8.
+
+    Args:
+        path: The file; its folder exists.
+        data: The whole content.
+
+    Raises:
+        OSError: The file system refuses; the old content still stands.
+    """
+    aside = path.with_name(f".{path.name}.part")
+    with aside.open("wb") as file:
+        file.write(data.encode() if isinstance(data, str) else data)
+        file.flush()
+        os.fsync(file.fileno())
+    _rename(aside, path)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable; Windows does so by itself and offers no call for it."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        # Some network shares know no fsync of a folder: theirs is the server's promise.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and its missing parents, durably.
+
+    Raises:
+        OSError: The file system refuses, or a file has that name.
+    """
+    if folder.is_dir():
+        return
+    make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    sync_folder(folder.parent)
+
+
+def place_folder(staged: Path, final: Path) -> None:
+    """Give a complete folder its final name: everything in it is made durable first.
+
+    Args:
+        staged: The folder with its files, on the same file system as ``final``.
+        final: Its final name; missing parents are made.
+
+    Raises:
+        CaseError: Something has the final name already.
+        OSError: The file system refuses; ``final`` does not exist then.
+    """
+    if os.path.lexists(final):
+        raise CaseError(
+            f"{final} exists already and is not known to be this export. Move it away, run again."
+        )
+    for parent, _, names in os.walk(staged, topdown=False):
+        for name in names:
+            _sync_file(Path(parent) / name)
+        sync_folder(Path(parent))
+    make_folder(final.parent)
+    _rename(staged, final)
+    sync_folder(final.parent)
+    sync_folder(staged.parent)
+
+
+def remove_tree(folder: Path) -> None:
+    """Remove a folder with all it holds, such as stale staging; none there is fine.
+
+    Raises:
+        OSError: The file system refuses.
+    """
+    if os.path.lexists(folder):
+        shutil.rmtree(folder)
+
+
+def _sync_file(path: Path) -> None:
+    # Windows flushes a file only through a handle that may write.
+    with path.open("r+b" if os.name == "nt" else "rb") as file:
+        os.fsync(file.fileno())
+
+
+def _rename(source: Path, target: Path) -> None:
+    for pause in _RENAME_PAUSES if os.name == "nt" else ():
+        try:
+            source.replace(target)
+        except PermissionError:
+            time.sleep(pause)
+        else:
+            return
+    source.replace(target)

@@ -1,0 +1,42 @@
+"""Where a run's log goes, and what stays out of it.
+
+Patient names and birth dates are nowhere passed to the logger. Tracebacks, whose values could
+hold anything, are written without values, and at DEBUG.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+from loguru import logger
+
+_FORMAT = "{time:YYYY-MM-DD HH:mm:ss.SSS} {level: <7} {message}"
+
+
+@contextmanager
+def log_to(folder: Path, started: datetime) -> Iterator[Path]:
+    """Write a log file of this run into ``folder`` while the context lasts.
+
+    Yields:
+        The file's path.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"run-{started:%Y%m%d-%H%M%S-%f}.log"
+    sink = logger.add(
+        path, level="DEBUG", format=_FORMAT, encoding="utf-8", backtrace=False, diagnose=False
+    )
+    try:
+        yield path
+    finally:
+        logger.remove(sink)
+
+
+def quiet_terminal(*, verbose: bool) -> None:
+    """Take loguru's own lines off the terminal, unless the user asks for them."""
+    logger.remove()
+    if verbose:
+        logger.add(sys.stderr, level="INFO", format=_FORMAT, backtrace=False, diagnose=False)

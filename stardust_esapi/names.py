@@ -1,0 +1,71 @@
+"""Names that are safe: folders made from patient ids, and ids that Eclipse accepts.
+
+A folder name keeps an ordinary id as it is. What a file system could misread (separators, ``..``,
+device names, trailing dots or blanks) is percent-encoded, so that different ids stay different.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+
+MAX_ESAPI_ID = 16
+"""Length that Eclipse allows for ids (``ApiDataObject.Id``)."""
+
+_MAX_FOLDER_NAME = 100
+_UNSAFE = re.compile(r'[<>:"/\\|?*%~\x00-\x1f\x7f]')
+# Windows reserves these whatever extension follows (Microsoft, "Naming Files, Paths").
+_RESERVED = re.compile(
+    r"(?:con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])\s*(?:\..*)?", re.I
+)
+
+
+def folder_name(identifier: str) -> str:
+    """Turn an id into the name of one folder that cannot leave its parent.
+
+    Args:
+        identifier: Patient id, plan id or UID; any text but the empty one.
+
+    Returns:
+        A name valid on Windows and POSIX. Equal names come from equal ids; names that differ in
+        case alone are for the ledger to keep apart (:func:`folding`).
+
+    Raises:
+        ValueError: The id is empty or blank.
+    """
+    if not identifier.strip():
+        raise ValueError("an empty id names no folder")
+    name = _UNSAFE.sub(lambda m: _encode(m[0]), identifier)
+    if name[0] in " .":
+        name = _encode(name[0]) + name[1:]
+    if name[-1] in " .":
+        name = name[:-1] + _encode(name[-1])
+    if _RESERVED.fullmatch(name):
+        name = _encode(name[0]) + name[1:]
+    if len(name.encode()) > _MAX_FOLDER_NAME:
+        digest = hashlib.sha256(identifier.encode()).hexdigest()[:12]
+        name = f"{name.encode()[: _MAX_FOLDER_NAME - 13].decode(errors='ignore')}~{digest}"
+    return name
+
+
+def folding(name: str) -> str:
+    """What file systems that ignore case and composition take for the same name."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def numbered_id(identifier: str, number: int) -> str:
+    """Give an Eclipse id a number, shortening it to stay within 16 characters.
+
+    What follows the last ``_`` tells structure sets apart (``_KM``) and is kept.
+
+    >>> numbered_id("zCopyFromPlan", 2), numbered_id("zCopyFromPlan_KM", 2)
+    ('zCopyFromPlan_2', 'zCopyFromPl_2_KM')
+    """
+    head, separator, tail = identifier.rpartition("_")
+    ending = f"_{number}{separator}{tail}" if separator else f"_{number}"
+    return (head or identifier)[: MAX_ESAPI_ID - len(ending)] + ending
+
+
+def _encode(text: str) -> str:
+    return "".join(f"%{byte:02X}" for byte in text.encode())

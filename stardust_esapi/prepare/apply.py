@@ -1,0 +1,395 @@
+"""Carry out the preparation of one case: survey what is there, then make what is missing.
+
+:func:`survey` only reads, so a run without write goes as far and tells the same; :func:`create`
+is the only function that changes a structure set, through the write gate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from stardust_esapi.errors import EsapiRefusedError, PrepareError
+from stardust_esapi.esapi.backend import Backend
+from stardust_esapi.esapi.session import OpenPatient
+from stardust_esapi.esapi.write_gate import WritePlan, begin_modifications
+from stardust_esapi.geometry import FloatArray
+from stardust_esapi.locate import Located, same_id
+from stardust_esapi.model import Action, Case, Kind, StructureOutcome
+from stardust_esapi.names import folding, numbered_id
+from stardust_esapi.patient import ImageView
+from stardust_esapi.prepare.existing import (
+    Choice,
+    Resampling,
+    StructureShape,
+    choose,
+    differences,
+    measure,
+)
+from stardust_esapi.prepare.plan import PlannedStructure, PreparePlan, plan_structures
+from stardust_esapi.settings import Settings, StructureSettings
+
+if TYPE_CHECKING:
+    from VMS.TPS.Common.Model import API
+
+_MOST_NUMBERED = 99
+_OUTSIDE_TOLERANCE_MM = 0.01
+
+Contours = Mapping[int, Sequence[FloatArray]]
+
+
+@dataclass(frozen=True, slots=True)
+class SetPlan:
+    """One prepared structure set: what it shall hold, and whether it is there already.
+
+    Attributes:
+        kind: CT or KM.
+        image: The image it goes on (or on a copy of it).
+        structure_set_id: Its id.
+        source_uid: The structure set it is copied from.
+        plan: Which structures, under which ids.
+        expected: The shapes it shall hold.
+        resampling: How closely, where the image has another grid than the source's; else None.
+        clipped: New ids of the structures that reach out of the image.
+        uid: UID of the structure set that serves already; empty while it has to be made.
+        outcomes: What became of each structure.
+        remark: A sentence for the reader; may be empty.
+    """
+
+    kind: Kind
+    image: ImageView
+    structure_set_id: str
+    source_uid: str
+    plan: PreparePlan
+    expected: tuple[StructureShape, ...]
+    resampling: Resampling | None
+    clipped: frozenset[str]
+    uid: str = ""
+    outcomes: tuple[StructureOutcome, ...] = ()
+    remark: str = ""
+
+
+def survey(
+    case: Case, located: Located, patient: OpenPatient, settings: Settings
+) -> tuple[SetPlan, ...]:
+    """Decide, reading only, which structure sets the case needs and which exist already.
+
+    Raises:
+        PrepareError: The rules cannot be met, the target or GTV reaches out of an image, or an
+            existing structure set stands in the way.
+        EsapiRefusedError: Eclipse refused to read.
+    """
+    images = [(Kind.CT, located.image)] if Kind.CT in settings.kinds else []
+    if located.contrast is not None and Kind.KM in settings.kinds:
+        images.append((Kind.KM, located.contrast))
+    source_uid = located.source.uid
+    plan = plan_structures(case, patient.structures(source_uid), settings.structures)
+    source = _Source(located, plan, patient.contours(source_uid))
+    # The labels of an MR-only export come through the planning CT too.
+    _check_inside(case, source, located.image, settings.structures)
+    return tuple(
+        _survey_set(case, kind, image, source, patient, settings) for kind, image in images
+    )
+
+
+def create(
+    case: Case,
+    sets: Sequence[SetPlan],
+    patient: OpenPatient,
+    settings: StructureSettings,
+    *,
+    write_allowed: bool,
+) -> tuple[SetPlan, ...]:
+    """Make the structure sets that are missing, prove them, and save.
+
+    Nothing is saved unless every set holds what was planned: an error leaves the record as it
+    was, because closing the patient drops what was not saved.
+
+    Raises:
+        NotApprovedError: This run may not write.
+        PrepareError: A structure could not be copied, or a copy does not hold what its source
+            does. Its ``outcomes`` say what became of each structure.
+        EsapiRefusedError: Eclipse refused a step.
+    """
+    missing = [s for s in sets if not s.uid]
+    if not missing:
+        return tuple(sets)
+    purpose = WritePlan(str(case), tuple((s.structure_set_id, s.image.series_uid) for s in missing))
+    begin_modifications(patient, purpose, write_allowed=write_allowed)
+    made = {s.kind: _create_set(case, s, patient, settings) for s in missing}
+    patient.save()
+    return tuple(
+        replace(made[s.kind], uid=_find_saved(case, s, patient)) if s.kind in made else s
+        for s in sets
+    )
+
+
+class FailedStructuresError(PrepareError):
+    """Structures that could not be copied, with the outcome of every structure of the set."""
+
+    def __init__(self, message: str, outcomes: Sequence[StructureOutcome]) -> None:
+        super().__init__(message)
+        self.outcomes = tuple(outcomes)
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """The source structure set: where it lies, what shall become of it, its contours by id."""
+
+    located: Located
+    plan: PreparePlan
+    contours: Mapping[str, Contours]
+
+    def points(self, planned: PlannedStructure) -> FloatArray:
+        """All contour points of a structure, shape (n, 3), mm."""
+        contours = self.contours.get(planned.source.structure_id, {})
+        polygons = [polygon for polygons in contours.values() for polygon in polygons]
+        return np.concatenate(polygons) if polygons else np.empty((0, 3))
+
+
+def _survey_set(
+    case: Case,
+    kind: Kind,
+    image: ImageView,
+    source: _Source,
+    patient: OpenPatient,
+    settings: Settings,
+) -> SetPlan:
+    rules = settings.structures
+    _check_inside(case, source, image, rules)
+    plan, clipped = _fit(source, image)
+    base_id = rules.structure_set_id_km if kind is Kind.KM else rules.structure_set_id
+    wanted = SetPlan(
+        kind=kind,
+        image=image,
+        structure_set_id=base_id,
+        source_uid=source.located.source.uid,
+        plan=plan,
+        expected=tuple(
+            measure(p.new_id, p.dicom_type, source.contours.get(p.source.structure_id, {}))
+            for p in plan.structures
+        ),
+        resampling=_resampling(source.located.image, image, rules),
+        clipped=clipped,
+    )
+    ours = {folding(base_id)} | {
+        folding(numbered_id(base_id, n)) for n in range(2, _MOST_NUMBERED + 1)
+    }
+    candidates = {
+        s.uid: _differences(wanted, patient.contours(s.uid), patient, s.uid)
+        for s in patient.view.structure_sets
+        if folding(s.structure_set_id) in ours and _on_same_image(s.image, image)
+    }
+    choice, uid, remark = choose(candidates, settings.on_existing)
+    if choice is Choice.STOP:
+        raise PrepareError(
+            f"{case}: a structure set {base_id} lies on the {kind} image already and does not "
+            f"hold what would be made now: {remark}. Look at it in Eclipse, then choose: remove "
+            "it, run with --on-existing new (make another one), or --on-existing reuse (export "
+            "it as it is)."
+        )
+    if choice is Choice.REUSE:
+        if not remark:
+            return replace(wanted, uid=uid, outcomes=_outcomes(wanted))
+        _check_labels(case, uid, patient, rules)
+        # What became of each structure is not known of a set that was not made by these rules.
+        return replace(wanted, uid=uid, remark=f"{base_id} on the {kind} image: {remark}.")
+    if candidates:
+        wanted = replace(wanted, structure_set_id=_free_id(case, base_id, patient))
+    remark = f"{base_id} on the {kind} image: {remark}." if remark else ""
+    return replace(wanted, outcomes=_outcomes(wanted), remark=remark)
+
+
+def _check_labels(
+    case: Case, uid: str, patient: OpenPatient, settings: StructureSettings
+) -> None:
+    filled = {s.structure_id for s in patient.structures(uid) if not s.is_empty}
+    missing = {settings.gtv_label, settings.target_label} - filled
+    if missing:
+        raise PrepareError(
+            f"{case}: the existing structure set cannot be reused, it has no "
+            f"{' and no '.join(sorted(missing))}. Run with --on-existing new."
+        )
+
+
+def _check_inside(
+    case: Case, source: _Source, image: ImageView, settings: StructureSettings
+) -> None:
+    for planned in source.plan.structures:
+        if planned.new_id not in (settings.target_label, settings.gtv_label):
+            continue
+        points = source.points(planned)
+        if not len(points):
+            raise PrepareError(
+                f"{case}: structure {planned.source.structure_id} ({planned.new_id}) has no "
+                "contour on any plane of its image. Contour it in Eclipse or correct the row."
+            )
+        outside = image.geometry.overshoot(points)
+        if outside > _OUTSIDE_TOLERANCE_MM:
+            raise PrepareError(
+                f"{case}: structure {planned.source.structure_id} ({planned.new_id}) reaches "
+                f"{outside:.1f} mm out of the image of series {image.series_uid}, so its label "
+                "would be cut off. Choose another image or correct the contour."
+            )
+
+
+def _fit(source: _Source, image: ImageView) -> tuple[PreparePlan, frozenset[str]]:
+    """Leave out what lies wholly outside the image; name what reaches out of it."""
+    if source.located.image.geometry.same_grid(image.geometry):
+        return source.plan, frozenset()  # copied plane by plane, nothing is cut
+    kept: list[PlannedStructure] = []
+    skipped = list(source.plan.skipped)
+    clipped: set[str] = set()
+    for planned in source.plan.structures:
+        points = source.points(planned)
+        if image.geometry.overshoot(points) <= _OUTSIDE_TOLERANCE_MM:
+            kept.append(planned)
+            continue
+        index = image.geometry.to_index(points)
+        low, high = index.min(axis=0), index.max(axis=0)
+        if np.any(high < -0.5) or np.any(low > np.asarray(image.geometry.size) - 0.5):
+            skipped.append((planned.source.structure_id, "it lies outside the image"))
+        else:
+            kept.append(planned)
+            clipped.add(planned.new_id)
+    return PreparePlan(tuple(kept), tuple(skipped)), frozenset(clipped)
+
+
+def _resampling(
+    source: ImageView, target: ImageView, settings: StructureSettings
+) -> Resampling | None:
+    if source.geometry.same_grid(target.geometry):
+        return None
+    return Resampling(
+        source_spacing=source.geometry.spacing[2],
+        target_spacing=target.geometry.spacing[2],
+        volume_tolerance=settings.volume_tolerance,
+        center_tolerance=float(np.linalg.norm(target.geometry.spacing)),
+    )
+
+
+def _differences(
+    wanted: SetPlan, contours: Mapping[str, Contours], patient: OpenPatient, uid: str
+) -> tuple[str, ...]:
+    found = [
+        measure(s.structure_id, s.dicom_type, contours.get(s.structure_id, {}))
+        for s in patient.structures(uid)
+    ]
+    return differences(wanted.expected, found, wanted.resampling, may_be_clipped=wanted.clipped)
+
+
+def _on_same_image(one: ImageView | None, other: ImageView) -> bool:
+    """Whether two images are one or copies of one: CreateNewStructureSet copies the image."""
+    return (
+        one is not None
+        and one.series_uid == other.series_uid
+        and one.geometry.same_grid(other.geometry)
+    )
+
+
+def _outcomes(wanted: SetPlan) -> tuple[StructureOutcome, ...]:
+    clip = "it reaches out of the image and is cut there"
+    made = tuple(
+        planned.outcome(wanted.kind, clip if planned.new_id in wanted.clipped else "")
+        for planned in wanted.plan.structures
+    )
+    return made + wanted.plan.skipped_outcomes(wanted.kind)
+
+
+def _free_id(case: Case, base_id: str, patient: OpenPatient) -> str:
+    taken = {folding(s.structure_set_id) for s in patient.view.structure_sets}
+    for number in range(2, _MOST_NUMBERED + 1):
+        candidate = numbered_id(base_id, number)
+        if folding(candidate) not in taken:
+            return candidate
+    raise PrepareError(f"{case}: there are {_MOST_NUMBERED} structure sets {base_id}. Remove some.")
+
+
+def _create_set(
+    case: Case, wanted: SetPlan, patient: OpenPatient, settings: StructureSettings
+) -> SetPlan:
+    source = {s.Id: s for s in patient.structure_set(wanted.source_uid).Structures}
+    with patient.refusals(f"making structure set {wanted.structure_set_id}"):
+        made = patient.image(wanted.image).CreateNewStructureSet()
+        made.Id = wanted.structure_set_id
+    outcomes: list[StructureOutcome] = []
+    failed: list[str] = []
+    for planned in wanted.plan.structures:
+        try:
+            with patient.refusals(f"copying structure {planned.source.structure_id}"):
+                _copy(planned, source[planned.source.structure_id], made, patient.backend)
+        except EsapiRefusedError as error:
+            outcomes.append(planned.failure(wanted.kind, str(error)))
+            failed.append(planned.new_id)
+            with patient.refusals("removing a half-made structure"):
+                _remove(made, planned.new_id)
+    done = {p.new_id for p in wanted.plan.structures} - set(failed)
+    outcomes += [o for o in wanted.outcomes if not o.new_id or o.new_id in done]
+    essential = {settings.target_label, settings.gtv_label}
+    if failed and (not settings.allow_failed or essential & set(failed)):
+        reasons = " ".join(o.reason for o in outcomes if o.action is Action.FAILED)
+        raise FailedStructuresError(
+            f"{case}: {len(failed)} structures could not be copied ({', '.join(failed)}); nothing "
+            f"was saved. {reasons}",
+            outcomes,
+        )
+    result = replace(
+        wanted,
+        expected=tuple(s for s in wanted.expected if s.structure_id in done),
+        outcomes=tuple(outcomes),
+    )
+    _prove(case, result, made, patient)
+    return result
+
+
+def _copy(
+    planned: PlannedStructure,
+    source: API.Structure,
+    target: API.StructureSet,
+    backend: Backend,
+) -> None:
+    structure = target.AddStructure(planned.dicom_type, planned.new_id)
+    if planned.source.is_high_resolution:
+        structure.ConvertToHighResolution()
+    structure.SegmentVolume = source.SegmentVolume
+    # Structure.Color can be set from ESAPI 16.1 on; before, Eclipse chooses it.
+    if backend.can_set(structure, "Color"):
+        structure.Color = source.Color
+
+
+def _remove(structure_set: API.StructureSet, identifier: str) -> None:
+    for structure in list(structure_set.Structures):
+        if same_id(structure.Id, identifier) and structure_set.CanRemoveStructure(structure):
+            structure_set.RemoveStructure(structure)
+
+
+def _prove(case: Case, wanted: SetPlan, made: API.StructureSet, patient: OpenPatient) -> None:
+    """Compare what Eclipse holds now with what was planned, before it is saved."""
+    patient.refresh()
+    uid = made.UID
+    differing = _differences(wanted, patient.contours(uid), patient, uid)
+    if differing:
+        raise FailedStructuresError(
+            f"{case}: the copies in {wanted.structure_set_id} do not hold what their sources do: "
+            f"{'; '.join(differing)}. Nothing was saved; compare the structures in Eclipse.",
+            wanted.outcomes,
+        )
+
+
+def _find_saved(case: Case, wanted: SetPlan, patient: OpenPatient) -> str:
+    """UID of a set that was just saved; it lies on its image or on a copy of it."""
+    found = [
+        s.uid
+        for s in patient.view.structure_sets
+        if same_id(s.structure_set_id, wanted.structure_set_id)
+        and _on_same_image(s.image, wanted.image)
+    ]
+    if len(found) != 1:
+        raise PrepareError(
+            f"{case}: {len(found)} structure sets {wanted.structure_set_id} are on the "
+            f"{wanted.kind} image after saving. Look at the patient in Eclipse."
+        )
+    return found[0]

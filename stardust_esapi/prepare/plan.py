@@ -1,0 +1,169 @@
+"""Decide, before anything is written, what becomes of every structure of a source set."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from stardust_esapi.errors import PrepareError
+from stardust_esapi.locate import same_id
+from stardust_esapi.model import Action, Case, Kind, StructureOutcome
+from stardust_esapi.names import MAX_ESAPI_ID, folding
+from stardust_esapi.patient import StructureView
+from stardust_esapi.settings import ADDABLE_TYPES, Rule, StructureSettings, Then, When
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedStructure:
+    """One structure to make.
+
+    Attributes:
+        source: The structure it is copied from.
+        new_id: Its id in the prepared set.
+        dicom_type: The type it is added under.
+        reason: Why id or type differ from the source's; empty when they do not.
+    """
+
+    source: StructureView
+    new_id: str
+    dicom_type: str
+    reason: str = ""
+
+    def outcome(self, kind: Kind, remark: str = "") -> StructureOutcome:
+        """What to record once it has been made."""
+        action = Action.COPIED if self.new_id == self.source.structure_id else Action.RENAMED
+        reason = "; ".join(part for part in (self.reason, remark) if part)
+        return StructureOutcome(kind, self.source.structure_id, action, self.new_id, reason)
+
+    def failure(self, kind: Kind, reason: str) -> StructureOutcome:
+        """What to record when it could not be made."""
+        return StructureOutcome(kind, self.source.structure_id, Action.FAILED, "", reason)
+
+
+@dataclass(frozen=True, slots=True)
+class PreparePlan:
+    """What a prepared structure set shall hold, and which structures stay out by which rule."""
+
+    structures: tuple[PlannedStructure, ...]
+    skipped: tuple[tuple[str, str], ...]  # source id, rule
+
+    def skipped_outcomes(self, kind: Kind) -> tuple[StructureOutcome, ...]:
+        """Outcomes of the structures left out."""
+        return tuple(
+            StructureOutcome(kind, source_id, Action.SKIPPED, "", rule)
+            for source_id, rule in self.skipped
+        )
+
+
+def plan_structures(
+    case: Case, sources: Sequence[StructureView], settings: StructureSettings
+) -> PreparePlan:
+    """Apply the rules to the structures of the source set.
+
+    The structures that the row names as target and GTV are taken whatever the rules say of their
+    ids: a person chose them.
+
+    Raises:
+        PrepareError: Target or GTV is not named, not there, empty, or one and the same.
+    """
+    target = _named(case, sources, case.target_id, "TargetID", "target")
+    gtv = _named(case, sources, case.gtv_id, "GTV", "GTV")
+    if target is gtv:
+        raise PrepareError(
+            f"{case}: TargetID and GTV both name structure {gtv.structure_id}. Correct the row."
+        )
+    labels = {id(target): settings.target_label, id(gtv): settings.gtv_label}
+    taken = {folding(label) for label in labels.values()}
+    planned: list[PlannedStructure] = []
+    skipped: list[tuple[str, str]] = []
+    for source in sources:
+        label = labels.get(id(source), "")
+        rule = "" if label else _rule_against(source, settings)
+        if rule:
+            skipped.append((source.structure_id, rule))
+            continue
+        new_id, id_reason = (label, "") if label else _new_id(source, settings, taken)
+        taken.add(folding(new_id))
+        dicom_type, type_reason = _addable_type(source, settings)
+        reason = "; ".join(part for part in (id_reason, type_reason) if part)
+        planned.append(PlannedStructure(source, new_id, dicom_type, reason))
+    return PreparePlan(tuple(planned), tuple(skipped))
+
+
+def reads_as(identifier: str, label: str) -> bool:
+    """Whether MedSAM2's reader takes a name for a label: it ignores case, blanks, ``_``, ``-``."""
+    return _squeeze(label) in _squeeze(identifier)
+
+
+def _squeeze(text: str) -> str:
+    return re.sub(r"[\s_-]", "", text).casefold()
+
+
+def _named(
+    case: Case, sources: Sequence[StructureView], identifier: str, column: str, what: str
+) -> StructureView:
+    if not identifier:
+        raise PrepareError(f"{case}: column {column} names no {what}. Fill it in.")
+    found = [s for s in sources if same_id(s.structure_id, identifier)]
+    if not found:
+        there = ", ".join(s.structure_id for s in sources) or "none"
+        raise PrepareError(
+            f"{case}: the structure set has no structure {identifier}, which {column} names as "
+            f"{what}. Structures it has: {there}."
+        )
+    if found[0].is_empty:
+        raise PrepareError(
+            f"{case}: structure {identifier}, which {column} names as {what}, is empty. "
+            "Contour it in Eclipse or correct the row."
+        )
+    return found[0]
+
+
+def _rule_against(source: StructureView, settings: StructureSettings) -> str:
+    """The rule that leaves a structure out, in words; empty when it is kept."""
+    if source.is_empty:
+        return "it is empty"
+    for rule in settings.rules:
+        word = _match(rule, source.structure_id) if rule.then is Then.SKIP else ""
+        if word:
+            return f"{rule.name}: {rule.when.value} “{word}”"
+    for label in (settings.gtv_label, settings.target_label):
+        if reads_as(source.structure_id, label):
+            return f"its id would be read as the label {label}"
+    return ""
+
+
+def _match(rule: Rule, identifier: str) -> str:
+    """The first word of the rule that applies to an id; empty when none does."""
+    text = identifier.lower()
+    test = {
+        When.STARTS_WITH: text.startswith,
+        When.CONTAINS: text.__contains__,
+        When.ENDS_WITH: text.endswith,
+        When.EQUALS: text.__eq__,
+    }[rule.when]
+    return next((word for word in rule.words if test(word.lower())), "")
+
+
+def _new_id(source: StructureView, settings: StructureSettings, taken: set[str]) -> tuple[str, str]:
+    """Id in the prepared set, and a reason where a reader may wonder about it."""
+    new_id = source.structure_id
+    for rule in settings.rules:
+        word = _match(rule, new_id) if rule.then is Then.REMOVE else ""
+        if word:
+            new_id = new_id[: -len(word)] if rule.when is When.ENDS_WITH else new_id[len(word) :]
+    new_id = new_id.strip()
+    if not new_id or folding(new_id) in taken:
+        return source.structure_id, f"the id “{new_id}” is taken, so the source's is kept"
+    return new_id[:MAX_ESAPI_ID], ""
+
+
+def _addable_type(source: StructureView, settings: StructureSettings) -> tuple[str, str]:
+    own = source.dicom_type
+    if own in ADDABLE_TYPES:
+        return own, ""
+    mapped = settings.types.get(own) or settings.types.get("*")
+    if mapped is None:
+        return own, ""  # Eclipse will refuse it, and the outcome will say so
+    return mapped, f"type {own or '(none)'} cannot be added by a script, {mapped} taken"

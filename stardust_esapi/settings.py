@@ -1,0 +1,269 @@
+"""What a site can set, and where from: flags, environment, TOML file, old ``settings.ini``.
+
+A flag beats an environment variable (``STARDUST_ENGINE=none``), which beats the TOML file, which
+beats the old ``settings.ini``, which beats the defaults below. Permission to write is a flag
+only: a file or a variable left behind must never make a run write.
+"""
+
+from __future__ import annotations
+
+import configparser
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import pydantic
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from stardust_esapi.errors import UsageError
+from stardust_esapi.model import Kind
+from stardust_esapi.names import MAX_ESAPI_ID
+
+TOML_NAME = "stardust-esapi.toml"
+INI_NAME = "settings.ini"
+
+
+class When(StrEnum):
+    """How a rule's words are compared with a structure's id; case is ignored."""
+
+    STARTS_WITH = "starts-with"
+    CONTAINS = "contains"
+    ENDS_WITH = "ends-with"
+    EQUALS = "equals"
+
+
+class Then(StrEnum):
+    """What a rule does."""
+
+    SKIP = "skip"  # the structure is not copied
+    REMOVE = "remove"  # the word is taken out of the id; only for ends-with and starts-with
+
+
+class OnExisting(StrEnum):
+    """What to do with a prepared structure set that does not hold what would be made now."""
+
+    STOP = "stop"
+    REUSE = "reuse"
+    NEW = "new"
+
+
+class Engine(StrEnum):
+    """Who moves the data."""
+
+    ESAPI = "esapi"
+    NONE = "none"
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Rule(_Frozen):
+    """One row of the table of structure rules.
+
+    Attributes:
+        name: What the report calls the rule.
+        when: How ``words`` are compared.
+        words: Any of them makes the rule apply.
+        then: What follows.
+    """
+
+    name: str
+    when: When
+    words: tuple[str, ...] = Field(min_length=1)
+    then: Then = Then.SKIP
+
+    @pydantic.model_validator(mode="after")
+    def _removable(self) -> Rule:
+        if self.then is Then.REMOVE and self.when not in (When.ENDS_WITH, When.STARTS_WITH):
+            raise ValueError("then = 'remove' goes with 'ends-with' or 'starts-with' only")
+        if not all(self.words):
+            raise ValueError("an empty word would match every structure")
+        return self
+
+
+DEFAULT_RULES = (
+    Rule(name="helper structure", when=When.STARTS_WITH, words=("z",)),
+    Rule(
+        name="planning structure",
+        when=When.CONTAINS,
+        words=("prv", "ring", "body", "haut", "saum", "couch", "help"),
+    ),
+    Rule(name="suffix OAR", when=When.ENDS_WITH, words=(" OAR",), then=Then.REMOVE),
+)
+
+# AddStructure takes ESAPI's own list alone (Structure.DicomType shows more). CONTROL says of all
+# of them the least: a region of interest without a dosimetric meaning.
+DEFAULT_TYPES = {"": "CONTROL", "BOLUS": "CONTROL", "MARKER": "CONTROL", "*": "CONTROL"}
+
+ADDABLE_TYPES = frozenset(
+    {
+        "AVOIDANCE", "CAVITY", "CONTRAST_AGENT", "CTV", "EXTERNAL", "GTV", "IRRAD_VOLUME",
+        "ORGAN", "PTV", "TREATED_VOLUME", "SUPPORT", "FIXATION", "CONTROL", "DOSE_REGION",
+    }
+)  # fmt: skip
+"""The types that ``StructureSet.AddStructure`` takes."""
+
+
+class StructureSettings(_Frozen):
+    """How the prepared structure sets are made.
+
+    Attributes:
+        rules: Applied from the first to the last; the first that skips decides.
+        types: Source type to the type it is added under, for types that ESAPI cannot add;
+            ``*`` stands for any other.
+        target_label: Id that the structure named by ``TargetID`` gets.
+        gtv_label: Id that the structure named by ``GTV`` gets.
+        structure_set_id: Id of the prepared structure set on the planning CT.
+        structure_set_id_km: Id of the one on the contrast CT.
+        allow_failed: Go on when a structure other than target and GTV cannot be copied.
+        volume_tolerance: Relative difference of volumes taken for equal on another grid.
+    """
+
+    rules: tuple[Rule, ...] = DEFAULT_RULES
+    types: dict[str, str] = Field(default_factory=lambda: dict(DEFAULT_TYPES))
+    target_label: str = Field("target+", min_length=1, max_length=MAX_ESAPI_ID)
+    gtv_label: str = Field("gtv+", min_length=1, max_length=MAX_ESAPI_ID)
+    structure_set_id: str = Field("zCopyFromPlan", min_length=1, max_length=MAX_ESAPI_ID)
+    structure_set_id_km: str = Field("zCopyFromPlan_KM", min_length=1, max_length=MAX_ESAPI_ID)
+    allow_failed: bool = False
+    volume_tolerance: float = Field(0.05, ge=0, lt=1)
+
+    @pydantic.field_validator("types")
+    @classmethod
+    def _addable(cls, types: dict[str, str]) -> dict[str, str]:
+        wrong = sorted(set(types.values()) - ADDABLE_TYPES)
+        if wrong:
+            raise ValueError(
+                f"ESAPI cannot add structures of type {', '.join(wrong)}; "
+                f"it takes {', '.join(sorted(ADDABLE_TYPES))}"
+            )
+        return types
+
+
+class Settings(BaseSettings):
+    """Everything a run can be told, but for the case list, the output folder and ``--write``."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="STARDUST_", env_nested_delimiter="__", frozen=True, extra="forbid"
+    )
+
+    esapi: str = "eclipse"
+    engine: Engine = Engine.ESAPI
+    kinds: Annotated[tuple[Kind, ...], NoDecode] = tuple(Kind)
+    limit: int | None = Field(None, ge=1)
+    on_existing: OnExisting = OnExisting.STOP
+    fail_fast: bool = False
+    structures: StructureSettings = StructureSettings()
+
+    @pydantic.field_validator("kinds", mode="before")
+    @classmethod
+    def _split_kinds(cls, value: object) -> object:
+        if isinstance(value, str):
+            value = [part.strip().upper() for part in value.split(",") if part.strip()]
+        if isinstance(value, (list, tuple)):
+            value = tuple(dict.fromkeys(str(part).upper() for part in value))
+            if not value:
+                raise ValueError("name at least one of ct, km, mr")
+        return value
+
+
+def load_settings(
+    file: Path | None = None, flags: Mapping[str, object] | None = None, folder: Path = Path()
+) -> Settings:
+    """Bring flags, environment, files and defaults together.
+
+    Args:
+        file: A TOML file, or an old ``settings.ini``. Without one, ``stardust-esapi.toml`` and
+            ``settings.ini`` are read where they lie in ``folder``.
+        flags: What the command line gave; None values count as not given.
+        folder: Where to look for the files of the usual names.
+
+    Raises:
+        UsageError: A file cannot be read or a value makes no sense; all problems are named.
+    """
+    toml, ini = _files(file, folder)
+    given = {key: value for key, value in (flags or {}).items() if value is not None}
+    legacy = _read_legacy(ini) if ini else {}
+
+    class Loaded(Settings):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+            file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            return (
+                init_settings,
+                env_settings,
+                TomlConfigSettingsSource(settings_cls, toml),
+                InitSettingsSource(settings_cls, legacy),
+            )
+
+    where = ", ".join(str(path) for path in (toml, ini) if path) or "flags and environment"
+    try:
+        return Loaded(**given)  # type: ignore[arg-type]
+    except pydantic.ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(str(part) for part in e['loc']) or 'settings'}: {e['msg']}"
+            for e in error.errors(include_url=False)
+        )
+        raise UsageError(f"The settings ({where}) do not fit: {problems}.") from None
+    except (ValueError, OSError) as error:
+        raise UsageError(f"The settings ({where}) cannot be read: {error}.") from None
+
+
+def _files(file: Path | None, folder: Path) -> tuple[Path | None, Path | None]:
+    if file is not None:
+        if not file.is_file():
+            raise UsageError(f"There is no settings file {file}. Check --settings.")
+        return (None, file) if file.suffix.lower() == ".ini" else (file, None)
+    toml, ini = folder / TOML_NAME, folder / INI_NAME
+    return (toml if toml.is_file() else None), (ini if ini.is_file() else None)
+
+
+def _read_legacy(path: Path) -> dict[str, Any]:
+    """Read the old program's keys: EXPORT_DICOM, EXPORT_MR (true/false) and COUNTER."""
+    parser = configparser.ConfigParser(
+        allow_no_value=True, inline_comment_prefixes=("#", ";"), strict=False, interpolation=None
+    )
+    try:
+        text = path.read_text(encoding="utf-8-sig", errors="replace")
+        parser.read_string(f"[settings]\n{text}")
+    except (OSError, configparser.Error) as error:
+        raise UsageError(f"{path} cannot be read as settings.ini: {error}.") from None
+    keys = {
+        key.strip().upper(): (value or "").strip()
+        for section in parser.sections()
+        for key, value in parser.items(section)
+    }
+    legacy: dict[str, Any] = {}
+    if "EXPORT_DICOM" in keys and not _truth(keys["EXPORT_DICOM"], "EXPORT_DICOM", path):
+        legacy["engine"] = Engine.NONE
+    if "EXPORT_MR" in keys and not _truth(keys["EXPORT_MR"], "EXPORT_MR", path):
+        legacy["kinds"] = (Kind.CT, Kind.KM)
+    if keys.get("COUNTER"):
+        legacy["limit"] = keys["COUNTER"]
+    return legacy
+
+
+def _truth(value: str, key: str, path: Path) -> bool:
+    match value.lower():
+        case "true" | "1" | "yes":
+            return True
+        case "false" | "0" | "no":
+            return False
+        case _:
+            raise UsageError(f"{path}: {key} is {value!r}; write true or false.")

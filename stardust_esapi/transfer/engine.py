@@ -1,0 +1,31 @@
+"""What every way of moving a series has in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from stardust_esapi.model import TransferRequest
+
+
+class Engine(Protocol):
+    """Moves one series, its structure set and its registration into a folder."""
+
+    name: str
+
+    def fetch(
+        self, request: TransferRequest, folder: Path, advance: Callable[[int], None]
+    ) -> None:
+        """Write the files of a request into an empty staging folder.
+
+        What arrives is proven afterwards, file by file, whatever an engine believes.
+
+        Args:
+            request: The series and every UID of what goes with it.
+            folder: An existing empty folder; files get names that begin with CT, MR, RS or RE.
+            advance: Told the number of images written so far.
+
+        Raises:
+            TransferError: The engine knows that it did not succeed.
+        """
