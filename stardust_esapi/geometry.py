@@ -42,16 +42,19 @@ class ImageGeometry:
     def matrix(self) -> FloatArray:
         """Columns are the patient-space steps (mm) of one voxel along x, y, z; shape (3, 3)."""
         axes = np.array([self.x_direction, self.y_direction, self.z_direction], dtype=float)
-        return axes.T * np.asarray(self.spacing, dtype=float)
+        steps: FloatArray = axes.T * np.asarray(self.spacing, dtype=float)
+        return steps
 
     def to_patient(self, index: ArrayLike) -> FloatArray:
         """Map (…, 3) indices (column, row, plane) to patient space, mm."""
-        return np.asarray(index, dtype=float) @ self.matrix.T + np.asarray(self.origin)
+        points: FloatArray = np.asarray(index, dtype=float) @ self.matrix.T + self.origin
+        return points
 
     def to_index(self, points: ArrayLike) -> FloatArray:
         """Map (…, 3) patient points (mm) to fractional indices (column, row, plane)."""
         inverse = np.linalg.inv(self.matrix)
-        return (np.asarray(points, dtype=float) - np.asarray(self.origin)) @ inverse.T
+        index: FloatArray = (np.asarray(points, dtype=float) - self.origin) @ inverse.T
+        return index
 
     def plane_position(self, plane: int) -> Vector:
         """Image Position (Patient) (0020,0032) of one plane, mm."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
@@ -15,12 +15,12 @@ from loguru import logger
 
 from stardust_esapi import __version__, files
 from stardust_esapi.caselist import CaseList, read_case_list
-from stardust_esapi.errors import CaseError, StardustError, UsageError
+from stardust_esapi.errors import CaseError, NotApprovedError, UsageError
 from stardust_esapi.esapi.connect import connect
 from stardust_esapi.esapi.session import OpenPatient, Session
 from stardust_esapi.locate import Located, locate
 from stardust_esapi.logs import log_to
-from stardust_esapi.model import Case, CaseResult, CaseState, Kind, StructureOutcome, TransferRequest
+from stardust_esapi.model import Case, CaseResult, CaseState, Kind, TransferRequest
 from stardust_esapi.prepare.apply import FailedStructuresError, SetPlan, create, survey
 from stardust_esapi.record.ledger import Ledger
 from stardust_esapi.record.output_log import OutputLog
@@ -38,7 +38,7 @@ REPORT = "report.html"
 PLAN_REPORT = "plan.html"
 LOGS = "logs"
 PICTURES = ".pictures"
-_LOCK = ".lock"
+LOCK = ".lock"
 
 
 class Watcher(Protocol):
@@ -60,12 +60,344 @@ class Job:
 
     Attributes:
         cases: The case list.
-        out: The output folder; None for a check, which leaves nothing behind.
+        out: The output folder; a check leaves nothing there.
         settings: Everything else.
-        write: Whether this run may change the clinical database.
     """
 
     cases: Path
-    out: Path | None
+    out: Path
     settings: Settings
-    write: bool = False
+
+
+def check(cases: Path, settings: Settings, watcher: Watcher) -> RunSummary:
+    """Locate every case and say what an export would do; leaves nothing behind.
+
+    Raises:
+        UsageError: The list cannot be read or ESAPI not be reached.
+    """
+    started = datetime.now().astimezone()
+    listed = read_case_list(cases)
+    chosen = _first_patients(listed.cases, settings.limit)
+    with Session(connect(settings.esapi)) as session:
+        results = _each_case(
+            chosen, session, lambda case, patient: _plan(case, patient, settings, watcher),
+            watcher, settings,
+        )  # fmt: skip
+    return _summary(listed, settings, started, results, write=False)
+
+
+def rehearse(job: Job, watcher: Watcher) -> RunSummary:
+    """Say what an export would change and export, in a report; changes nothing.
+
+    The list of what is ready for transfer is written too, where no export has written one.
+
+    Raises:
+        UsageError: The list cannot be read or ESAPI not be reached.
+    """
+    with _output(job.out):
+        summary = check(job.cases, job.settings, watcher)
+        if not Ledger.exists(job.out):
+            ready = [r for result in summary.results for r in result.requests if _is_ready(r)]
+            write_ready_list(job.out / READY_LIST, ready)
+        write_report(summary, job.out / PLAN_REPORT)
+    return summary
+
+
+def export(job: Job, watcher: Watcher) -> RunSummary:
+    """Prepare and export the cases of a list; this run may change the clinical database.
+
+    Cases that an earlier run has exported are left alone; one that was interrupted goes on.
+
+    Raises:
+        UsageError: The list or the output folder cannot be used, or ESAPI not be reached.
+        NotApprovedError: Eclipse does not let this run write; nothing was changed.
+    """
+    started = datetime.now().astimezone()
+    settings = job.settings
+    with _output(job.out):
+        listed = read_case_list(job.cases)
+        backend = connect(settings.esapi)
+        with Ledger(job.out) as ledger, OutputLog(job.out) as log:
+            ledger.register(listed.cases)
+            todo = [c for c in listed.cases if not _is_done(c, ledger, settings)]
+            todo = _first_patients(todo, settings.limit)
+            run = ledger.begin_run(
+                version=__version__,
+                esapi=settings.esapi,
+                engine=settings.engine,
+                case_list=job.cases.name,
+            )
+            logger.info("run {}: {} cases, {} to do", run, len(listed.cases), len(todo))
+
+            def work(case: Case, patient: OpenPatient) -> CaseResult:
+                return _export_case(case, patient, job, ledger, watcher)
+
+            def record(result: CaseResult) -> None:
+                if result.state is CaseState.FAILED:
+                    ledger.failed(result.case, result.reason, result.outcomes)
+                log.append(result.case, _status(result))
+
+            with Session(backend) as session:
+                now = _each_case(todo, session, work, watcher, settings, record)
+            ledger.end_run("done")
+            results = _with_earlier(listed.cases, now, ledger)
+            write_ready_list(job.out / READY_LIST, ledger.ready())
+            write_root_manifest(job.out, ledger.series())
+        files.remove_tree(job.out / STAGING)
+        summary = _summary(listed, settings, started, results, write=True)
+        write_report(replace(summary, pictures=_pictures(job.out, results)), job.out / REPORT)
+    return summary
+
+
+def _plan(
+    case: Case, patient: OpenPatient, settings: Settings, watcher: Watcher
+) -> CaseResult:
+    """Locate and survey: as far as a run goes without write."""
+    watcher.phase(case, "locate")
+    located = locate(case, patient.view, settings.kinds)
+    sets = survey(case, located, patient, settings)
+    return CaseResult(
+        case,
+        CaseState.PENDING,
+        planned=True,
+        requests=_requests(case, located, sets, settings),
+        outcomes=tuple(outcome for s in sets for outcome in s.outcomes),
+        remarks=(*located.remarks, *_intentions(sets)),
+    )
+
+
+def _export_case(
+    case: Case, patient: OpenPatient, job: Job, ledger: Ledger, watcher: Watcher
+) -> CaseResult:
+    settings = job.settings
+    watcher.phase(case, "locate")
+    located = locate(case, patient.view, settings.kinds)
+    watcher.phase(case, "prepare")
+    sets = survey(case, located, patient, settings)
+    sets = create(case, sets, patient, settings.structures, write_allowed=True)
+    result = CaseResult(
+        case,
+        CaseState.PREPARED,
+        requests=_requests(case, located, sets, settings),
+        outcomes=tuple(outcome for s in sets for outcome in s.outcomes),
+        remarks=(*located.remarks, *(s.remark for s in sets if s.remark)),
+    )
+    ledger.prepared(case, result.requests, result.outcomes, result.remarks)
+    if settings.engine is Engine.NONE:
+        return result
+    engine = EsapiEngine(patient, _colors(sets))
+    folders: dict[Kind, str] = {}
+    for request in result.requests:
+
+        def advance(images: int, request: TransferRequest = request) -> None:
+            watcher.phase(case, f"transfer {request.kind}", images, request.images)
+
+        folders[request.kind] = deliver(case, request, engine, ledger, job.out, advance)
+    watcher.phase(case, "record")
+    drawn = case_pictures({kind: job.out / folder for kind, folder in folders.items()})
+    for kind, picture in drawn.images.items():
+        files.atomic_write(_picture_path(job.out, case, kind), picture)
+    remarks = (*result.remarks, *_shared(folders, result.requests), *drawn.problems)
+    ledger.exported(case, remarks)
+    return replace(result, state=CaseState.EXPORTED, folders=folders, remarks=remarks)
+
+
+def _each_case(
+    cases: Sequence[Case],
+    session: Session,
+    work: Callable[[Case, OpenPatient], CaseResult],
+    watcher: Watcher,
+    settings: Settings,
+    record: Callable[[CaseResult], None] = lambda result: None,
+) -> list[CaseResult]:
+    """Run every case; a bad one is a result like any other, unless ``fail_fast`` says stop."""
+    results = []
+    watcher.start(len(cases))
+    for case in cases:
+        result = _one_case(case, session, work)
+        record(result)
+        logger.info("{}: {} {}", case, result.state, result.reason)
+        watcher.finish(result)
+        results.append(result)
+        if settings.fail_fast and result.state is CaseState.FAILED:
+            break
+    return results
+
+
+def _one_case(
+    case: Case, session: Session, work: Callable[[Case, OpenPatient], CaseResult]
+) -> CaseResult:
+    began = time.monotonic()
+    failed = CaseResult(case, CaseState.FAILED)
+    try:
+        with session.open_patient(case.patient_id) as patient:
+            result = work(case, patient)
+    except FailedStructuresError as error:
+        result = replace(failed, reason=str(error), outcomes=error.outcomes)
+    except CaseError as error:
+        result = replace(failed, reason=_placed(case, str(error)))
+    except (NotApprovedError, UsageError):
+        raise
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        reason = f"{case}: {error.strerror or error}{where}. Check the folder and the disk."
+        result = replace(failed, reason=reason)
+    except Exception as error:  # noqa: BLE001 - a bad case never stops the run
+        logger.opt(exception=True).debug("{}: unexpected", case)
+        reason = (
+            f"{case}: something unexpected happened ({type(error).__name__}). The run's log file "
+            "has the details; please report it."
+        )
+        result = replace(failed, reason=reason)
+    return replace(result, seconds=time.monotonic() - began)
+
+
+def _placed(case: Case, message: str) -> str:
+    return message if str(case) in message else f"{case}: {message}"
+
+
+def _requests(
+    case: Case, located: Located, sets: Sequence[SetPlan], settings: Settings
+) -> tuple[TransferRequest, ...]:
+    """The series of a case with every UID a transfer needs; no set UID while it is not made."""
+    requests = [
+        TransferRequest(
+            kind=s.kind,
+            patient_id=case.patient_id,
+            plan_id=case.plan_id,
+            study_uid=s.image.study_uid,
+            series_uid=s.image.series_uid,
+            structure_set_uid=s.uid,
+            images=s.image.geometry.size[2],
+        )
+        for s in sets
+    ]
+    if located.mr is not None and Kind.MR in settings.kinds:
+        requests.append(
+            TransferRequest(
+                kind=Kind.MR,
+                patient_id=case.patient_id,
+                plan_id=case.plan_id,
+                study_uid=located.mr.study_uid,
+                series_uid=located.mr.series_uid,
+                registration_uid=located.registration.uid if located.registration else "",
+                images=located.mr.geometry.size[2],
+            )
+        )
+    return tuple(requests)
+
+
+def _is_ready(request: TransferRequest) -> bool:
+    return request.kind is Kind.MR or bool(request.structure_set_uid)
+
+
+def _intentions(sets: Iterable[SetPlan]) -> Iterator[str]:
+    """What a run with write would change, in words."""
+    for s in sets:
+        if s.uid:
+            yield f"{s.structure_set_id} on the {s.kind} image is there and would be used."
+        else:
+            yield (
+                f"Would make structure set {s.structure_set_id} with {len(s.plan.structures)} "
+                f"structures on the {s.kind} image (or on the copy Eclipse makes of it)."
+            )
+        if s.remark:
+            yield s.remark
+
+
+def _colors(sets: Iterable[SetPlan]) -> dict[str, Mapping[str, tuple[int, int, int]]]:
+    """Source colours by structure set UID and new id: before 16.1 Eclipse cannot keep them."""
+    return {s.uid: {p.new_id: p.source.color for p in s.plan.structures} for s in sets}
+
+
+def _shared(
+    folders: Mapping[Kind, str], requests: Sequence[TransferRequest]
+) -> Iterator[str]:
+    for request in requests:
+        if not folders[request.kind].endswith(f"/{request.series_uid}"):
+            yield (
+                f"Series {request.series_uid} is exported for another case too, with another "
+                f"structure set; this case lies in {folders[request.kind]}."
+            )
+
+
+def _is_done(case: Case, ledger: Ledger, settings: Settings) -> bool:
+    state = ledger.state(case)
+    if settings.engine is Engine.NONE:
+        return state in (CaseState.PREPARED, CaseState.EXPORTED)
+    return state is CaseState.EXPORTED
+
+
+def _first_patients(cases: Sequence[Case], limit: int | None) -> list[Case]:
+    """The cases of the first ``limit`` patients, in list order."""
+    chosen = list(dict.fromkeys(case.patient_id for case in cases))[:limit]
+    return [case for case in cases if case.patient_id in set(chosen)]
+
+
+def _with_earlier(
+    cases: Sequence[Case], now: Sequence[CaseResult], ledger: Ledger
+) -> list[CaseResult]:
+    """Results in list order: of this run, else what the ledger knows."""
+    fresh = {result.case.key: result for result in now}
+    return [fresh.get(case.key) or ledger.result(case) for case in cases]
+
+
+def _status(result: CaseResult) -> str:
+    return f"{result.state}: {result.reason}" if result.reason else str(result.state)
+
+
+def _summary(
+    listed: CaseList,
+    settings: Settings,
+    started: datetime,
+    results: Sequence[CaseResult],
+    *,
+    write: bool,
+) -> RunSummary:
+    return RunSummary(
+        program_version=__version__,
+        started=started,
+        finished=datetime.now().astimezone(),
+        case_list=listed.source.name,
+        esapi=settings.esapi,
+        engine=settings.engine,
+        write=write,
+        rejected_rows=listed.rejected,
+        row_problems=listed.problems,
+        duplicates=tuple(str(duplicate) for duplicate in listed.duplicates),
+        results=tuple(results),
+    )
+
+
+def _picture_path(root: Path, case: Case, kind: Kind) -> Path:
+    return root / PICTURES / f"{case.key}-{kind}.png"
+
+
+def _pictures(root: Path, results: Iterable[CaseResult]) -> dict[str, dict[Kind, bytes]]:
+    return {
+        result.case.key: {
+            kind: path.read_bytes()
+            for kind in Kind
+            if (path := _picture_path(root, result.case, kind)).is_file()
+        }
+        for result in results
+    }
+
+
+@contextmanager
+def _output(out: Path) -> Iterator[None]:
+    """Claim the output folder for this run, and write its log there.
+
+    Raises:
+        UsageError: It cannot be made, or another run is working in it.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with FileLock(out / LOCK, timeout=0), log_to(out / LOGS, datetime.now().astimezone()):
+            yield
+    except Timeout:
+        raise UsageError(
+            f"Another run is working in {out}. Wait for it, or choose another --out."
+        ) from None
+    except (FileExistsError, NotADirectoryError):
+        raise UsageError(f"--out {out} is not a folder. Choose another.") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from stardust_esapi.esapi.backend import Backend
@@ -18,6 +19,7 @@ from stardust_esapi.patient import (
 )
 
 if TYPE_CHECKING:
+    import System
     from VMS.TPS.Common.Model import API, Types
 
 
@@ -132,3 +134,13 @@ def _plans(patient: API.Patient) -> Iterator[PlanView]:
 
 def _vector(vector: Types.VVector) -> Vector:
     return (vector.x, vector.y, vector.z)
+
+
+def read_datetime(value: System.DateTime | None) -> datetime | None:
+    """Turn a ``System.DateTime`` (or a null ``Nullable<DateTime>``) into Python's, without zone."""
+    if value is None:
+        return None
+    return datetime(
+        value.Year, value.Month, value.Day, value.Hour, value.Minute, value.Second,
+        value.Millisecond * 1000,
+    )  # fmt: skip

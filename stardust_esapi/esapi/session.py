@@ -166,11 +166,11 @@ class OpenPatient:
         """
         structure_set = self.structure_set(structure_set_uid)
         with self.refusals("reading the contours"):
-            planes = structure_set.Image.ZSize
+            image = structure_set.Image
             return {
-                s.Id: read.read_contours(self.backend, s, planes)
+                s.Id: read.read_contours(self.backend, s, image.ZSize)
                 for s in structure_set.Structures
-                if not s.IsEmpty
+                if image is not None and not s.IsEmpty
             }
 
     def save(self) -> None:

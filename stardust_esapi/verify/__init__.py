@@ -1,0 +1,1 @@
+"""Proof that exported folders hold what they should: manifests, and checking them again."""

@@ -1,0 +1,589 @@
+"""The ledger of an output folder: one SQLite file with the state of every case and every file.
+
+Every change of state is one transaction, durable when the method returns, and leaves an event
+with time and run number. Killed at any moment, the next run finds where the last one stood.
+
+A series goes from ``claimed`` (its folder's name is reserved) to ``staged`` (its files lie proven
+in the staging folder) to ``placed`` (the folder has its final name). The folder is renamed as a
+whole, so a file's state is its series' state: the view ``file_states`` shows both together.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import astuple, dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path, PurePosixPath
+from types import TracebackType
+from typing import Any
+
+from stardust_esapi.errors import CaseError, UsageError
+from stardust_esapi.files import make_folder
+from stardust_esapi.model import (
+    Action,
+    Case,
+    CaseState,
+    Kind,
+    StructureOutcome,
+    TransferRequest,
+)
+from stardust_esapi.names import folding
+from stardust_esapi.verify.manifest import RootEntry, SeriesManifest, manifest_digest
+
+LEDGER_NAME = "ledger.sqlite"
+SCHEMA_VERSION = 1
+
+_LOCK_SECONDS = 10.0
+
+# Columns of requests, outcomes and files stand in the order of the records' fields.
+_SCHEMA = """
+CREATE TABLE runs (
+    run INTEGER PRIMARY KEY, started TEXT NOT NULL, ended TEXT NOT NULL DEFAULT '',
+    outcome TEXT NOT NULL DEFAULT '', version TEXT NOT NULL, esapi TEXT NOT NULL,
+    engine TEXT NOT NULL, case_list TEXT NOT NULL);
+CREATE TABLE cases (
+    case_key TEXT PRIMARY KEY, listed INTEGER NOT NULL, row INTEGER NOT NULL,
+    patient_id TEXT NOT NULL, plan_id TEXT NOT NULL, series_uid TEXT NOT NULL,
+    structure_set_id TEXT NOT NULL, state TEXT NOT NULL, reason TEXT NOT NULL DEFAULT '',
+    remarks TEXT NOT NULL DEFAULT '[]');
+CREATE TABLE requests (
+    case_key TEXT NOT NULL REFERENCES cases, kind TEXT NOT NULL, patient_id TEXT NOT NULL,
+    plan_id TEXT NOT NULL, study_uid TEXT NOT NULL, series_uid TEXT NOT NULL,
+    structure_set_uid TEXT NOT NULL, registration_uid TEXT NOT NULL, images INTEGER NOT NULL,
+    PRIMARY KEY (case_key, kind));
+CREATE TABLE outcomes (
+    case_key TEXT NOT NULL REFERENCES cases, number INTEGER NOT NULL, kind TEXT NOT NULL,
+    source_id TEXT NOT NULL, action TEXT NOT NULL, new_id TEXT NOT NULL, reason TEXT NOT NULL,
+    PRIMARY KEY (case_key, number));
+CREATE TABLE series (
+    case_key TEXT NOT NULL REFERENCES cases, kind TEXT NOT NULL, folder TEXT NOT NULL,
+    folded TEXT NOT NULL UNIQUE, folded_parent TEXT NOT NULL, state TEXT NOT NULL,
+    manifest_sha256 TEXT NOT NULL DEFAULT '',
+    PRIMARY KEY (case_key, kind));
+CREATE INDEX series_parent ON series (folded_parent);
+CREATE TABLE files (
+    case_key TEXT NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL,
+    sop_instance_uid TEXT NOT NULL, sop_class_uid TEXT NOT NULL, series_uid TEXT NOT NULL,
+    size INTEGER NOT NULL, sha256 TEXT NOT NULL,
+    PRIMARY KEY (case_key, kind, name), FOREIGN KEY (case_key, kind) REFERENCES series);
+CREATE VIEW file_states AS
+    SELECT case_key, kind, series.folder || '/' || name AS file, state
+    FROM files JOIN series USING (case_key, kind);
+CREATE TABLE events (
+    event INTEGER PRIMARY KEY, run INTEGER NOT NULL REFERENCES runs, time TEXT NOT NULL,
+    case_key TEXT NOT NULL REFERENCES cases, kind TEXT NOT NULL, state TEXT NOT NULL,
+    detail TEXT NOT NULL);
+"""
+
+
+class SeriesState(StrEnum):
+    """How far one series of a case, and with it each of its files, has come."""
+
+    CLAIMED = "claimed"
+    STAGED = "staged"
+    PLACED = "placed"
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesRecord:
+    """What the ledger knows of one series of a case.
+
+    Attributes:
+        folder: Its output folder relative to the root, POSIX style.
+        state: Claimed, staged or placed.
+        manifest_sha256: SHA-256 of its ``manifest.json``; empty while only claimed.
+    """
+
+    folder: str
+    state: SeriesState
+    manifest_sha256: str
+
+
+class Ledger:
+    """The ledger of one output folder; use it as a context manager.
+
+    Methods that change something need :meth:`begin_run` first, and the case to be registered.
+    Every method raises UsageError when the file cannot be read or written.
+    """
+
+    def __init__(self, root: Path) -> None:
+        """Open the ledger, or begin one.
+
+        Raises:
+            UsageError: The file is damaged, of a newer version, in use, or no ledger.
+        """
+        self.path = root / LEDGER_NAME
+        self._run = 0
+        with self._readable():
+            try:
+                make_folder(root)
+            except OSError as error:
+                raise UsageError(f"{root} cannot be made: {error.strerror or error}.") from None
+            # Transactions are begun by hand: one a state change.
+            self._db = sqlite3.connect(self.path, timeout=_LOCK_SECONDS, isolation_level=None)
+            try:
+                self._open()
+            except BaseException:
+                self._db.close()
+                raise
+
+    def __enter__(self) -> Ledger:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; a run that was not ended counts as interrupted."""
+        self._db.close()
+
+    def begin_run(self, *, version: str, esapi: str, engine: str, case_list: str) -> int:
+        """Begin a run and return its number; runs that never ended are marked as interrupted.
+
+        Args:
+            version: Version of this program.
+            esapi: How ESAPI was chosen, such as ``stub:DB`` or ``eclipse``.
+            engine: Who moves the data.
+            case_list: The case list's file name.
+        """
+        with self._transaction():
+            self._db.execute("UPDATE runs SET outcome = 'interrupted' WHERE ended = ''")
+            number = self._db.execute(
+                "INSERT INTO runs (started, version, esapi, engine, case_list)"
+                " VALUES (?, ?, ?, ?, ?)",
+                (_now(), version, esapi, engine, case_list),
+            ).lastrowid
+        assert number is not None
+        self._run = number
+        return number
+
+    def end_run(self, outcome: str) -> None:
+        """End the run with a word on how it went."""
+        with self._transaction():
+            self._db.execute(
+                "UPDATE runs SET ended = ?, outcome = ? WHERE run = ?", (_now(), outcome, self._run)
+            )
+
+    def register(self, cases: Iterable[Case]) -> None:
+        """Take in the rows of a list: new cases are pending, known ones keep their state.
+
+        Row numbers follow the list; of two rows with the same case the first counts.
+        """
+        listed: dict[str, Case] = {}
+        for case in cases:
+            listed.setdefault(case.key, case)
+        known = {row["case_key"] for row in self._rows("SELECT case_key FROM cases")}
+        with self._transaction():
+            for key, case in listed.items():
+                if key in known:
+                    self._db.execute(
+                        "UPDATE cases SET listed = ?, row = ? WHERE case_key = ?",
+                        (self._run, case.row, key),
+                    )
+                    continue
+                self._db.execute(
+                    "INSERT INTO cases (case_key, listed, row, patient_id, plan_id, series_uid,"
+                    " structure_set_id, state) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                    (
+                        key,
+                        self._run,
+                        case.row,
+                        case.patient_id,
+                        case.plan_id,
+                        case.series_uid,
+                        case.structure_set_id,
+                        CaseState.PENDING,
+                    ),
+                )
+                self._event(key, "", CaseState.PENDING)
+
+    def claim_folder(self, case: Case, kind: Kind, candidates: Iterable[str]) -> str:
+        """Reserve the output folder of one series.
+
+        A case keeps the folder it has. Else it gets the first candidate that no other series
+        holds and whose parent is no other patient's: names are compared as file systems do that
+        ignore case.
+
+        Args:
+            case: The case.
+            kind: Which of its series.
+            candidates: Folders relative to the root, POSIX style, the best one first.
+
+        Raises:
+            CaseError: Every candidate is taken.
+        """
+        own = self._rows(
+            "SELECT folder FROM series WHERE case_key = ? AND kind = ?", case.key, kind
+        )
+        if own:
+            return str(own[0]["folder"])
+        for folder in candidates:
+            folded, parent = folding(folder), folding(str(PurePosixPath(folder).parent))
+            taken = self._rows(
+                "SELECT 1 FROM series JOIN cases USING (case_key)"
+                " WHERE folded = ? OR (folded_parent = ? AND patient_id <> ?) LIMIT 1",
+                folded,
+                parent,
+                case.patient_id,
+            )
+            if taken:
+                continue
+            with self._transaction():
+                self._db.execute(
+                    "INSERT INTO series (case_key, kind, folder, folded, folded_parent, state)"
+                    " VALUES (?, ?, ?, ?, ?, ?)",
+                    (case.key, kind, folder, folded, parent, SeriesState.CLAIMED),
+                )
+                self._event(case.key, kind, SeriesState.CLAIMED, folder)
+            return folder
+        raise CaseError(
+            f"{case}: other cases hold every folder that its {kind} series could have. "
+            "Choose another --out for this case."
+        )
+
+    def prepared(
+        self,
+        case: Case,
+        requests: Sequence[TransferRequest],
+        outcomes: Sequence[StructureOutcome] = (),
+        remarks: Sequence[str] = (),
+    ) -> None:
+        """Record that a case is ready for transfer: its structure sets are saved in Eclipse.
+
+        A series that was staged for another request than now is only claimed again. One in its
+        place stays, with its request, also when this run does not ask for its kind.
+
+        Raises:
+            CaseError: A series in its place was exported for another request than now.
+        """
+        before = {request.kind: request for request in self.requests(case)}
+        now = {request.kind: request for request in requests}
+        series = self.series_of(case)
+        placed = {kind for kind, record in series.items() if record.state is SeriesState.PLACED}
+        for kind in placed & now.keys():
+            if now[kind] != before[kind]:
+                raise CaseError(
+                    f"{case}: {series[kind].folder} was exported for other UIDs than the case has "
+                    "now. Choose another --out for this case."
+                )
+        with self._transaction():
+            for kind in series.keys() - placed:
+                if now.get(kind) != before.get(kind):
+                    self._forget_files(case, kind)
+            self._db.executemany(
+                "DELETE FROM requests WHERE case_key = ? AND kind = ?",
+                [(case.key, kind) for kind in before if kind in now or kind not in placed],
+            )
+            self._db.executemany(
+                "INSERT INTO requests VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [(case.key, *astuple(request)) for request in requests],
+            )
+            self._set_outcomes(case, outcomes)
+            self._db.execute(
+                "UPDATE cases SET remarks = ? WHERE case_key = ?",
+                (json.dumps(list(remarks), ensure_ascii=False), case.key),
+            )
+            self._set_state(case, CaseState.PREPARED)
+
+    def staged(self, case: Case, kind: Kind, manifest: SeriesManifest) -> None:
+        """Record that the files of a series lie complete and proven in the staging folder.
+
+        Raises:
+            CaseError: The manifest is not of the series that the case asked for, or the series
+                is in its place already.
+        """
+        request = next((r for r in self.requests(case) if r.kind is kind), None)
+        if request is None or request != _request_of(manifest) or manifest.case_key != case.key:
+            raise CaseError(
+                f"{case}: the files staged as {kind} are those of another series or case. "
+                "Run the export again; if it stays so, report this message."
+            )
+        series = self.series_of(case).get(kind)
+        if series is None or series.state is SeriesState.PLACED:
+            raise CaseError(
+                f"{case}: the {kind} series has no folder, or is in it already. "
+                "Run the export again; if it stays so, report this message."
+            )
+        with self._transaction():
+            self._forget_files(case, kind)
+            self._db.executemany(
+                "INSERT INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                [(case.key, kind, *astuple(file)) for file in manifest.files],
+            )
+            self._set_series_state(case, kind, SeriesState.STAGED, manifest_digest(manifest))
+
+    def placed(self, case: Case, kind: Kind) -> None:
+        """Record that the folder of a staged series has its final name.
+
+        Raises:
+            CaseError: The series was not staged.
+        """
+        series = self.series_of(case).get(kind)
+        if series is None or series.state is SeriesState.CLAIMED:
+            raise CaseError(f"{case}: the {kind} series was not proven before it was placed.")
+        if series.state is SeriesState.STAGED:
+            with self._transaction():
+                self._set_series_state(case, kind, SeriesState.PLACED, series.manifest_sha256)
+
+    def withdrawn(self, case: Case, kind: Kind) -> None:
+        """Record that a placed series is gone from its folder: the case is pending again."""
+        with self._transaction():
+            self._forget_files(case, kind)
+            self._set_state(case, CaseState.PENDING, f"{kind} series withdrawn")
+
+    def exported(self, case: Case) -> None:
+        """Record that every series of a prepared case is in its place.
+
+        Raises:
+            CaseError: One is not, or the case is not prepared.
+        """
+        series = self.series_of(case)
+        requests = self.requests(case)
+        lacking = [
+            request.kind.value
+            for request in requests
+            if request.kind not in series or series[request.kind].state is not SeriesState.PLACED
+        ]
+        is_prepared = self.state(case) in (CaseState.PREPARED, CaseState.EXPORTED)
+        if lacking or not requests or not is_prepared:
+            raise CaseError(
+                f"{case}: it cannot count as exported, not in place: "
+                f"{', '.join(lacking) or 'the prepared case'}. Run the export again."
+            )
+        with self._transaction():
+            self._set_state(case, CaseState.EXPORTED)
+
+    def failed(self, case: Case, reason: str, outcomes: Sequence[StructureOutcome] = ()) -> None:
+        """Record that a case failed in this run; the next run tries it again.
+
+        Folders that are claimed and still unused are given back.
+        """
+        unused = {k: s for k, s in self.series_of(case).items() if s.state is SeriesState.CLAIMED}
+        with self._transaction():
+            if outcomes:
+                self._set_outcomes(case, outcomes)
+            for kind, series in unused.items():
+                self._db.execute(
+                    "DELETE FROM series WHERE case_key = ? AND kind = ?", (case.key, kind)
+                )
+                self._event(case.key, kind, "released", series.folder)
+            self._set_state(case, CaseState.FAILED, reason)
+
+    def state(self, case: Case) -> CaseState:
+        """State of a registered case."""
+        return CaseState(self._case(case)["state"])
+
+    def reason(self, case: Case) -> str:
+        """Why the case is in its state; empty when all is well."""
+        return str(self._case(case)["reason"])
+
+    def remarks(self, case: Case) -> tuple[str, ...]:
+        """Remarks made when the case was prepared."""
+        return tuple(json.loads(self._case(case)["remarks"]))
+
+    def requests(self, case: Case) -> tuple[TransferRequest, ...]:
+        """The series of the case when it was last prepared: CT, KM, MR."""
+        rows = self._rows("SELECT * FROM requests WHERE case_key = ? ORDER BY kind", case.key)
+        return tuple(_request(row) for row in rows)
+
+    def outcomes(self, case: Case) -> tuple[StructureOutcome, ...]:
+        """What became of each structure, in the order recorded."""
+        rows = self._rows("SELECT * FROM outcomes WHERE case_key = ? ORDER BY number", case.key)
+        return tuple(
+            StructureOutcome(
+                Kind(row["kind"]),
+                row["source_id"],
+                Action(row["action"]),
+                row["new_id"],
+                row["reason"],
+            )
+            for row in rows
+        )
+
+    def series_of(self, case: Case) -> dict[Kind, SeriesRecord]:
+        """The series of a case that have a folder, whatever their state."""
+        rows = self._rows("SELECT * FROM series WHERE case_key = ? ORDER BY kind", case.key)
+        return {
+            Kind(row["kind"]): SeriesRecord(
+                row["folder"], SeriesState(row["state"]), row["manifest_sha256"]
+            )
+            for row in rows
+        }
+
+    def folders(self, case: Case) -> dict[Kind, str]:
+        """Folder of each series that is in its place, relative to the root, POSIX style."""
+        return {
+            kind: series.folder
+            for kind, series in self.series_of(case).items()
+            if series.state is SeriesState.PLACED
+        }
+
+    def ready(self) -> list[TransferRequest]:
+        """The series of all prepared and exported cases, in list order, for the ready list."""
+        rows = self._rows(
+            "SELECT requests.* FROM requests JOIN cases USING (case_key)"
+            " WHERE state IN (?, ?) ORDER BY listed, row, case_key, kind",
+            CaseState.PREPARED,
+            CaseState.EXPORTED,
+        )
+        return [_request(row) for row in rows]
+
+    def series(self) -> list[RootEntry]:
+        """Every series that is in its place, for the root manifest."""
+        rows = self._rows(
+            "SELECT series.*, cases.state AS case_state FROM series JOIN cases USING (case_key)"
+            " WHERE series.state = ? ORDER BY folder",
+            SeriesState.PLACED,
+        )
+        return [
+            RootEntry(
+                folder=row["folder"],
+                manifest_sha256=row["manifest_sha256"],
+                case_key=row["case_key"],
+                kind=Kind(row["kind"]),
+                exported=row["case_state"] == CaseState.EXPORTED,
+            )
+            for row in rows
+        ]
+
+    def counts(self) -> dict[CaseState, int]:
+        """How many cases are in each state, over all lists this folder has seen."""
+        rows = self._rows("SELECT state, count(*) AS cases FROM cases GROUP BY state")
+        return dict.fromkeys(CaseState, 0) | {CaseState(r["state"]): r["cases"] for r in rows}
+
+    def _open(self) -> None:
+        self._db.row_factory = sqlite3.Row
+        # Output folders lie on network shares, where SQLite's WAL does not work. EXTRA is FULL
+        # and makes the journal's end durable too: what was said to be recorded stays recorded.
+        self._db.execute("PRAGMA journal_mode = DELETE")
+        self._db.execute("PRAGMA synchronous = EXTRA")
+        self._db.execute("PRAGMA foreign_keys = ON")
+        with self._transaction():
+            version = self._db.execute("PRAGMA user_version").fetchone()[0]
+            tables = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+            if version == 0 and tables == 0:
+                for statement in _SCHEMA.split(";\n"):
+                    self._db.execute(statement)
+                self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            elif version > SCHEMA_VERSION:
+                raise UsageError(
+                    f"{self.path} was written by a newer version of this program (format "
+                    f"{version}, this one knows {SCHEMA_VERSION}). Update this program, or choose "
+                    "another --out."
+                )
+            elif version < SCHEMA_VERSION:
+                raise UsageError(f"{self.path} is no ledger of this program. Move it away.")
+        check = self._db.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if check != "ok":
+            raise sqlite3.DatabaseError(str(check).splitlines()[0])
+
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.IntegrityError:
+            raise  # a fault of this program, not of the file
+        except sqlite3.DatabaseError as error:
+            raise UsageError(
+                f"The ledger {self.path} cannot be used: {error}. If another run is using this "
+                "folder, wait for its end; if the file is damaged, restore it from a backup or "
+                "choose another --out."
+            ) from None
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with self._readable():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+
+    def _rows(self, statement: str, *values: object) -> list[Any]:
+        with self._readable():
+            return self._db.execute(statement, values).fetchall()
+
+    def _case(self, case: Case) -> Any:
+        rows = self._rows("SELECT * FROM cases WHERE case_key = ?", case.key)
+        if not rows:
+            raise LookupError(f"{case} is not registered")
+        return rows[0]
+
+    def _event(self, key: str, kind: str, state: str, detail: str = "") -> None:
+        self._db.execute(
+            "INSERT INTO events (run, time, case_key, kind, state, detail)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
+            (self._run, _now(), key, kind, state, detail),
+        )
+
+    def _set_state(self, case: Case, state: CaseState, reason: str = "") -> None:
+        self._db.execute(
+            "UPDATE cases SET state = ?, reason = ? WHERE case_key = ?", (state, reason, case.key)
+        )
+        self._event(case.key, "", state, reason)
+
+    def _set_series_state(
+        self, case: Case, kind: Kind, state: SeriesState, manifest_sha256: str = ""
+    ) -> None:
+        self._db.execute(
+            "UPDATE series SET state = ?, manifest_sha256 = ? WHERE case_key = ? AND kind = ?",
+            (state, manifest_sha256, case.key, kind),
+        )
+        self._event(case.key, kind, state, manifest_sha256)
+
+    def _forget_files(self, case: Case, kind: Kind) -> None:
+        """Take a series back to claimed."""
+        known = self._db.execute(
+            "DELETE FROM files WHERE case_key = ? AND kind = ?", (case.key, kind)
+        )
+        if known.rowcount:
+            self._set_series_state(case, kind, SeriesState.CLAIMED)
+
+    def _set_outcomes(self, case: Case, outcomes: Sequence[StructureOutcome]) -> None:
+        self._db.execute("DELETE FROM outcomes WHERE case_key = ?", (case.key,))
+        self._db.executemany(
+            "INSERT INTO outcomes VALUES (?, ?, ?, ?, ?, ?, ?)",
+            [(case.key, number, *astuple(outcome)) for number, outcome in enumerate(outcomes)],
+        )
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def _request(row: Any) -> TransferRequest:
+    return TransferRequest(
+        kind=Kind(row["kind"]),
+        patient_id=row["patient_id"],
+        plan_id=row["plan_id"],
+        study_uid=row["study_uid"],
+        series_uid=row["series_uid"],
+        structure_set_uid=row["structure_set_uid"],
+        registration_uid=row["registration_uid"],
+        images=row["images"],
+    )
+
+
+def _request_of(manifest: SeriesManifest) -> TransferRequest:
+    return TransferRequest(
+        kind=manifest.kind,
+        patient_id=manifest.patient_id,
+        plan_id=manifest.plan_id,
+        study_uid=manifest.study_uid,
+        series_uid=manifest.series_uid,
+        structure_set_uid=manifest.structure_set_uid,
+        registration_uid=manifest.registration_uid,
+        images=manifest.images,
+    )

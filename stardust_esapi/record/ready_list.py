@@ -1,0 +1,123 @@
+"""``export_list.csv``: the series ready for transfer, for people who run the transfer themselves.
+
+One row a series, with every UID that a Query/Retrieve client needs (PS3.4 C.3.4).
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from stardust_esapi.errors import UsageError
+from stardust_esapi.files import atomic_write
+from stardust_esapi.model import Kind, TransferRequest
+
+READY_LIST_NAME = "export_list.csv"
+COLUMNS = (
+    "Patient-ID",
+    "PlanID",
+    "Kind",
+    "StudyUID",
+    "SeriesUID",
+    "StructureSetUID",
+    "RegistrationUID",
+    "Images",
+)
+
+# PS3.5 9.1, but for leading zeros, which it forbids and archives hold all the same. No dot at all
+# is what a spreadsheet leaves of a UID.
+_UID = re.compile(r"[0-9]+(\.[0-9]+)+")
+_UID_LENGTH = 64
+
+
+def write_ready_list(path: Path, requests: Iterable[TransferRequest]) -> None:
+    """Write the list as a whole: ``;``-separated UTF-8, in the order given.
+
+    Raises:
+        OSError: The file system refuses, such as when a spreadsheet holds the file open.
+    """
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, delimiter=";", lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows(
+        (
+            r.patient_id,
+            r.plan_id,
+            r.kind.value,
+            r.study_uid,
+            r.series_uid,
+            r.structure_set_uid,
+            r.registration_uid,
+            r.images,
+        )
+        for r in requests
+    )
+    atomic_write(path, text.getvalue())
+
+
+def read_ready_list(path: Path) -> list[TransferRequest]:
+    """Read the list back; a byte order mark and columns in another order are fine.
+
+    Raises:
+        UsageError: The file cannot be read, or a cell makes no sense: row and column are named.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=";"))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(
+            f"{path} cannot be read as a ready list: {error}. It must be {';'.join(COLUMNS)} "
+            "in UTF-8."
+        ) from None
+    header = [cell.strip() for cell in rows[0]] if rows else []
+    missing = [name for name in COLUMNS if header.count(name) != 1]
+    if missing:
+        raise UsageError(
+            f"{path}: row 1 must name each column once; check {', '.join(missing)}. "
+            f"The columns are {';'.join(COLUMNS)}."
+        )
+    requests = []
+    for number, cells in enumerate(rows[1:], start=2):
+        if not any(cell.strip() for cell in cells):
+            continue
+        where = f"{path}: row {number}"
+        if len(cells) != len(header):
+            raise UsageError(
+                f"{where} has {len(cells)} columns, the header has {len(header)}. Correct the row."
+            )
+        requests.append(_request(dict(zip(header, map(str.strip, cells), strict=True)), where))
+    return requests
+
+
+def _request(row: dict[str, str], where: str) -> TransferRequest:
+    if not row["Patient-ID"]:
+        raise UsageError(f"{where}: Patient-ID is empty. Fill it in.")
+    if row["Kind"] not in set(Kind):
+        raise UsageError(f"{where}: Kind is {row['Kind']!r}; write one of {', '.join(Kind)}.")
+    for column in ("StudyUID", "SeriesUID", "StructureSetUID", "RegistrationUID"):
+        value = row[column]
+        optional = column in ("StructureSetUID", "RegistrationUID")
+        if not (value or optional):
+            raise UsageError(f"{where}: {column} is empty. Fill it in.")
+        if value and not (_UID.fullmatch(value) and len(value) <= _UID_LENGTH):
+            raise UsageError(
+                f"{where}: {column} is {value!r}, which is no UID. "
+                "A spreadsheet may have damaged it: restore it as text."
+            )
+    if not re.fullmatch(r"[0-9]{1,9}", row["Images"]) or int(row["Images"]) < 1:
+        raise UsageError(
+            f"{where}: Images is {row['Images']!r}; write how many images the series has."
+        )
+    return TransferRequest(
+        kind=Kind(row["Kind"]),
+        patient_id=row["Patient-ID"],
+        plan_id=row["PlanID"],
+        study_uid=row["StudyUID"],
+        series_uid=row["SeriesUID"],
+        structure_set_uid=row["StructureSetUID"],
+        registration_uid=row["RegistrationUID"],
+        images=int(row["Images"]),
+    )

@@ -1,0 +1,131 @@
+"""What one run did, in one frozen record: the command line and the HTML report both read it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from stardust_esapi.caselist import RowProblem
+from stardust_esapi.model import CaseResult, CaseState, Kind
+
+PLANNED = "planned"
+"""State shown for a case that a run without write found ready."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """Everything that the report says of one run.
+
+    Attributes:
+        program_version: Version of stardust-esapi.
+        started: When the run began.
+        finished: When it ended.
+        case_list: File name of the case list, without its folders.
+        esapi: How ESAPI was reached, such as ``stub:DB`` or ``eclipse``.
+        engine: What exported the files (``esapi``), or ``none``.
+        write: False for a run that only says what it would do.
+        rejected_rows: Rows of the list that carry ``abgelehnt``.
+        row_problems: Why rows of the list are not among the cases.
+        duplicates: One sentence for each group of rows that mean the same case.
+        results: One result a case, in the order of the list.
+        pictures: PNG files by :attr:`Case.key` and kind.
+    """
+
+    program_version: str
+    started: datetime
+    finished: datetime
+    case_list: str
+    esapi: str
+    engine: str
+    write: bool
+    rejected_rows: int = 0
+    row_problems: tuple[RowProblem, ...] = ()
+    duplicates: tuple[str, ...] = ()
+    results: tuple[CaseResult, ...] = ()
+    pictures: Mapping[str, Mapping[Kind, bytes]] = field(default_factory=dict)
+
+    @property
+    def exported(self) -> int:
+        """Cases whose every file is in place and verified."""
+        return self._count(CaseState.EXPORTED)
+
+    @property
+    def prepared(self) -> int:
+        """Cases prepared in Eclipse that still wait for their transfer."""
+        return self._count(CaseState.PREPARED)
+
+    @property
+    def failed(self) -> int:
+        """Cases that failed."""
+        return self._count(CaseState.FAILED)
+
+    @property
+    def planned(self) -> int:
+        """Cases that a run without write found ready."""
+        return self._count(PLANNED)
+
+    @property
+    def pending(self) -> int:
+        """Cases that the run did not reach."""
+        return self._count(CaseState.PENDING)
+
+    @property
+    def series(self) -> int:
+        """Series of the cases that are exported, prepared or planned."""
+        return sum(len(result.requests) for result in self._good())
+
+    @property
+    def images(self) -> int:
+        """Images of the cases that are exported, prepared or planned."""
+        return sum(request.images for result in self._good() for request in result.requests)
+
+    @property
+    def unread_rows(self) -> int:
+        """Rows of the list that could not be used."""
+        return len({problem.row for problem in self.row_problems})
+
+    @property
+    def duration(self) -> timedelta:
+        """Time from start to end."""
+        return self.finished - self.started
+
+    @property
+    def verdict(self) -> str:
+        """The run in one sentence, such as ``12 of 14 cases exported; 2 failed``."""
+        total, unread = len(self.results), self.unread_rows
+        unused = [f"{unread} {'row' if unread == 1 else 'rows'} not read"] if unread else []
+        if not total:
+            return "; ".join(["No case to export", *unused])
+        good: list[tuple[str, str]] = [
+            (PLANNED, "ready to export"),
+            (CaseState.EXPORTED, "exported" if self.write else "exported before"),
+            (CaseState.PREPARED, "prepared for transfer"),
+        ]
+        if self.write:
+            good = good[1:]
+        bad = [(CaseState.FAILED, "failed"), (CaseState.PENDING, "not reached")]
+        # A run with the engine "none" exports nothing, by intent: it leads with what it prepared.
+        lead = next((pair for pair in good if self._count(pair[0])), good[0])
+        count, noun = self._count(lead[0]), "case" if total == 1 else "cases"
+        of_total = f"All {total}" if count == total > 1 else f"{count} of {total}"
+        rest = [(self._count(state), words) for state, words in [*good, *bad] if state != lead[0]]
+        others = [f"{n} {words}" for n, words in rest if n]
+        return "; ".join([f"{of_total} {noun} {lead[1]}", *others, *unused])
+
+    def _count(self, state: str) -> int:
+        return sum(shown_state(result) == state for result in self.results)
+
+    def _good(self) -> list[CaseResult]:
+        wanting = (CaseState.FAILED, CaseState.PENDING)
+        return [result for result in self.results if shown_state(result) not in wanting]
+
+
+def shown_state(result: CaseResult) -> str:
+    """The state in one word: that of the ledger, or ``planned`` where nothing was to be written.
+
+    A failure stays a failure and an export of an earlier run an export, also in a run without
+    write.
+    """
+    settled = result.state in (CaseState.FAILED, CaseState.EXPORTED)
+    return PLANNED if result.planned and not settled else result.state.value

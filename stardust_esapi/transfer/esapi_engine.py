@@ -1,0 +1,247 @@
+"""Export through ESAPI's object model alone: no daemon, no network, no second permission.
+
+ESAPI shows no SOP Instance UIDs of slices before 16.1, so the images of this engine may carry
+derived ones: stable, the same in every run, and the ones the structure set refers to. Study,
+series, structure set and registration keep Eclipse's own UIDs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from stardust_esapi.errors import TransferError
+from stardust_esapi.esapi import read
+from stardust_esapi.esapi.session import OpenPatient
+from stardust_esapi.geometry import GEOMETRY_TOLERANCE_MM, ImageGeometry
+from stardust_esapi.model import Kind, TransferRequest
+from stardust_esapi.patient import ImageView
+from stardust_esapi.transfer.dicom import (
+    Device,
+    ImageSeries,
+    PatientIdentity,
+    ReferencedSeries,
+    RegistrationSource,
+    Roi,
+    StructureSetSource,
+    StudyFacts,
+    derived_uid,
+    write_image_series,
+    write_registration,
+    write_structure_set,
+)
+from stardust_esapi.transfer.dicom.images import reference
+
+if TYPE_CHECKING:
+    from VMS.TPS.Common.Model import API
+
+# Types.PatientOrientation to Patient Position (0018,5100), PS3.3 C.7.3.1.1.2.
+_PATIENT_POSITIONS = {
+    "HeadFirstSupine": "HFS",
+    "HeadFirstProne": "HFP",
+    "HeadFirstDecubitusRight": "HFDR",
+    "HeadFirstDecubitusLeft": "HFDL",
+    "FeetFirstSupine": "FFS",
+    "FeetFirstProne": "FFP",
+    "FeetFirstDecubitusRight": "FFDR",
+    "FeetFirstDecubitusLeft": "FFDL",
+    "Sitting": "SITTING",
+}
+_SEXES = {"male": "M", "female": "F", "other": "O"}
+
+Colors = Mapping[str, tuple[int, int, int]]
+
+
+class EsapiEngine:
+    """Write what a request names from the open patient.
+
+    Args:
+        patient: The open patient; the engine lives no longer than it is open.
+        colors: By structure set UID, colours by structure id that Eclipse could not keep
+            (``Structure.Color`` is read-only before 16.1).
+    """
+
+    name = "esapi"
+
+    def __init__(self, patient: OpenPatient, colors: Mapping[str, Colors]) -> None:
+        self._patient = patient
+        self._colors = colors
+
+    def fetch(
+        self, request: TransferRequest, folder: Path, advance: Callable[[int], None]
+    ) -> None:
+        """Write images, structure set and registration of a request into a folder.
+
+        Raises:
+            TransferError: The open patient does not hold it, or it cannot be told in DICOM.
+            EsapiRefusedError: Eclipse refused to read.
+        """
+        view = self._image(request)
+        with self._patient.refusals(f"reading series {request.series_uid}"):
+            series = self._series(view)
+            write_image_series(series, folder, advance)
+        if request.structure_set_uid:
+            with self._patient.refusals("reading the structure set"):
+                write_structure_set(
+                    self._structure_set(request.structure_set_uid, series, reference(series)),
+                    folder,
+                )
+        if request.registration_uid:
+            with self._patient.refusals("reading the registration"):
+                write_registration(self._registration(request.registration_uid, series), folder)
+
+    def _image(self, request: TransferRequest) -> ImageView:
+        """The image under the structure set, which may be a copy; else the series' first."""
+        view = self._patient.view
+        if request.structure_set_uid:
+            structure_set = view.structure_set(request.structure_set_uid)
+            images = [structure_set.image] if structure_set and structure_set.image else []
+        else:
+            images = list(view.images)
+        for image in images:
+            if image.series_uid == request.series_uid and image.study_uid == request.study_uid:
+                return image
+        raise TransferError(
+            f"patient {request.patient_id}: Eclipse shows no {request.kind} image of series "
+            f"{request.series_uid} (structure set {request.structure_set_uid or 'none'}) any more. "
+            "Run the export again."
+        )
+
+    def _series(self, view: ImageView) -> ImageSeries:
+        image = self._patient.image(view)
+        series = image.Series
+        slope, intercept = rescale(image)
+        return ImageSeries(
+            patient=self._identity(),
+            study=_study(series.Study),
+            modality=view.modality,
+            series_uid=view.series_uid,
+            frame_of_reference_uid=view.frame_of_reference_uid,
+            patient_position=_PATIENT_POSITIONS.get(str(image.ImagingOrientation), ""),
+            geometry=view.geometry,
+            sop_instance_uids=slice_uids(image, view.geometry),
+            # Pixels as scanned, but written by us: a derived image (PS3.3 C.7.6.1.1.2).
+            image_type=("DERIVED", "PRIMARY", "AXIAL" if view.modality == "CT" else "OTHER"),
+            read_plane=lambda plane: self._patient.backend.read_plane(image, plane),
+            rescale_slope=slope,
+            rescale_intercept=intercept,
+            window=(float(image.Level), float(image.Window)) if image.Window > 0 else None,
+            series_description=series.Comment or "",
+            contrast_agent=image.ContrastBolusAgentIngredientName or "",
+            created=read.read_datetime(image.CreationDateTime),
+            device=Device(
+                manufacturer=series.ImagingDeviceManufacturer or "",
+                model=series.ImagingDeviceModel or "",
+                serial_number=series.ImagingDeviceSerialNo or "",
+            ),
+        )
+
+    def _identity(self) -> PatientIdentity:
+        patient = self._patient.api
+        birth = read.read_datetime(patient.DateOfBirth)
+        return PatientIdentity(
+            patient_id=patient.Id,
+            family_name=patient.LastName or "",
+            given_name=patient.FirstName or "",
+            middle_name=patient.MiddleName or "",
+            birth_date=birth.date() if birth else None,
+            sex=_SEXES.get((patient.Sex or "").casefold(), ""),
+        )
+
+    def _structure_set(
+        self, uid: str, series: ImageSeries, images: ReferencedSeries
+    ) -> StructureSetSource:
+        structure_set = self._patient.structure_set(uid)
+        return StructureSetSource(
+            patient=series.patient,
+            study=series.study,
+            sop_instance_uid=uid,
+            series_uid=derived_uid("series of structure set", uid),
+            label=structure_set.Id,
+            frame_of_reference_uid=series.frame_of_reference_uid,
+            images=images,
+            rois=self._rois(structure_set, series.geometry.size[2]),
+            created=read.read_datetime(structure_set.HistoryDateTime),
+        )
+
+    def _rois(self, structure_set: API.StructureSet, planes: int) -> Iterator[Roi]:
+        colors = self._colors.get(structure_set.UID, {})
+        for structure in structure_set.Structures:
+            view = read.read_structure(structure)
+            yield Roi(
+                number=structure.ROINumber,
+                name=view.structure_id,
+                interpreted_type=view.dicom_type,
+                color=colors.get(view.structure_id, view.color),
+                contours={}
+                if view.is_empty
+                else read.read_contours(self._patient.backend, structure, planes),
+            )
+
+    def _registration(self, uid: str, series: ImageSeries) -> RegistrationSource:
+        registration = self._patient.registration(uid)
+        created = read.read_datetime(registration.CreationDateTime) or read.read_datetime(
+            registration.HistoryDateTime
+        )
+        return RegistrationSource(
+            patient=series.patient,
+            study=series.study,
+            sop_instance_uid=uid,
+            series_uid=derived_uid("series of registration", uid),
+            source_for=registration.SourceFOR,
+            registered_for=registration.RegisteredFOR,
+            matrix=self._patient.backend.read_matrix(registration),
+            created=created or datetime.min,
+        )
+
+
+def rescale(image: API.Image) -> tuple[float, float]:
+    """Slope and intercept behind ``Image.VoxelToDisplayValue``.
+
+    Raises:
+        TransferError: The map is not linear, which DICOM's rescale could not tell.
+    """
+    reach = 1 << 14  # a power of two: dividing by it is exact
+    intercept = float(image.VoxelToDisplayValue(0))
+    slope = (float(image.VoxelToDisplayValue(reach)) - intercept) / reach
+    for voxel in (-1024, 1, 1000, 32767):
+        linear = slope * voxel + intercept
+        if abs(float(image.VoxelToDisplayValue(voxel)) - linear) > abs(slope) / 100:
+            raise TransferError(
+                f"Image {image.Id}, series {image.Series.UID}: its voxel values do not follow a "
+                "straight line to display values. Export it through DICOM instead."
+            )
+    return slope, intercept
+
+
+def slice_uids(image: API.Image, geometry: ImageGeometry) -> tuple[str, ...]:
+    """SOP Instance UID of every plane: Eclipse's own where it shows them, else derived.
+
+    From ESAPI 16.1 on ``Image.UID`` exists, and the slices that ``Series.Images`` yields beside
+    the 3-D image carry their own. All of them must be there and lie on the planes; a mixture of
+    own and derived UIDs would help nobody.
+    """
+    series = image.Series
+    if hasattr(image, "UID"):
+        slices = [i for i in series.Images if i.ZSize == 1]
+        own: dict[int, str] = {}
+        for one in slices:
+            index = geometry.to_index(read.read_geometry(one).origin)
+            plane = round(float(index[2]))
+            offset = np.abs(index - (0, 0, plane)) * geometry.spacing
+            if offset.max() <= GEOMETRY_TOLERANCE_MM:
+                own[plane] = one.UID
+        if sorted(own) == list(range(geometry.size[2])) and len(slices) == geometry.size[2]:
+            return tuple(own[plane] for plane in range(geometry.size[2]))
+    return tuple(
+        derived_uid("image", series.UID, str(geometry.size[2]), str(plane))
+        for plane in range(geometry.size[2])
+    )
+
+
+def _study(study: API.Study) -> StudyFacts:
+    return StudyFacts(study.UID, study.Id or "", read.read_datetime(study.CreationDateTime))

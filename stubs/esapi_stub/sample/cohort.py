@@ -1,0 +1,180 @@
+"""The demo cohort: DICOM of several patients and the Case-Selector list that names them."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+from esapi_stub.sample.dicom import PatientUids
+from esapi_stub.sample.phantom import (
+    Empty,
+    Phantom,
+    PhantomContrast,
+    PhantomMr,
+    PhantomStructure,
+    Sphere,
+    default_structures,
+    write_phantom,
+)
+from esapi_stub.sample.real import MR_SIZE, write_real_patient
+
+# The columns of TPS-Mining, then what the Case-Selector adds to rows without a label.
+COLUMNS = (
+    *("Patient-ID", "Nachname", "Vorname", "Series", "SeriesUID", "PlanID", "Fx", "GD", "ED"),
+    *("StructureSetID", "LastTreated", "TargetID", "TargetVolume", "GTV#>10GyAndInPTV", "GTV"),
+    *("GTV-Volume", "HUavg", "HU StdDev", "RelVarHU", "PNG_Path", "KM_Series_UID"),
+    *("KM_Series_Comment", "MR_Series_UID", "MR_Slices", "MR_Series_Comment", "MRregUID"),
+    *("OtherGTV", "Comment", "AcceptedDate", "casekind", "RefinementDate"),
+)
+Row = dict[str, str]
+
+
+def write_sample(folder: Path, *, patients: int = 8) -> Path:
+    """Write ``dicom/`` (a numbered folder a patient) and ``cases.csv`` into a folder.
+
+    The first patient is real, with contrast CT and MR. Then come phantoms: a contrast CT under
+    an id with leading zeros, feet first with an umlaut and found by series, prone with an MR and
+    a slash in the id; then the faults: an empty GTV, a contrast CT in another frame of reference,
+    a plan that does not exist, a target that leaves the contrast CT. More patients than eight are
+    phantoms without fault. The list ends with a rejected row and one whose id Excel has damaged.
+
+    Args:
+        folder: Made if missing.
+        patients: How many patients to write, from the start of that order.
+
+    Returns:
+        The case list: UTF-8, ``;``, with a header that was begun by a row without a label.
+    """
+    dicom = folder / "dicom"
+    real = write_real_patient(dicom / "0001")
+    rows = [_real_row(real)]
+    for number in range(2, patients + 1):
+        phantom = _phantom(number)
+        uids = write_phantom(dicom / f"{number:04d}", phantom)
+        rows.append(_phantom_row(phantom, uids))
+        if number == 2:
+            rows[-1]["Label"] = "Wasser"
+        elif number == 3:
+            rows[-1]["PlanID"] = ""
+        elif number == 7:
+            rows[-1]["PlanID"] = "Plan9"
+    rows.append(rows[0] | {"TargetID": "Borders", "Comment": "Abgelehnt"})
+    rows.append(rows[0] | {"Patient-ID": "1.23456E+05"})
+    path = folder / "cases.csv"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, delimiter=";")
+        writer.writerow(COLUMNS)
+        for row in rows:
+            values = [row.get(column, "") for column in COLUMNS]
+            # A label stands before the comment and makes the row longer than the header.
+            label = [row["Label"]] if "Label" in row else []
+            at = COLUMNS.index("Comment")
+            writer.writerow(values[:at] + label + values[at:])
+    return path
+
+
+def _phantom(number: int) -> Phantom:
+    """The phantom that is patient ``number`` (from 2)."""
+    structures = default_structures()
+    without_gtv = tuple(replace(s, shape=Empty()) if s.id == "GTV1" else s for s in structures)
+    cohort = (
+        Phantom(
+            "0004711", patient_name="Phantom^Wasser", contrast=PhantomContrast(), approved=True
+        ),
+        Phantom(
+            "Prüfkörper 12",
+            patient_name="Phantom^Gläsern",
+            patient_position="FFS",
+            size=(64, 40, 24),
+            spacing=(2.0, 3.5, 2.5),
+        ),
+        Phantom(
+            "A/17.b",
+            patient_name="Phantom^Bauchlage",
+            patient_position="HFP",
+            reversed_on_disk=True,
+            rescale_intercept=0.0,
+            mr=PhantomMr(),
+        ),
+        Phantom("PH-LEER", patient_name="Phantom^Leer", structures=without_gtv),
+        Phantom(
+            "PH-FOR",
+            patient_name="Phantom^Bezugssystem",
+            contrast=PhantomContrast(own_frame_of_reference=True),
+        ),
+        Phantom("PH-PLAN", patient_name="Phantom^Planlos"),
+        Phantom(
+            "PH-RAND",
+            patient_name="Phantom^Abgeschnitten",
+            contrast=PhantomContrast(slices=8),
+        ),
+    )
+    if number - 2 < len(cohort):
+        return cohort[number - 2]
+    return Phantom(
+        f"PH{number:05d}",
+        patient_name=f"Phantom^Nummer{number}",
+        patient_position=("HFS", "FFS", "HFP", "FFP")[number % 4],
+        reversed_on_disk=number % 3 == 0,
+        contrast=PhantomContrast() if number % 2 else None,
+        mr=PhantomMr() if number % 5 == 0 else None,
+    )
+
+
+def _real_row(uids: PatientUids) -> Row:
+    return _row(uids) | {
+        "Nachname": "boost",
+        "Vorname": "breast",
+        "Fx": "7",
+        "GD": "14",
+        "ED": "2",
+        "TargetID": "Tumor Bed",
+        "TargetVolume": "13.16",
+        "GTV": "Breast",
+        "GTV-Volume": "400.05",
+        "OtherGTV": "Tumor Bed Block",
+        "MR_Slices": str(MR_SIZE[2]),
+        "casekind": "Mamma",
+    }
+
+
+def _phantom_row(phantom: Phantom, uids: PatientUids) -> Row:
+    last, first = phantom.patient_name.split("^")
+    structures = {structure.id: structure for structure in phantom.structures}
+    return _row(uids) | {
+        "Nachname": last,
+        "Vorname": first,
+        "Fx": "25",
+        "GD": "50",
+        "ED": "2",
+        "TargetID": "PTV1",
+        "TargetVolume": _volume(structures["PTV1"]),
+        "GTV": "GTV1",
+        "GTV-Volume": _volume(structures["GTV1"]),
+        "MR_Slices": str(phantom.mr.size[2]) if phantom.mr else "",
+        "casekind": "Phantom",
+    }
+
+
+def _volume(structure: PhantomStructure) -> str:
+    return f"{structure.shape.volume:.2f}" if isinstance(structure.shape, Sphere) else "0"
+
+
+def _row(uids: PatientUids) -> Row:
+    return {
+        "Patient-ID": uids.patient_id,
+        "Series": "CT_1",
+        "SeriesUID": uids.series_uid,
+        "PlanID": uids.plan_id,
+        "StructureSetID": uids.structure_set_label,
+        "LastTreated": "02.01.2024",
+        "GTV#>10GyAndInPTV": "1",
+        "KM_Series_UID": uids.km_series_uid,
+        "KM_Series_Comment": "CT KM" if uids.km_series_uid else "",
+        "MR_Series_UID": uids.mr_series_uid,
+        "MR_Series_Comment": "T1 KM" if uids.mr_series_uid else "",
+        "MRregUID": uids.registration_uid,
+        "Comment": "ok",
+        "AcceptedDate": "03.01.2024",
+    }

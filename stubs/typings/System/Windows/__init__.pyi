@@ -1,0 +1,6 @@
+class Point:
+    X: float
+    Y: float
+    def __init__(self, x: float, y: float) -> None: ...
+
+class Window: ...

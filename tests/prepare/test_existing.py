@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from stardust_esapi.geometry import FloatArray
+from stardust_esapi.prepare.existing import (
+    Choice,
+    Resampling,
+    StructureShape,
+    choose,
+    differences,
+    measure,
+)
+from stardust_esapi.settings import OnExisting
+
+
+def square(z: float, half: float = 10.0, x: float = 0.0) -> FloatArray:
+    return np.array(
+        [(x - half, -half, z), (x + half, -half, z), (x + half, half, z), (x - half, half, z)]
+    )
+
+
+def block(
+    identifier: str = "gtv+", dicom_type: str = "GTV", half: float = 10.0, x: float = 0.0
+) -> StructureShape:
+    contours = {plane: [square(3.0 * plane, half, x)] for plane in range(5)}
+    return measure(identifier, dicom_type, contours)
+
+
+def test_measuring_counts_holes_out() -> None:
+    shape = measure("a", "", {0: [square(0), square(0, half=5)], 1: []})
+    assert shape.planes[0].area == pytest.approx(400 - 100)
+    assert shape.planes[0].centroid == pytest.approx((0, 0, 0))
+    assert 1 not in shape.planes
+    assert measure("a", "", {0: [square(0, 2), square(0, 2, x=30)]}).center == pytest.approx(
+        (15, 0, 0)
+    )
+
+
+def test_the_same_is_the_same_whatever_case_its_id_has() -> None:
+    assert differences([block("gtv+")], [block("GTV+")]) == ()
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        ([], "gtv+ is missing"),
+        ([block(), block("Heart")], "Heart is foreign"),
+        ([block(dicom_type="CTV")], "type CTV, not GTV"),
+        ([block(half=10.2)], "another shape on plane 0"),
+        ([block(x=0.2)], "another shape on plane 0"),
+        ([measure("gtv+", "GTV", {0: [square(0)]})], "covers 1 planes"),
+    ],
+)
+def test_differences_are_named(found: list[StructureShape], words: str) -> None:
+    [clause] = differences([block()], found)
+    assert words in clause
+
+
+def test_on_another_grid_volume_and_centre_decide() -> None:
+    resampling = Resampling(3.0, 2.5, volume_tolerance=0.05, center_tolerance=4.0)
+
+    def resampled(half: float = 10.0, x: float = 0.0, planes: int = 6) -> StructureShape:
+        contours = {p: [square(2.5 * p, half, x)] for p in range(planes)}
+        return measure("gtv+", "GTV", contours)
+
+    assert differences([block()], [resampled()], resampling) == ()
+    [clause] = differences([block()], [resampled(half=13)], resampling)
+    assert "ml" in clause
+    [clause] = differences([block()], [resampled(x=5)], resampling)
+    assert "elsewhere" in clause
+    cut = frozenset({"gtv+"})
+    assert differences([block()], [resampled(planes=2)], resampling, may_be_clipped=cut) == ()
+
+
+def test_choices() -> None:
+    stop, reuse, new = OnExisting.STOP, OnExisting.REUSE, OnExisting.NEW
+    for any_of in OnExisting:
+        assert choose({}, any_of)[0] is Choice.CREATE
+        assert choose({"1": ["x"], "2": []}, any_of) == (Choice.REUSE, "2", "")
+    assert choose({"1": ["gtv+ is missing"]}, stop) == (Choice.STOP, "", "gtv+ is missing")
+    choice, uid, remark = choose({"1": ["x differs"]}, reuse)
+    assert (choice, uid) == (Choice.REUSE, "1")
+    assert "x differs" in remark
+    assert choose({"1": ["x"], "2": ["y"]}, reuse)[0] is Choice.STOP
+    choice, uid, remark = choose({"1": ["x differs"]}, new)
+    assert (choice, uid) == (Choice.CREATE, "")
+    assert "left as it is" in remark

@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import csv
+import io
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stardust_esapi.errors import UsageError
+from stardust_esapi.record.output_log import CUT_OFF, OutputLog
+
+HEADER = b"Patient-ID;SeriesUID;StructureSetID;Status\r\n"
+cells = st.text(st.characters(exclude_categories=("Cs",)), max_size=20)
+
+
+def rows_of(path: Path) -> list[list[str]]:
+    text = path.read_text(encoding="utf-8-sig")
+    return list(csv.reader(io.StringIO(text, newline=""), delimiter=";"))
+
+
+def test_a_new_log_has_the_old_form(tmp_path: Path) -> None:
+    log = OutputLog(tmp_path)
+    log.append("0042", "1.2.3", "CT_1", "exported")
+    log.append("=1+1", "", "a;b", 'said "no"')
+    assert log.path.read_bytes() == (
+        HEADER + b'0042;1.2.3;CT_1;exported\r\n=1+1;;"a;b";"said ""no"""\r\n'
+    )
+
+
+def test_it_goes_on_where_an_earlier_run_ended(tmp_path: Path) -> None:
+    OutputLog(tmp_path).append("1", "2", "3", "failed")
+    OutputLog(tmp_path).append("1", "2", "3", "exported")
+    assert [row[-1] for row in rows_of(tmp_path / "Output_Log.csv")] == [
+        "Status",
+        "failed",
+        "exported",
+    ]
+
+
+def test_a_log_of_the_old_program_is_not_touched(tmp_path: Path) -> None:
+    old = b"\xef\xbb\xbf" + HEADER + "Müller;1.2;CT;Export OK\r\n".encode()
+    (tmp_path / "Output_Log.csv").write_bytes(old)
+    OutputLog(tmp_path).append("1", "2", "3", "exported")
+    assert (tmp_path / "Output_Log.csv").read_bytes() == old + b"1;2;3;exported\r\n"
+
+
+@given(st.tuples(cells, cells, cells, cells))
+def test_any_text_stays_one_line_of_four_cells(tmp_path_factory, row) -> None:
+    root = tmp_path_factory.mktemp("log")
+    OutputLog(root).append(*row)
+    OutputLog(root).append("1", "2", "3", "next")
+    assert len((root / "Output_Log.csv").read_text(encoding="utf-8").splitlines()) == 3
+    written = rows_of(root / "Output_Log.csv")[1:]
+    assert len(written[0]) == 4
+    assert written[1] == ["1", "2", "3", "next"]
+    if all(cell.isprintable() for cell in row):
+        assert tuple(written[0]) == row
+
+
+def test_a_row_cut_anywhere_is_mended_and_nothing_before_it_lost(tmp_path: Path) -> None:
+    log = OutputLog(tmp_path)
+    log.append("0042", "1.2.3", 'C"T;1', "exported")
+    whole = log.path.read_bytes()
+    log.append("Jörg", "4.5.6", 'a;"b', "failed: no GTV")
+    for length in range(len(log.path.read_bytes())):
+        content = log.path.read_bytes()[:length]
+        folder = tmp_path / str(length)
+        folder.mkdir()
+        (folder / "Output_Log.csv").write_bytes(content)
+        OutputLog(folder).append("1", "2", "3", "exported")
+        mended = (folder / "Output_Log.csv").read_bytes()
+        rows = rows_of(folder / "Output_Log.csv")
+        assert mended.startswith(HEADER)
+        assert all(len(row) == 4 for row in rows)
+        assert rows[-1] == ["1", "2", "3", "exported"]
+        kept = content[: content.rfind(b"\n") + 1]
+        assert mended.startswith(kept)
+        cut = content.removeprefix(kept)
+        marked = [row for row in rows if row[-1].endswith(CUT_OFF)]
+        assert len(marked) == bool(cut and kept)
+    assert log.path.read_bytes().startswith(whole)
+
+
+def test_a_last_line_saved_without_its_end_is_kept_and_marked(tmp_path: Path) -> None:
+    (tmp_path / "Output_Log.csv").write_bytes(HEADER + b"0042;1.2.3;CT_1;exported")
+    OutputLog(tmp_path)
+    assert rows_of(tmp_path / "Output_Log.csv")[1:] == [
+        ["0042", "1.2.3", "CT_1", f"exported {CUT_OFF}"]
+    ]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="kills by signal")
+def test_rows_that_were_appended_outlive_a_kill(tmp_path: Path) -> None:
+    script = (
+        "import sys, pathlib\n"
+        "from stardust_esapi.record.output_log import OutputLog\n"
+        "log = OutputLog(pathlib.Path(sys.argv[1]))\n"
+        "for n in range(10**6):\n"
+        "    log.append(str(n), '1.2', 'CT', 'exported')\n"
+        "    print(n, flush=True)\n"
+    )
+    for delay in (0.0, 0.02, 0.05):
+        root = tmp_path / str(delay)
+        root.mkdir()
+        child = subprocess.Popen(
+            [sys.executable, "-c", script, str(root)], stdout=subprocess.PIPE, text=True
+        )
+        assert child.stdout is not None
+        said = [child.stdout.readline()]
+        time.sleep(delay)
+        child.kill()
+        said += child.stdout.read().splitlines()
+        child.wait()
+        child.stdout.close()
+        OutputLog(root)
+        ids = [row[0] for row in rows_of(root / "Output_Log.csv")[1:]]
+        acknowledged = [line.strip() for line in said if line.strip()]
+        assert ids[: len(acknowledged)] == acknowledged
+        assert len(ids) - len(acknowledged) <= 1
+
+
+def test_a_log_that_cannot_be_opened_is_wrong_use(tmp_path: Path) -> None:
+    (tmp_path / "Output_Log.csv").mkdir()
+    with pytest.raises(UsageError, match=r"Output_Log.csv cannot be written.*Close it"):
+        OutputLog(tmp_path)
+
+
+def test_a_log_that_goes_away_is_wrong_use(tmp_path: Path) -> None:
+    log = OutputLog(tmp_path)
+    log.path.unlink()
+    log.path.mkdir()
+    with pytest.raises(UsageError, match="cannot be written"):
+        log.append("1", "2", "3", "exported")

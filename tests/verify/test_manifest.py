@@ -1,0 +1,319 @@
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pydicom
+import pytest
+from pydicom.sequence import Sequence
+from pydicom.uid import JPEGBaseline8Bit, RTDoseStorage
+
+from stardust_esapi.errors import VerifyError
+from stardust_esapi.model import Kind
+from stardust_esapi.verify.manifest import (
+    RootEntry,
+    inspect_folder,
+    manifest_bytes,
+    manifest_digest,
+    read_manifest,
+    read_root_manifest,
+    write_manifest,
+    write_root_manifest,
+)
+
+
+def refusal(folder: Path, request) -> str:
+    with pytest.raises(VerifyError) as caught:
+        inspect_folder(folder, request, "case1")
+    message = str(caught.value)
+    assert message.startswith(
+        f"patient {request.patient_id}, {request.kind} series {request.series_uid}: "
+    )
+    assert "transfer the series again" in message
+    return message
+
+
+def edit(path: Path, **values: object) -> None:
+    ds = pydicom.dcmread(path)
+    for name, value in values.items():
+        setattr(ds, name, value)
+    ds.save_as(path, enforce_file_format=True)
+
+
+def test_a_whole_series_of_each_kind_is_described(tmp_path: Path, make, kind: Kind) -> None:
+    request, folder = make.requests[kind], tmp_path / "s"
+    make.fill(folder, request)
+    manifest = inspect_folder(folder, request, "case1")
+    assert (manifest.kind, manifest.patient_id, manifest.plan_id) == (kind, "0042", "Plan")
+    assert (manifest.study_uid, manifest.series_uid) == (request.study_uid, request.series_uid)
+    assert manifest.structure_set_uid == request.structure_set_uid
+    assert manifest.registration_uid == request.registration_uid
+    assert (manifest.images, manifest.case_key) == (request.images, "case1")
+    assert [f.name for f in manifest.files] == sorted(p.name for p in folder.iterdir())
+    for file in manifest.files:
+        data = (folder / file.name).read_bytes()
+        ds = pydicom.dcmread(folder / file.name)
+        assert (file.size, file.sha256) == (len(data), hashlib.sha256(data).hexdigest())
+        assert file.sop_instance_uid == ds.SOPInstanceUID
+        assert file.sop_class_uid == ds.SOPClassUID
+        assert file.series_uid == ds.SeriesInstanceUID
+
+
+def test_its_own_manifest_is_no_stranger(tmp_path: Path, make) -> None:
+    request, folder = make.requests[Kind.CT], tmp_path / "s"
+    make.fill(folder, request)
+    manifest = inspect_folder(folder, request, "case1")
+    write_manifest(folder, manifest)
+    assert inspect_folder(folder, request, "case1") == manifest
+
+
+def test_a_manifest_is_read_back_and_always_the_same_bytes(tmp_path: Path, make) -> None:
+    request, folder = make.requests[Kind.CT], tmp_path / "s"
+    make.fill(folder, replace(request, patient_id="Müller 01"))
+    manifest = inspect_folder(folder, replace(request, patient_id="Müller 01"), "case1")
+    write_manifest(folder, manifest)
+    assert read_manifest(folder) == manifest
+    data = (folder / "manifest.json").read_bytes()
+    assert data == manifest_bytes(manifest)
+    assert hashlib.sha256(data).hexdigest() == manifest_digest(manifest)
+    assert json.dumps(json.loads(data), indent=1, sort_keys=True, ensure_ascii=False) + "\n" == (
+        data.decode()
+    )
+    assert "Müller 01" in data.decode()
+
+
+# --- what an inspection must refuse ---------------------------------------------------------
+
+
+@pytest.fixture
+def ct(tmp_path: Path, make):
+    make.fill(tmp_path / "s", make.requests[Kind.CT])
+    return tmp_path / "s", make.requests[Kind.CT]
+
+
+@pytest.fixture
+def mr(tmp_path: Path, make):
+    make.fill(tmp_path / "s", make.requests[Kind.MR])
+    return tmp_path / "s", make.requests[Kind.MR]
+
+
+def test_a_missing_image(ct) -> None:
+    (ct[0] / "CT.2.dcm").unlink()
+    message = refusal(*ct)
+    assert "2 of 3 images are there" in message
+    assert "RS.1.dcm refers to 1 images that are not in the folder, such as 1.2.1.2" in message
+
+
+def test_an_image_too_many(ct, make) -> None:
+    make.save(make.image(ct[1], 4), ct[0] / "CT.4.dcm")
+    assert "4 of 3 images are there" in refusal(*ct)
+
+
+@pytest.mark.parametrize("images", [0, 3])
+def test_an_empty_folder_never_passes(tmp_path: Path, make, images: int) -> None:
+    request = replace(make.requests[Kind.CT], images=images, structure_set_uid="")
+    assert f"0 of {images} images" in refusal(tmp_path, request)
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path, make) -> None:
+    assert "cannot be read" in refusal(tmp_path / "none", make.requests[Kind.CT])
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "message"),
+    [
+        ("CT.1.dcm", {"PatientID": "0043"}, "CT.1.dcm is of another patient (0043)"),
+        ("CT.1.dcm", {"PatientID": "42"}, "CT.1.dcm is of another patient (42)"),
+        ("CT.1.dcm", {"PatientID": ""}, "CT.1.dcm is of another patient (no id)"),
+        ("RS.1.dcm", {"PatientID": "0043"}, "RS.1.dcm is of another patient (0043)"),
+        ("CT.1.dcm", {"SeriesInstanceUID": "1.2.2"}, "CT.1.dcm is of another series (1.2.2)"),
+        ("CT.1.dcm", {"StudyInstanceUID": "1.4"}, "CT.1.dcm is of another study (1.4)"),
+        ("CT.1.dcm", {"SOPInstanceUID": "1.2.1.2"}, "2 files share SOP Instance UID 1.2.1.2"),
+        ("CT.1.dcm", {"FrameOfReferenceUID": "1.7"}, "the images lie in 2 frames of reference"),
+        ("CT.1.dcm", {"FrameOfReferenceUID": ""}, "or some in none"),
+        ("CT.1.dcm", {"SOPClassUID": RTDoseStorage}, "(RT Dose Storage)"),
+        ("RS.1.dcm", {"SOPInstanceUID": "1.2.6"}, "RS.1.dcm is another structure set (1.2.6)"),
+        ("RS.1.dcm", {"FrameOfReferenceUID": "1.7"}, "RS.1.dcm lies in another frame of reference"),
+    ],
+)
+def test_a_file_that_does_not_belong(ct, name: str, values, message: str) -> None:
+    edit(ct[0] / name, **values)
+    assert message in refusal(*ct)
+
+
+def test_padding_of_the_patient_id_is_no_difference(ct) -> None:
+    edit(ct[0] / "CT.1.dcm", PatientID="0042 ")
+    assert inspect_folder(*ct, "case1").patient_id == "0042"
+
+
+def test_contrast_ct_and_planning_ct_do_not_mix(ct, make) -> None:
+    make.save(make.image(make.requests[Kind.KM], 1), ct[0] / "CT.9.dcm")
+    message = refusal(*ct)
+    assert "4 of 3 images" in message
+    assert "CT.9.dcm is of another series (1.2.2)" in message
+
+
+def test_an_mr_image_among_ct_images(ct, make) -> None:
+    make.save(make.image(make.requests[Kind.MR], 1), ct[0] / "MR.1.dcm")
+    assert "MR.1.dcm is no CT image and does not belong here" in refusal(*ct)
+
+
+def test_a_missing_structure_set(ct) -> None:
+    (ct[0] / "RS.1.dcm").unlink()
+    assert "the structure set 1.2.5 is missing" in refusal(*ct)
+
+
+def test_two_structure_sets(ct, make) -> None:
+    make.save(make.structure_set(replace(ct[1], structure_set_uid="1.2.4")), ct[0] / "RS.0.dcm")
+    assert "there are 2 structure sets instead of one" in refusal(*ct)
+
+
+def test_a_structure_set_that_was_not_asked_for(ct) -> None:
+    request = replace(ct[1], structure_set_uid="")
+    assert "RS.1.dcm is a structure set that was not asked for" in refusal(ct[0], request)
+
+
+def test_a_structure_set_of_another_frame(ct, make) -> None:
+    make.save(make.structure_set(ct[1], frame="1.7"), ct[0] / "RS.1.dcm")
+    assert "RS.1.dcm lies in another frame of reference than the images" in refusal(*ct)
+
+
+def test_a_contour_on_an_image_that_is_elsewhere(ct, make) -> None:
+    ds = make.structure_set(ct[1])
+    contour = ds.ROIContourSequence[0].ContourSequence[0]
+    contour.ContourImageSequence = Sequence([make.item(ReferencedSOPInstanceUID="1.2.2.1")])
+    make.save(ds, ct[0] / "RS.1.dcm")
+    assert "refers to 1 images that are not in the folder, such as 1.2.2.1" in refusal(*ct)
+
+
+def test_a_structure_set_that_refers_to_nothing(ct, make) -> None:
+    ds = make.structure_set(ct[1])
+    del ds.ReferencedFrameOfReferenceSequence[0].RTReferencedStudySequence
+    ds.ROIContourSequence = Sequence([])
+    make.save(ds, ct[0] / "RS.1.dcm")
+    assert "RS.1.dcm refers to no image" in refusal(*ct)
+
+
+def test_a_missing_or_wrong_registration(mr, make) -> None:
+    (mr[0] / "RE.1.dcm").unlink()
+    assert "the registration 1.2.7 is missing" in refusal(*mr)
+    make.save(make.registration(mr[1], frames=("1.7", "1.8")), mr[0] / "RE.1.dcm")
+    assert "RE.1.dcm does not register the images' frame of reference" in refusal(*mr)
+    make.save(make.registration(replace(mr[1], registration_uid="1.2.8")), mr[0] / "RE.1.dcm")
+    assert "RE.1.dcm is another registration (1.2.8) than asked for (1.2.7)" in refusal(*mr)
+
+
+@pytest.mark.parametrize("name", ["IM.1.dcm", "MR.1.dcm", "RS.2.dcm", "CT.1", "ct.1.dcm"])
+def test_a_name_that_the_consumer_would_not_find(ct, name: str) -> None:
+    (ct[0] / "CT.1.dcm").rename(ct[0] / name)
+    assert f"{name} must be called CT*.dcm" in refusal(*ct)
+
+
+def test_something_that_is_no_dicom_file(ct) -> None:
+    (ct[0] / "CT.9.dcm").write_bytes(b"")
+    (ct[0] / "thumbs.db").write_bytes(b"x" * 500)
+    (ct[0] / "sub").mkdir()
+    message = refusal(*ct)
+    assert "CT.9.dcm is damaged or no DICOM file" in message
+    assert "thumbs.db is damaged or no DICOM file" in message
+    assert "sub cannot be read" in message
+
+
+def test_many_problems_do_not_flood_the_message(ct) -> None:
+    for number in range(20):
+        (ct[0] / f"x{number:02}").write_bytes(b"x")
+    message = refusal(*ct)
+    assert message.count(";") == 5
+    assert "; and 15 more. Nothing of it counts" in message
+
+
+@pytest.mark.parametrize("name", ["CT.1.dcm", "RS.1.dcm"])
+def test_a_file_cut_off_anywhere_is_never_taken_for_whole(ct, name: str) -> None:
+    path = ct[0] / name
+    whole = path.read_bytes()
+    for length in range(len(whole)):
+        path.write_bytes(whole[:length])
+        assert f"{name} " in refusal(*ct)
+    path.write_bytes(whole)
+    inspect_folder(*ct, "case1")
+
+
+@pytest.mark.parametrize("implicit", [True, False])
+def test_a_structure_set_with_undefined_lengths_cut_off(ct, make, implicit: bool) -> None:
+    path = ct[0] / "RS.1.dcm"
+    ds = make.structure_set(ct[1])
+    for element in ds.iterall():
+        if element.VR == "SQ":
+            element.is_undefined_length = True
+            for each in element.value:
+                each.is_undefined_length_sequence_item = True
+    if implicit:
+        ds.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian
+    make.save(ds, path)
+    inspect_folder(*ct, "case1")
+    whole = path.read_bytes()
+    for length in range(132, len(whole), 3):
+        path.write_bytes(whole[:length])
+        assert "RS.1.dcm " in refusal(*ct)
+
+
+def test_a_compressed_image_is_whole_or_cut_off(ct) -> None:
+    path = ct[0] / "CT.1.dcm"
+    ds = pydicom.dcmread(path)
+    ds.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
+    ds.PixelData = pydicom.encaps.encapsulate([b"\xff\xd8" + b"x" * 9000 + b"\xff\xd9"])
+    ds["PixelData"].VR = "OB"
+    ds["PixelData"].is_undefined_length = True
+    ds.save_as(path, enforce_file_format=True)
+    inspect_folder(*ct, "case1")
+    whole = path.read_bytes()
+    for cut in (5, 8, 100, 5000, 9000):
+        path.write_bytes(whole[:-cut])
+        assert "CT.1.dcm" in refusal(*ct)
+
+
+# --- manifests as files ---------------------------------------------------------------------
+
+ENTRY = RootEntry("CT_Export/0042/1.2.1", "a" * 64, "case1", Kind.CT, exported=True)
+
+
+def test_the_root_manifest_is_sorted_and_read_back(tmp_path: Path) -> None:
+    other = replace(ENTRY, folder="CT_Export/0041/1.2.1", exported=False)
+    write_root_manifest(tmp_path, [ENTRY, other])
+    first = (tmp_path / "manifest.json").read_bytes()
+    assert read_root_manifest(tmp_path) == (other, ENTRY)
+    write_root_manifest(tmp_path, iter([other, ENTRY]))
+    assert (tmp_path / "manifest.json").read_bytes() == first
+
+
+@pytest.mark.parametrize(
+    "folder", ["../x/y", "CT_Export/../..", "CT_Export/./x", "/CT_Export/a/b", "CT_Export/a"]
+)
+def test_a_root_manifest_cannot_lead_elsewhere(tmp_path: Path, folder: str) -> None:
+    write_root_manifest(tmp_path, [replace(ENTRY, folder=folder)])
+    with pytest.raises(VerifyError, match=r"damaged.*folder"):
+        read_root_manifest(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", b'{"format": "other"}'])
+@pytest.mark.parametrize("read", [read_manifest, read_root_manifest])
+def test_a_damaged_manifest_is_named(tmp_path: Path, content: bytes, read) -> None:
+    (tmp_path / "manifest.json").write_bytes(content)
+    with pytest.raises(VerifyError, match=r"manifest\.json is damaged or written by another"):
+        read(tmp_path)
+
+
+def test_one_sort_of_manifest_is_not_the_other(tmp_path: Path, ct) -> None:
+    write_root_manifest(tmp_path, [ENTRY])
+    with pytest.raises(VerifyError, match="format"):
+        read_manifest(tmp_path)
+    write_manifest(tmp_path, inspect_folder(*ct, "case1"))
+    with pytest.raises(VerifyError, match="format"):
+        read_root_manifest(tmp_path)
+
+
+def test_a_missing_manifest_is_named(tmp_path: Path) -> None:
+    with pytest.raises(VerifyError, match=r"manifest\.json is missing"):
+        read_manifest(tmp_path)
