@@ -12,7 +12,7 @@ import click
 import typer
 from loguru import logger
 
-from stardust_esapi import __version__, console, pipeline
+from stardust_esapi import __version__, console, pipeline, stub_cli
 from stardust_esapi.errors import NotApprovedError, StardustError, UsageError
 from stardust_esapi.logs import quiet_terminal
 from stardust_esapi.report.summary import RunSummary
@@ -37,12 +37,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-stub = typer.Typer(help="A stand-in for Eclipse, made from DICOM files.", no_args_is_help=True)
-app.add_typer(stub, name="stub")
+app.add_typer(stub_cli.app, name="stub")
 
-Cases = Annotated[
-    Path, typer.Option("--cases", help="Case list: CSV or XLSX.", show_default=False)
-]
+Cases = Annotated[Path, typer.Option("--cases", help="Case list: CSV or XLSX.", show_default=False)]
 Esapi = Annotated[
     str | None,
     typer.Option(
@@ -120,7 +117,7 @@ def export(
         "on_existing": on_existing,
         "fail_fast": fail_fast,
     }
-    job = pipeline.Job(cases, out, load_settings(settings, flags), write=write)
+    job = pipeline.Job(cases, out, load_settings(settings, flags))
     terminal = console.console()
     with console.watcher(terminal) as watcher:
         summary = pipeline.export(job, watcher) if write else pipeline.rehearse(job, watcher)
@@ -137,10 +134,10 @@ def check(
     cases: Cases, esapi: Esapi = None, settings: SettingsFile = None, kinds: Kinds = None
 ) -> None:
     """Read the list, locate every case, say row by row what is wrong. Never writes."""
-    job = pipeline.Job(cases, None, load_settings(settings, {"esapi": esapi, "kinds": kinds}))
+    loaded = load_settings(settings, {"esapi": esapi, "kinds": kinds})
     terminal = console.console()
     with console.watcher(terminal) as watcher:
-        summary = pipeline.check(job, watcher)
+        summary = pipeline.check(cases, loaded, watcher)
     console.print_summary(summary, terminal)
     _leave(summary)
 
@@ -152,36 +149,9 @@ def verify(
     """Prove an exported folder again from its manifest."""
     report = verify_tree(folder)
     terminal = console.console()
-    for finding in report.findings:
-        terminal.print(f"{finding.problem}: {finding.path}: {finding.detail}", markup=False)
-    terminal.print(report.verdict, markup=False)
-    if report.findings:
+    console.print_verification(report, terminal)
+    if not report.ok:
         raise typer.Exit(Exit.SOME_FAILED)
-
-
-@stub.command("build")
-def stub_build(
-    dicom: Annotated[Path, typer.Option("--dicom", help="Folder of DICOM files.")],
-    db: Annotated[Path, typer.Option("--db", help="Folder of the database to make.")],
-) -> None:
-    """Make a stub database from a folder of DICOM files."""
-    raise NotImplementedError
-
-
-@stub.command("list")
-def stub_list(
-    db: Annotated[Path, typer.Argument(help="Folder of the database.", show_default=False)],
-) -> None:
-    """Say what a stub database holds."""
-    raise NotImplementedError
-
-
-@stub.command("sample")
-def stub_sample(
-    folder: Annotated[Path, typer.Argument(help="Where to write it.", show_default=False)],
-) -> None:
-    """Write a sample cohort: DICOM of a real anonymised patient and phantoms, and a case list."""
-    raise NotImplementedError
 
 
 def main() -> None:

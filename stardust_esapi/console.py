@@ -20,6 +20,7 @@ from rich.table import Table
 
 from stardust_esapi.model import Case, CaseResult, CaseState
 from stardust_esapi.report.summary import RunSummary, shown_state
+from stardust_esapi.verify.check import VerifyReport
 
 _STYLES = {
     CaseState.EXPORTED: "green",
@@ -163,3 +164,17 @@ def _table(summary: RunSummary) -> Table:
             escape(" ".join((result.reason, *result.remarks)).strip()),
         )
     return table
+
+
+def print_verification(report: VerifyReport, out: Console) -> None:
+    """Print what a check of an exported folder found, and what it cannot tell."""
+    for finding in report.findings:
+        where = finding.path or str(report.root)
+        out.print(
+            f"[red]{finding.problem}[/] {escape(where)}: {escape(finding.detail)}", soft_wrap=True
+        )
+    for sentence in report.unproven:
+        out.print(f"[dim]not proven[/] {escape(sentence)}", soft_wrap=True)
+    verdict = f"{report.files} files of {report.series} series are as their manifests say"
+    wrong = f"; {len(report.findings)} things are not" if report.findings else ""
+    out.print(f"[bold]{verdict}{wrong}.[/]", soft_wrap=True)

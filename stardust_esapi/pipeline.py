@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 from loguru import logger
 
 from stardust_esapi import __version__, files
-from stardust_esapi.caselist import CaseList, read_case_list
+from stardust_esapi.caselist import CaseList, DuplicateRows, read_case_list
 from stardust_esapi.errors import CaseError, NotApprovedError, UsageError
 from stardust_esapi.esapi.connect import connect
 from stardust_esapi.esapi.session import OpenPatient, Session
@@ -22,9 +22,9 @@ from stardust_esapi.locate import Located, locate
 from stardust_esapi.logs import log_to
 from stardust_esapi.model import Case, CaseResult, CaseState, Kind, TransferRequest
 from stardust_esapi.prepare.apply import FailedStructuresError, SetPlan, create, survey
-from stardust_esapi.record.ledger import Ledger
+from stardust_esapi.record.ledger import LEDGER_NAME, Ledger
 from stardust_esapi.record.output_log import OutputLog
-from stardust_esapi.record.ready_list import write_ready_list
+from stardust_esapi.record.ready_list import READY_LIST_NAME, write_ready_list
 from stardust_esapi.report.html import write_report
 from stardust_esapi.report.pictures import case_pictures
 from stardust_esapi.report.summary import RunSummary
@@ -33,7 +33,6 @@ from stardust_esapi.transfer.deliver import STAGING, deliver
 from stardust_esapi.transfer.esapi_engine import EsapiEngine
 from stardust_esapi.verify.manifest import write_root_manifest
 
-READY_LIST = "export_list.csv"
 REPORT = "report.html"
 PLAN_REPORT = "plan.html"
 LOGS = "logs"
@@ -96,9 +95,9 @@ def rehearse(job: Job, watcher: Watcher) -> RunSummary:
     """
     with _output(job.out):
         summary = check(job.cases, job.settings, watcher)
-        if not Ledger.exists(job.out):
+        if not (job.out / LEDGER_NAME).exists():
             ready = [r for result in summary.results for r in result.requests if _is_ready(r)]
-            write_ready_list(job.out / READY_LIST, ready)
+            write_ready_list(job.out / READY_LIST_NAME, ready)
         write_report(summary, job.out / PLAN_REPORT)
     return summary
 
@@ -117,31 +116,27 @@ def export(job: Job, watcher: Watcher) -> RunSummary:
     with _output(job.out):
         listed = read_case_list(job.cases)
         backend = connect(settings.esapi)
-        with Ledger(job.out) as ledger, OutputLog(job.out) as log:
+        with Ledger(job.out) as ledger, _numbered_run(ledger, job) as run:
+            log = OutputLog(job.out)
             ledger.register(listed.cases)
-            todo = [c for c in listed.cases if not _is_done(c, ledger, settings)]
+            todo = [c for c in listed.cases if not _is_done(c, job, ledger)]
             todo = _first_patients(todo, settings.limit)
-            run = ledger.begin_run(
-                version=__version__,
-                esapi=settings.esapi,
-                engine=settings.engine,
-                case_list=job.cases.name,
-            )
             logger.info("run {}: {} cases, {} to do", run, len(listed.cases), len(todo))
 
             def work(case: Case, patient: OpenPatient) -> CaseResult:
                 return _export_case(case, patient, job, ledger, watcher)
 
             def record(result: CaseResult) -> None:
+                case = result.case
                 if result.state is CaseState.FAILED:
-                    ledger.failed(result.case, result.reason, result.outcomes)
-                log.append(result.case, _status(result))
+                    ledger.failed(case, result.reason, result.outcomes)
+                status = f"{result.state}: {result.reason}" if result.reason else result.state
+                log.append(case.patient_id, case.series_uid, case.structure_set_id, status)
 
             with Session(backend) as session:
                 now = _each_case(todo, session, work, watcher, settings, record)
-            ledger.end_run("done")
             results = _with_earlier(listed.cases, now, ledger)
-            write_ready_list(job.out / READY_LIST, ledger.ready())
+            write_ready_list(job.out / READY_LIST_NAME, ledger.ready())
             write_root_manifest(job.out, ledger.series())
         files.remove_tree(job.out / STAGING)
         summary = _summary(listed, settings, started, results, write=True)
@@ -149,9 +144,7 @@ def export(job: Job, watcher: Watcher) -> RunSummary:
     return summary
 
 
-def _plan(
-    case: Case, patient: OpenPatient, settings: Settings, watcher: Watcher
-) -> CaseResult:
+def _plan(case: Case, patient: OpenPatient, settings: Settings, watcher: Watcher) -> CaseResult:
     """Locate and survey: as far as a run goes without write."""
     watcher.phase(case, "locate")
     located = locate(case, patient.view, settings.kinds)
@@ -208,14 +201,15 @@ def _each_case(
     work: Callable[[Case, OpenPatient], CaseResult],
     watcher: Watcher,
     settings: Settings,
-    record: Callable[[CaseResult], None] = lambda result: None,
+    record: Callable[[CaseResult], None] | None = None,
 ) -> list[CaseResult]:
     """Run every case; a bad one is a result like any other, unless ``fail_fast`` says stop."""
     results = []
     watcher.start(len(cases))
     for case in cases:
         result = _one_case(case, session, work)
-        record(result)
+        if record is not None:
+            record(result)
         logger.info("{}: {} {}", case, result.state, result.reason)
         watcher.finish(result)
         results.append(result)
@@ -310,9 +304,7 @@ def _colors(sets: Iterable[SetPlan]) -> dict[str, Mapping[str, tuple[int, int, i
     return {s.uid: {p.new_id: p.source.color for p in s.plan.structures} for s in sets}
 
 
-def _shared(
-    folders: Mapping[Kind, str], requests: Sequence[TransferRequest]
-) -> Iterator[str]:
+def _shared(folders: Mapping[Kind, str], requests: Sequence[TransferRequest]) -> Iterator[str]:
     for request in requests:
         if not folders[request.kind].endswith(f"/{request.series_uid}"):
             yield (
@@ -321,11 +313,22 @@ def _shared(
             )
 
 
-def _is_done(case: Case, ledger: Ledger, settings: Settings) -> bool:
+def _is_done(case: Case, job: Job, ledger: Ledger) -> bool:
+    """Whether an earlier run has finished the case, and its folders are still there."""
     state = ledger.state(case)
-    if settings.engine is Engine.NONE:
+    if job.settings.engine is Engine.NONE:
         return state in (CaseState.PREPARED, CaseState.EXPORTED)
-    return state is CaseState.EXPORTED
+    folders = ledger.folders(case)
+    return state is CaseState.EXPORTED and all(
+        kind in folders and (job.out / folders[kind]).is_dir()
+        for kind in _wanted(case, job.settings)
+    )
+
+
+def _wanted(case: Case, settings: Settings) -> list[Kind]:
+    """The kinds that a row names and the settings ask for."""
+    named = {Kind.CT: True, Kind.KM: case.km_series_uid, Kind.MR: case.mr_series_uid}
+    return [kind for kind in settings.kinds if named[kind]]
 
 
 def _first_patients(cases: Sequence[Case], limit: int | None) -> list[Case]:
@@ -339,11 +342,46 @@ def _with_earlier(
 ) -> list[CaseResult]:
     """Results in list order: of this run, else what the ledger knows."""
     fresh = {result.case.key: result for result in now}
-    return [fresh.get(case.key) or ledger.result(case) for case in cases]
+    return [
+        fresh.get(case.key)
+        or CaseResult(
+            case,
+            ledger.state(case),
+            ledger.reason(case),
+            requests=ledger.requests(case),
+            folders=ledger.folders(case),
+            outcomes=ledger.outcomes(case),
+            remarks=ledger.remarks(case),
+        )
+        for case in cases
+    ]
 
 
-def _status(result: CaseResult) -> str:
-    return f"{result.state}: {result.reason}" if result.reason else str(result.state)
+def _duplicate(rows: DuplicateRows) -> str:
+    numbers = ", ".join(map(str, rows.rows))
+    plan = f", plan {rows.plan_id}" if rows.plan_id else ""
+    sentence = f"Rows {numbers} are of the same patient {rows.patient_id}{plan} and series."
+    if rows.left_out:
+        left_out = ", ".join(map(str, rows.left_out))
+        sentence += f" What they say stands in an earlier one already: {left_out}."
+    return sentence
+
+
+@contextmanager
+def _numbered_run(ledger: Ledger, job: Job) -> Iterator[int]:
+    """A run in the ledger, with a word on how it ended."""
+    run = ledger.begin_run(
+        version=__version__,
+        esapi=job.settings.esapi,
+        engine=job.settings.engine,
+        case_list=job.cases.name,
+    )
+    try:
+        yield run
+    except BaseException as error:
+        ledger.end_run(type(error).__name__)
+        raise
+    ledger.end_run("done")
 
 
 def _summary(
@@ -364,7 +402,7 @@ def _summary(
         write=write,
         rejected_rows=listed.rejected,
         row_problems=listed.problems,
-        duplicates=tuple(str(duplicate) for duplicate in listed.duplicates),
+        duplicates=tuple(_duplicate(rows) for rows in listed.duplicates),
         results=tuple(results),
     )
 

@@ -108,7 +108,7 @@ def is_uid(text: str) -> bool:
         text[:2] in ("0.", "1.", "2.")
         and text.count(".") > 1
         and len(text) <= 64
-        and RE_VALID_UID.match(text) is not None  # all that UID(text).is_valid does, in a third
+        and RE_VALID_UID.fullmatch(text) is not None  # all that UID(text).is_valid does, in a third
     )
 
 

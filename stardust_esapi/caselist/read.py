@@ -109,9 +109,7 @@ def _values(table: Table, columns: Columns, tail: Tail) -> dict[str, Column]:
 
 def _empty(table: Table, values: dict[str, Column]) -> Flags:
     """Rows without any text."""
-    empty = np.logical_and.reduce(
-        [column.flag(lambda text: not text) for column in values.values()]
-    )
+    empty: Flags = ~np.logical_or.reduce([column.flag(bool) for column in values.values()])
     # The columns that do not matter are looked at only where all others are empty.
     suspects = table.cells[empty]
     filled = [Column.of(cells).flag(bool) for _, cells in suspects.items()]

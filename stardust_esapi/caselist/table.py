@@ -144,7 +144,7 @@ def _read_csv(path: Path, content: bytes) -> Table:
         ) from None
     widths = np.fromiter(map(len, rows), dtype=np.intp)
     swallowing = np.zeros(len(rows), dtype=np.bool_)
-    if text.count("\n") > len(rows):
+    if reader.line_num > len(rows):
         swallowing[:] = _swallowing(rows, separator)
     widest = max(widths, default=0)
     for row in rows:

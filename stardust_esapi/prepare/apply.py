@@ -203,9 +203,7 @@ def _survey_set(
     return replace(wanted, outcomes=_outcomes(wanted), remark=remark)
 
 
-def _check_labels(
-    case: Case, uid: str, patient: OpenPatient, settings: StructureSettings
-) -> None:
+def _check_labels(case: Case, uid: str, patient: OpenPatient, settings: StructureSettings) -> None:
     filled = {s.structure_id for s in patient.structures(uid) if not s.is_empty}
     missing = {settings.gtv_label, settings.target_label} - filled
     if missing:

@@ -61,9 +61,10 @@ CREATE TABLE outcomes (
     PRIMARY KEY (case_key, number));
 CREATE TABLE series (
     case_key TEXT NOT NULL REFERENCES cases, kind TEXT NOT NULL, folder TEXT NOT NULL,
-    folded TEXT NOT NULL UNIQUE, folded_parent TEXT NOT NULL, state TEXT NOT NULL,
+    folded TEXT NOT NULL, folded_parent TEXT NOT NULL, state TEXT NOT NULL,
     manifest_sha256 TEXT NOT NULL DEFAULT '',
     PRIMARY KEY (case_key, kind));
+CREATE INDEX series_folder ON series (folded);
 CREATE INDEX series_parent ON series (folded_parent);
 CREATE TABLE files (
     case_key TEXT NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL,
@@ -209,12 +210,12 @@ class Ledger:
     def claim_folder(self, case: Case, kind: Kind, candidates: Iterable[str]) -> str:
         """Reserve the output folder of one series.
 
-        A case keeps the folder it has. Else it gets the first candidate that no other series
-        holds and whose parent is no other patient's: names are compared as file systems do that
-        ignore case.
+        A case keeps the folder it has. Else it gets the first candidate that no series with other
+        content holds and whose parent is no other patient's: names are compared as file systems
+        do that ignore case. Two cases that ask for the very same series share its folder.
 
         Args:
-            case: The case.
+            case: The case; prepared.
             kind: Which of its series.
             candidates: Folders relative to the root, POSIX style, the best one first.
 
@@ -228,14 +229,15 @@ class Ledger:
             return str(own[0]["folder"])
         for folder in candidates:
             folded, parent = folding(folder), folding(str(PurePosixPath(folder).parent))
-            taken = self._rows(
+            holders = self._rows("SELECT case_key FROM series WHERE folded = ?", folded)
+            foreign = self._rows(
                 "SELECT 1 FROM series JOIN cases USING (case_key)"
-                " WHERE folded = ? OR (folded_parent = ? AND patient_id <> ?) LIMIT 1",
-                folded,
+                " WHERE folded_parent = ? AND patient_id <> ? LIMIT 1",
                 parent,
                 case.patient_id,
             )
-            if taken:
+            content = self._content(case.key, kind)
+            if foreign or any(self._content(h["case_key"], kind) != content for h in holders):
                 continue
             with self._transaction():
                 self._db.execute(
@@ -288,10 +290,7 @@ class Ledger:
                 [(case.key, *astuple(request)) for request in requests],
             )
             self._set_outcomes(case, outcomes)
-            self._db.execute(
-                "UPDATE cases SET remarks = ? WHERE case_key = ?",
-                (json.dumps(list(remarks), ensure_ascii=False), case.key),
-            )
+            self._set_remarks(case, remarks)
             self._set_state(case, CaseState.PREPARED)
 
     def staged(self, case: Case, kind: Kind, manifest: SeriesManifest) -> None:
@@ -334,14 +333,46 @@ class Ledger:
             with self._transaction():
                 self._set_series_state(case, kind, SeriesState.PLACED, series.manifest_sha256)
 
+    def adopted(self, case: Case, kind: Kind) -> bool:
+        """Take over a series that another case with the same request has in the shared folder.
+
+        Returns:
+            Whether there is one; the series counts as placed then.
+        """
+        owners = self._rows(
+            "SELECT theirs.case_key, theirs.manifest_sha256 FROM series AS mine"
+            " JOIN series AS theirs USING (folded)"
+            " WHERE mine.case_key = ? AND mine.kind = ? AND theirs.case_key <> mine.case_key"
+            " AND theirs.state = ?",
+            case.key,
+            kind,
+            SeriesState.PLACED,
+        )
+        if not owners:
+            return False
+        with self._transaction():
+            self._forget_files(case, kind)
+            self._db.execute(
+                "INSERT INTO files SELECT ?, kind, name, sop_instance_uid, sop_class_uid,"
+                " series_uid, size, sha256 FROM files WHERE case_key = ? AND kind = ?",
+                (case.key, owners[0]["case_key"], kind),
+            )
+            digest = owners[0]["manifest_sha256"]
+            self._set_series_state(case, kind, SeriesState.PLACED, digest)
+        return True
+
     def withdrawn(self, case: Case, kind: Kind) -> None:
         """Record that a placed series is gone from its folder: the case is pending again."""
         with self._transaction():
             self._forget_files(case, kind)
             self._set_state(case, CaseState.PENDING, f"{kind} series withdrawn")
 
-    def exported(self, case: Case) -> None:
+    def exported(self, case: Case, remarks: Sequence[str] | None = None) -> None:
         """Record that every series of a prepared case is in its place.
+
+        Args:
+            case: The case.
+            remarks: What the reader should know; None keeps those of the preparation.
 
         Raises:
             CaseError: One is not, or the case is not prepared.
@@ -360,6 +391,8 @@ class Ledger:
                 f"{', '.join(lacking) or 'the prepared case'}. Run the export again."
             )
         with self._transaction():
+            if remarks is not None:
+                self._set_remarks(case, remarks)
             self._set_state(case, CaseState.EXPORTED)
 
     def failed(self, case: Case, reason: str, outcomes: Sequence[StructureOutcome] = ()) -> None:
@@ -438,10 +471,12 @@ class Ledger:
         return [_request(row) for row in rows]
 
     def series(self) -> list[RootEntry]:
-        """Every series that is in its place, for the root manifest."""
+        """Every series that is in its place, for the root manifest; a shared one once."""
         rows = self._rows(
-            "SELECT series.*, cases.state AS case_state FROM series JOIN cases USING (case_key)"
-            " WHERE series.state = ? ORDER BY folder",
+            "SELECT folder, manifest_sha256, min(case_key) AS case_key, kind,"
+            " min(cases.state = ?) AS exported FROM series JOIN cases USING (case_key)"
+            " WHERE series.state = ? GROUP BY folder, manifest_sha256, kind ORDER BY folder",
+            CaseState.EXPORTED,
             SeriesState.PLACED,
         )
         return [
@@ -450,7 +485,7 @@ class Ledger:
                 manifest_sha256=row["manifest_sha256"],
                 case_key=row["case_key"],
                 kind=Kind(row["kind"]),
-                exported=row["case_state"] == CaseState.EXPORTED,
+                exported=bool(row["exported"]),
             )
             for row in rows
         ]
@@ -515,6 +550,16 @@ class Ledger:
         with self._readable():
             return self._db.execute(statement, values).fetchall()
 
+    def _content(self, case_key: str, kind: Kind) -> tuple[object, ...]:
+        """What a request asks for, whichever plan it is for."""
+        rows = self._rows(
+            "SELECT patient_id, study_uid, series_uid, structure_set_uid, registration_uid, images"
+            " FROM requests WHERE case_key = ? AND kind = ?",
+            case_key,
+            kind,
+        )
+        return tuple(rows[0]) if rows else (case_key,)
+
     def _case(self, case: Case) -> Any:
         rows = self._rows("SELECT * FROM cases WHERE case_key = ?", case.key)
         if not rows:
@@ -550,6 +595,12 @@ class Ledger:
         )
         if known.rowcount:
             self._set_series_state(case, kind, SeriesState.CLAIMED)
+
+    def _set_remarks(self, case: Case, remarks: Sequence[str]) -> None:
+        self._db.execute(
+            "UPDATE cases SET remarks = ? WHERE case_key = ?",
+            (json.dumps(list(remarks), ensure_ascii=False), case.key),
+        )
 
     def _set_outcomes(self, case: Case, outcomes: Sequence[StructureOutcome]) -> None:
         self._db.execute("DELETE FROM outcomes WHERE case_key = ?", (case.key,))

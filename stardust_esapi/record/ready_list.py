@@ -40,7 +40,7 @@ def write_ready_list(path: Path, requests: Iterable[TransferRequest]) -> None:
         OSError: The file system refuses, such as when a spreadsheet holds the file open.
     """
     text = io.StringIO(newline="")
-    writer = csv.writer(text, delimiter=";", lineterminator="\n")
+    writer = csv.writer(text, delimiter=";", lineterminator="\r\n")
     writer.writerow(COLUMNS)
     writer.writerows(
         (
@@ -65,7 +65,7 @@ def read_ready_list(path: Path) -> list[TransferRequest]:
         UsageError: The file cannot be read, or a cell makes no sense: row and column are named.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = path.read_bytes().decode("utf-8-sig")
         rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=";"))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UsageError(

@@ -34,6 +34,7 @@ _CT_LEVEL, _CT_WIDTH = 40.0, 400.0  # HU; as the consumer windows it
 _MR_PERCENTILES = (0.5, 99.5)  # of the non-zero voxels; as the consumer clips it
 _SAME_PLACE_MM = 0.01
 _LETTER_COSINE = 0.26  # a direction within 75 degrees of an axis carries that axis' letter
+_BORDERS = {"left": (0.03, 0.5), "right": (0.97, 0.5), "top": (0.5, 0.97), "bottom": (0.5, 0.03)}
 
 # Read nothing that names the patient: what goes wrong below ends up in the report.
 _IMAGE_TAGS = [
@@ -393,23 +394,18 @@ def _draw(scene: _Scene, values: FloatArray, low: float, high: float) -> bytes:
         borderaxespad=0.4,
         handlelength=1.4,
     )
-    marks: list[tuple[float, float, FloatArray]] = [
-        (0.03, 0.5, -scene.series.row),
-        (0.97, 0.5, scene.series.row),
-        (0.5, 0.97, -scene.series.column),
-        (0.5, 0.03, scene.series.column),
-    ]
-    for x, y, direction in marks:
+    for border, letters in border_letters(scene.series.row, scene.series.column).items():
+        x, y = _BORDERS[border]
         axes.text(
             x,
             y,
-            orientation_letters(direction),
+            letters,
             transform=axes.transAxes,
             color="white",
             fontsize=9,
             fontweight="bold",
-            ha="left" if x < 0.1 else "right" if x > 0.9 else "center",
-            va="bottom" if y < 0.1 else "top" if y > 0.9 else "center",
+            ha=border if border in ("left", "right") else "center",
+            va=border if border in ("top", "bottom") else "center",
             path_effects=halo,
         )
     drawn = io.BytesIO()
@@ -431,6 +427,20 @@ def _palette() -> list[int]:
     under = np.array([0.0, 128.0, 255.0])[:, None]
     blends = share * bright[:, None, :] + (1 - share) * under
     return np.concatenate([greys, blends.reshape(-1, 3)]).round().astype(int).ravel().tolist()
+
+
+def border_letters(row: FloatArray, column: FloatArray) -> dict[str, str]:
+    """Name the sides of the patient at the borders of a picture.
+
+    Args:
+        row: Unit vector (x, y, z) in LPS that points right in the picture.
+        column: Unit vector that points down in it.
+
+    Returns:
+        Letters for ``left``, ``right``, ``top`` and ``bottom``.
+    """
+    directions = {"left": -row, "right": row, "top": -column, "bottom": column}
+    return {border: orientation_letters(direction) for border, direction in directions.items()}
 
 
 def orientation_letters(direction: FloatArray) -> str:

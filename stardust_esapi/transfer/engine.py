@@ -14,9 +14,7 @@ class Engine(Protocol):
 
     name: str
 
-    def fetch(
-        self, request: TransferRequest, folder: Path, advance: Callable[[int], None]
-    ) -> None:
+    def fetch(self, request: TransferRequest, folder: Path, advance: Callable[[int], None]) -> None:
         """Write the files of a request into an empty staging folder.
 
         What arrives is proven afterwards, file by file, whatever an engine believes.

@@ -18,7 +18,7 @@ from stardust_esapi.errors import TransferError
 from stardust_esapi.esapi import read
 from stardust_esapi.esapi.session import OpenPatient
 from stardust_esapi.geometry import GEOMETRY_TOLERANCE_MM, ImageGeometry
-from stardust_esapi.model import Kind, TransferRequest
+from stardust_esapi.model import TransferRequest
 from stardust_esapi.patient import ImageView
 from stardust_esapi.transfer.dicom import (
     Device,
@@ -71,9 +71,7 @@ class EsapiEngine:
         self._patient = patient
         self._colors = colors
 
-    def fetch(
-        self, request: TransferRequest, folder: Path, advance: Callable[[int], None]
-    ) -> None:
+    def fetch(self, request: TransferRequest, folder: Path, advance: Callable[[int], None]) -> None:
         """Write images, structure set and registration of a request into a folder.
 
         Raises:

@@ -18,7 +18,7 @@ from stardust_esapi.verify.manifest import (
     FileEntry,
     RootEntry,
     SeriesManifest,
-    read_dicom,
+    owner_of,
     read_manifest,
     read_root_manifest,
 )
@@ -204,14 +204,12 @@ def _unreadable(where: str, error: OSError) -> Finding:
 
 def _other_owner(path: Path, manifest: SeriesManifest) -> str:
     """Say whose a DICOM file is when it is not of this series; else nothing."""
-    try:
-        dataset, _ = read_dicom(path)
-    except VerifyError:
+    owner = owner_of(path)
+    if owner is None:
         return ""
-    patient_id = str(dataset.get("PatientID") or "").strip()
+    patient_id, series_uid = owner
     if patient_id != manifest.patient_id:
         return f"It belongs to patient {patient_id or 'without id'}, not {manifest.patient_id}."
-    series_uid = str(dataset.get("SeriesInstanceUID") or "")
     if series_uid not in {file.series_uid for file in manifest.files}:
         return f"It belongs to series {series_uid or 'without UID'}, which is not of this folder."
     return ""

@@ -12,8 +12,9 @@ import io
 import json
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar
 
@@ -22,6 +23,7 @@ import pydicom
 from pydantic import Field, TypeAdapter
 from pydicom.dataelem import RawDataElement
 from pydicom.uid import (
+    UID,
     CTImageStorage,
     MRImageStorage,
     RTStructureSetStorage,
@@ -134,7 +136,7 @@ class _RootDocument:
     series: tuple[RootEntry, ...]
 
 
-_Document = TypeVar("_Document")
+_T = TypeVar("_T")
 _SERIES = TypeAdapter(_SeriesDocument)
 _ROOT = TypeAdapter(_RootDocument)
 
@@ -171,11 +173,11 @@ def inspect_folder(folder: Path, request: TransferRequest, case_key: str) -> Ser
     problems: list[str] = []
     files: list[_File] = []
     try:
-        for path in sorted(folder.iterdir()):
+        for path in sorted(folder.iterdir(), key=lambda path: path.name):
             if path.name == MANIFEST_NAME:
                 continue
             try:
-                files.append(_read_file(path))
+                files.append(_read_file(path, partial(_describe, path.name)))
             except VerifyError as error:
                 problems.append(str(error))
     except OSError as error:
@@ -249,16 +251,22 @@ def read_root_manifest(root: Path) -> tuple[RootEntry, ...]:
     return _load(root / MANIFEST_NAME, _ROOT).series
 
 
-def read_dicom(path: Path) -> tuple[pydicom.Dataset, bytes]:
-    """Read a DICOM file whole, and make sure that it is whole.
+def owner_of(path: Path) -> tuple[str, str] | None:
+    """Patient ID and Series Instance UID of a DICOM file; None where it shows none."""
+    try:
+        with path.open("rb") as file:  # PS3.10 7.1; a stray archive is not read to its end
+            file.seek(128)
+            if file.read(4) != b"DICM":
+                return None
+        return _read_file(path, _owner)
+    except (OSError, VerifyError):
+        return None
+
+
+def _read_file(path: Path, describe: Callable[[pydicom.Dataset, bytes], _T]) -> _T:
+    """Read a DICOM file whole and describe it; VerifyError when it is not whole.
 
     pydicom takes a file that ends early without a word; here that is an error.
-
-    Returns:
-        The dataset and the file's bytes.
-
-    Raises:
-        VerifyError: It is no DICOM file, is cut off, or cannot be read.
     """
     try:
         data = path.read_bytes()
@@ -273,44 +281,46 @@ def read_dicom(path: Path) -> tuple[pydicom.Dataset, bytes]:
                 for element in dataset.elements()
                 if isinstance(element, RawDataElement)
             )
+            if cut_off:
+                raise VerifyError("is cut off")
+            return describe(dataset, data)
+    except VerifyError as error:
+        raise VerifyError(f"{path.name} {error}") from None
     except Exception as error:  # noqa: BLE001 - a damaged file makes the parser raise anything
         raise VerifyError(f"{path.name} is damaged or no DICOM file ({error})") from None
-    if cut_off:
-        raise VerifyError(f"{path.name} is cut off")
-    return dataset, data
 
 
-def _read_file(path: Path) -> _File:
-    dataset, data = read_dicom(path)
+def _owner(dataset: pydicom.Dataset, _: bytes) -> tuple[str, str]:
+    return str(dataset.get("PatientID") or "").strip(), str(dataset.get("SeriesInstanceUID") or "")
+
+
+def _describe(name: str, dataset: pydicom.Dataset, data: bytes) -> _File:
     sop_class = str(dataset.get("SOPClassUID", ""))
     if sop_class not in _PREFIX:
-        name = pydicom.uid.UID(sop_class).name or "no SOP class"
-        raise VerifyError(f"{path.name} does not belong here ({name})")
+        raise VerifyError(f"does not belong here ({UID(sop_class).name or 'no SOP class'})")
     # The last of the elements that a whole file of its class has: a file that ends between two
     # elements lacks it.
     is_structure_set = sop_class == RTStructureSetStorage
     last = "RTROIObservationsSequence" if is_structure_set else "PixelData"
     if sop_class != SpatialRegistrationStorage and last not in dataset:
-        raise VerifyError(f"{path.name} is cut off: {last} is missing")
-    if not path.name.startswith(_PREFIX[sop_class]) or path.suffix != ".dcm":
-        raise VerifyError(f"{path.name} must be called {_PREFIX[sop_class]}*.dcm")
-    try:
-        return _File(
-            entry=FileEntry(
-                name=path.name,
-                sop_instance_uid=str(dataset.SOPInstanceUID),
-                sop_class_uid=sop_class,
-                series_uid=str(dataset.SeriesInstanceUID),
-                size=len(data),
-                sha256=hashlib.sha256(data).hexdigest(),
-            ),
-            patient_id=str(dataset.get("PatientID") or "").strip(),
-            study_uid=str(dataset.get("StudyInstanceUID") or ""),
-            frames=frozenset(_frames(dataset)),
-            image_references=frozenset(_image_references(dataset)),
-        )
-    except Exception as error:  # noqa: BLE001 - values and sequences are decoded here only
-        raise VerifyError(f"{path.name} is damaged ({error})") from None
+        raise VerifyError(f"is cut off: {last} is missing")
+    if not (name.startswith(_PREFIX[sop_class]) and name.endswith(".dcm")):
+        raise VerifyError(f"must be called {_PREFIX[sop_class]}*.dcm")
+    patient_id, series_uid = _owner(dataset, data)
+    return _File(
+        entry=FileEntry(
+            name=name,
+            sop_instance_uid=str(dataset.SOPInstanceUID),
+            sop_class_uid=sop_class,
+            series_uid=series_uid,
+            size=len(data),
+            sha256=hashlib.sha256(data).hexdigest(),
+        ),
+        patient_id=patient_id,
+        study_uid=str(dataset.get("StudyInstanceUID") or ""),
+        frames=frozenset(_frames(dataset)),
+        image_references=frozenset(_image_references(dataset)),
+    )
 
 
 def _frames(dataset: pydicom.Dataset) -> Iterator[str]:
@@ -413,7 +423,7 @@ def _dump(document: Any) -> bytes:
     return (json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
 
 
-def _load(path: Path, adapter: TypeAdapter[_Document]) -> _Document:
+def _load(path: Path, adapter: TypeAdapter[_T]) -> _T:
     try:
         return adapter.validate_json(path.read_bytes())
     except FileNotFoundError:

@@ -31,7 +31,7 @@ class Grid:
         origin: Centre of the first voxel, mm.
         x_direction: Unit vector along a row.
         y_direction: Unit vector along a column.
-        z_direction: Unit vector from plane to plane: x_direction × y_direction.
+        z_direction: Unit vector from plane to plane: x_direction x y_direction.
         spacing: Distance of voxel centres along x, y, z of the grid, mm.
         size: Columns, rows, planes.
     """
@@ -56,12 +56,12 @@ class Grid:
     def to_index(self, points: ArrayLike) -> FloatArray:
         """Map (…, 3) patient points, mm, to fractional indices."""
         offset = np.asarray(points, dtype=float) - np.asarray(self.origin)
-        return np.asarray(offset @ self.axes.T / np.asarray(self.spacing))
+        return np.asarray(offset @ self.axes.T / np.asarray(self.spacing), dtype=float)
 
     def onto_plane(self, points: FloatArray, plane: int) -> FloatArray:
         """Move (n, 3) patient points along the normal onto a plane."""
         away = (plane - self.to_index(points)[:, 2]) * self.spacing[2]
-        return points + away[:, None] * np.asarray(self.z_direction)
+        return np.asarray(points + away[:, None] * np.asarray(self.z_direction))
 
     def same_as(self, other: Grid) -> bool:
         """Whether both put every voxel at the same place, to 0.01 mm."""
@@ -131,7 +131,8 @@ def coverage(polygons: Sequence[FloatArray], width: int, height: int) -> FloatAr
     """
     start = np.concatenate(list(polygons))
     end = np.concatenate([np.roll(polygon, -1, axis=0) for polygon in polygons])
-    low, high = (np.where(start[:, 1:] < end[:, 1:], *pair) for pair in ((start, end), (end, start)))
+    up = start[:, 1:] < end[:, 1:]
+    low, high = np.where(up, start, end), np.where(up, end, start)
     first, last = (
         np.clip(np.ceil((ends[:, 1] + 0.5) * LINES - 0.5), 0, height * LINES).astype(np.intp)
         for ends in (low, high)

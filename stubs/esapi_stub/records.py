@@ -122,6 +122,7 @@ class StructureSetRecord(Record):
         approved: Whether its Approval Status is APPROVED.
         reviewer: Who approved it.
         high_resolution: ROI numbers of its high-resolution structures (DICOM has no word for it).
+        removed: Whether it was deleted, before that is saved.
     """
 
     uid: str = ""
@@ -130,6 +131,7 @@ class StructureSetRecord(Record):
     approved: bool = False
     reviewer: str = ""
     high_resolution: list[int] = field(default_factory=list)
+    removed: bool = False
 
 
 @dataclass
@@ -167,7 +169,7 @@ class RegistrationRecord(Record):
         uid: SOP Instance UID.
         source_for: Frame of Reference that points come from.
         registered_for: Frame of Reference that they go to.
-        matrix: 4 × 4, row by row, mm.
+        matrix: Four rows of four, mm.
     """
 
     uid: str = ""
@@ -241,9 +243,9 @@ class PatientRecord:
 
 
 def _series(data: dict[str, Any]) -> SeriesRecord:
-    grid = data["grid"]
+    grid = data["grid"] and Grid(**_tuples(data["grid"]))
     slices = [SliceRecord(**d) for d in data["slices"]]
-    return SeriesRecord(**{**data, "grid": Grid(**_tuples(grid)) if grid else None, "slices": slices})
+    return SeriesRecord(**data | {"grid": grid, "slices": slices})
 
 
 def _tuples(data: dict[str, Any]) -> dict[str, Any]:

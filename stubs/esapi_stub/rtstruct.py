@@ -1,4 +1,4 @@
-"""Read RT Structure Sets into structures, and write them (PS3.3 A.19, C.8.8.5, C.8.8.6, C.8.8.8)."""
+"""Read RT Structure Sets into structures, and write them (PS3.3 A.19, C.8.8.5 to C.8.8.8)."""
 
 from __future__ import annotations
 
@@ -123,6 +123,7 @@ def write(
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        dataset: Dataset
         if structure_set.file:
             dataset = dcmread(folder / structure_set.file)
         else:
@@ -144,9 +145,7 @@ def write(
         meta.TransferSyntaxUID = ImplicitVRLittleEndian
         dataset.file_meta = meta
         buffer = BytesIO()
-        dcmwrite(
-            buffer, dataset, implicit_vr=True, little_endian=True, enforce_file_format=True
-        )
+        dcmwrite(buffer, dataset, implicit_vr=True, little_endian=True, enforce_file_format=True)
         return buffer.getvalue()
 
 
@@ -158,7 +157,7 @@ def _by_number(dataset: Dataset) -> tuple[dict[int, Dataset], dict[int, Dataset]
 
 
 def _closed(item: Dataset) -> bool:
-    return item.get("ContourGeometricType") == "CLOSED_PLANAR"
+    return str(item.get("ContourGeometricType")) == "CLOSED_PLANAR"
 
 
 def _points(item: Dataset) -> FloatArray:

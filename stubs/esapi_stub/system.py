@@ -1,8 +1,7 @@
 """What the stub needs of .NET's ``System``: exceptions under their .NET names, and dates.
 
 Pythonnet shows a .NET exception as a Python exception whose class carries the namespace as its
-module, so that ``type(e).__module__ + "." + type(e).__name__`` reads ``System.ApplicationException``.
-These classes do the same.
+module: ``type(e).__module__`` is ``System``. These classes do the same.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -442,10 +443,10 @@ def child(root, die_at=0):
 base = pathlib.Path(sys.argv[1])
 point, status = 0, 9
 while status:
-    point += 3
+    point += 4
     _, status = os.waitpid(child(base / f"at{point}", point), 0)
 random.seed(1)
-for number in range(20):
+for number in range(12):
     pid = child(base / f"after{number}")
     time.sleep(random.uniform(0, 0.06))
     os.kill(pid, signal.SIGKILL)
@@ -459,6 +460,10 @@ for root in list(base.iterdir()):
 """
 
 
+# A staged series that a kill left behind is thrown away and staged anew.
+LEGAL_STEPS = {("claimed", "staged"), ("staged", "placed"), ("staged", "claimed")}
+
+
 def assert_consistent(root: Path) -> CaseState:
     """Check what must hold whenever a ledger is opened; return the first case's state."""
     with Ledger(root) as ledger:
@@ -470,8 +475,10 @@ def assert_consistent(root: Path) -> CaseState:
         ):
             of = f"WHERE case_key = '{key}' AND kind = '{kind}'"
             steps = query(ledger, f"SELECT state FROM events {of} ORDER BY event")
-            assert [s for (s,) in steps] == ["claimed", "staged", "placed"][: len(steps)]
-            assert steps[-1] == (state,)
+            steps = [step for (step,) in steps]
+            assert steps[0] == "claimed"
+            assert set(pairwise(steps)) <= LEGAL_STEPS
+            assert steps[-1] == state
             files = query(ledger, f"SELECT count(*) FROM files {of}")[0][0]
             asked = query(ledger, f"SELECT images FROM requests {of}")[0][0]
             assert files == (0 if state == "claimed" else asked)
@@ -499,7 +506,7 @@ def test_killed_anywhere_it_is_consistent_and_the_next_run_completes_it(tmp_path
     assert done.returncode == 0, done.stderr
     roots = sorted(tmp_path.iterdir())
     killed = [root for root in roots if re.fullmatch(r"(at|after)\d+", root.name)]
-    assert len(killed) > 50
+    assert len(killed) > 30
     states = {assert_consistent(root) for root in killed}
     assert states == {CaseState.PENDING, CaseState.PREPARED, CaseState.EXPORTED}
     for root in killed:

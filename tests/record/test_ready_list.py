@@ -41,9 +41,9 @@ def test_what_is_written_is_read_back(tmp_path_factory, listed) -> None:
 def test_the_file_has_exactly_the_agreed_form(tmp_path: Path) -> None:
     path = tmp_path / "export_list.csv"
     write_ready_list(path, [REQUEST])
-    assert path.read_bytes() == f"{HEADER}\n{ROW}\n".encode()
+    assert path.read_bytes() == f"{HEADER}\r\n{ROW}\r\n".encode()
     write_ready_list(path, [])
-    assert path.read_bytes() == f"{HEADER}\n".encode()
+    assert path.read_bytes() == f"{HEADER}\r\n".encode()
     assert [p.name for p in tmp_path.iterdir()] == ["export_list.csv"]
 
 

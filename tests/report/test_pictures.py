@@ -15,7 +15,7 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
 from stardust_esapi.model import Kind
-from stardust_esapi.report.pictures import case_pictures, orientation_letters
+from stardust_esapi.report.pictures import border_letters, case_pictures, orientation_letters
 
 PIXELS = 320
 ORANGE, BLUE = (230, 159, 0), (86, 180, 233)
@@ -218,6 +218,41 @@ def test_outlines_lie_where_the_ball_lies(name: str, tmp_path: Path) -> None:
     assert image[radius < GTV - 2].min() > 250  # 240 HU: the top of the window
     between = (radius > GTV + 2) & (radius < TARGET - 2)
     assert np.allclose(image[between], 255 * (-60 + 160) / 400, atol=3)
+
+
+@pytest.mark.parametrize(
+    ("name", "letters"),
+    [
+        ("head first", "RLAP"),
+        ("feet first", "LRAP"),
+        ("reversed rows", "RLPA"),
+        ("sagittal", "APHF"),
+    ],
+)
+def test_borders_are_named_and_the_picture_is_not_mirrored(
+    name: str, letters: str, tmp_path: Path
+) -> None:
+    grid = GRIDS[name]
+    row, column = np.array(grid.row, dtype=float), np.array(grid.column, dtype=float)
+    found = border_letters(row, column)
+    assert [found[border] for border in ("left", "right", "top", "bottom")] == list(letters)
+    # Markers of unlike size right and below: in the image, and as outlines of the same size.
+    right, below = CENTRE + 30 * row, CENTRE + 30 * column
+    bright = [ball(right, 8, 300, 0), ball(below, 5, 300, 0)]
+    write_images(tmp_path, Kind.CT, grid, lambda p: sum(values(p) for values in bright) - 160)
+    write_structures(
+        tmp_path, grid.frame, {"gtv+": circles(grid, right, 8) + circles(grid, below, 5)}
+    )
+    image = pixels(case_pictures({Kind.CT: tmp_path}).images[Kind.CT])
+    # Together they reach from -5 to 38 mm across and from -8 to 35 mm down: the picture's middle.
+    across, down = distances()
+    across, down = across + (38 - 5) / 2, down + (35 - 8) / 2
+    for x, y, radius in ((30, 0, 8), (0, 30, 5)):
+        away = np.hypot(across - x, down - y)
+        assert image[away < radius - 2].min() > 180
+        ring = (np.abs(image - ORANGE).max(axis=-1) < 40) & (away < 12)
+        assert ring.sum() > 60
+        assert np.abs(away[ring] - radius).max() < 1.5
 
 
 def test_middle_is_an_occupied_slice_and_only_that_slice_is_decoded(tmp_path: Path) -> None:

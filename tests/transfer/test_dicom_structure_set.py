@@ -70,7 +70,7 @@ def test_any_point_comes_back(make_structure_set, contours):
             uid = contour.ContourImageSequence[0].ReferencedSOPInstanceUID
             assert uid == source.images.sop_instance_uids[plane]
             np.testing.assert_allclose(points_of(contour), polygon, rtol=0, atol=0.0001)
-            assert all(len(str(value)) <= 16 for value in contour.ContourData)
+            assert all(len(value.original_string) <= 16 for value in contour.ContourData)
     assert next(written, None) is None
 
 
@@ -173,6 +173,7 @@ SQUARE = np.array([[0.0, 0, 0], [1, 0, 0], [1, 1, 0]])
         ({"rois": [Roi(1, "a", "", (0, 0, 0), {-1: [SQUARE]})]}, "plane -1"),
         ({"rois": [Roi(1, "a", "", (0, 0, 0), {0: [SQUARE * np.nan]})]}, "not a list of points"),
         ({"rois": [Roi(1, "a", "", (0, 0, 0), {0: [SQUARE[:, :2]]})]}, "not a list of points"),
+        ({"rois": [Roi(1, "a", "", (0, 0, 0), {0: [SQUARE * 1e6]})]}, "not a list of points"),
     ],
 )
 def test_what_cannot_be_written_truly_is_refused(facts, message, make_structure_set, tmp_path):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from dataclasses import replace
@@ -17,6 +18,7 @@ from stardust_esapi.verify.manifest import (
     inspect_folder,
     manifest_bytes,
     manifest_digest,
+    owner_of,
     read_manifest,
     read_root_manifest,
     write_manifest,
@@ -238,6 +240,19 @@ def test_a_file_cut_off_anywhere_is_never_taken_for_whole(ct, name: str) -> None
         assert f"{name} " in refusal(*ct)
     path.write_bytes(whole)
     inspect_folder(*ct, "case1")
+
+
+@pytest.mark.parametrize("name", ["CT.1.dcm", "RS.1.dcm"])
+def test_a_damaged_file_is_described_or_refused_and_nothing_else(ct, name: str) -> None:
+    path = ct[0] / name
+    whole = path.read_bytes()
+    for position in range(128, len(whole), 2):
+        damaged = bytearray(whole)
+        damaged[position] ^= 0xA5
+        path.write_bytes(damaged)
+        owner_of(path)
+        with contextlib.suppress(VerifyError):
+            inspect_folder(*ct, "case1")
 
 
 @pytest.mark.parametrize("implicit", [True, False])

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import date, datetime
 from pathlib import Path
 
@@ -29,6 +30,15 @@ _NOT_IN_NAMES = re.compile(r"[\\^=\x00-\x1f\x7f]")
 _ALLOWED = {"UI": re.compile(r"[0-9.]+"), "CS": re.compile(r"[A-Z0-9 _]*")}
 
 
+@contextmanager
+def naming(what: str) -> Iterator[None]:
+    """Begin the message of every ``TransferError`` from within with what it is about."""
+    try:
+        yield
+    except TransferError as error:
+        raise TransferError(f"{what}: {error}") from error
+
+
 def checked(keyword: str, value: str) -> str:
     """The value itself, if a DICOM attribute holds it exactly and as one value.
 
@@ -47,7 +57,7 @@ def checked(keyword: str, value: str) -> str:
         or (allowed and not allowed.fullmatch(value))
     ):
         raise TransferError(
-            f"DICOM attribute {keyword} ({vr}, at most {MAX_VALUE_LEN[vr]} characters) cannot "
+            f"the DICOM attribute {keyword} ({vr}, at most {MAX_VALUE_LEN[vr]} characters) cannot "
             f"hold {value!r}. Correct it in Eclipse, then export the case again."
         )
     return value
@@ -100,8 +110,8 @@ def new_dataset(patient: PatientIdentity, study: StudyFacts, sop_class_uid: str)
     dataset.SOPClassUID = sop_class_uid
     if patient.sex not in {"M", "F", "O", ""}:
         raise TransferError(
-            f"Patient {patient.patient_id}: the sex is not one of M, F, O or empty, which "
-            "PatientSex (0010,0040) asks for. Correct it in Eclipse, then export the case again."
+            "the patient's sex is not one of M, F, O or empty, which PatientSex (0010,0040) asks "
+            "for. Correct it in Eclipse, then export the case again."
         )
     # The name identifies nobody here, the id does: what PN cannot hold is left out of the name.
     components = (patient.family_name, patient.given_name, patient.middle_name)
@@ -143,6 +153,6 @@ def write_file(dataset: Dataset, path: Path, transfer_syntax_uid: UID) -> None:
             os.fsync(file.fileno())
     except OSError as error:
         raise TransferError(
-            f"Cannot write {path}: {error.strerror or error}. "
+            f"cannot write {path}: {error.strerror or error}. "
             "Check free space and access rights, then run again."
         ) from error

@@ -16,6 +16,7 @@ from stardust_esapi.transfer.dicom.elements import (
     checked,
     decimals,
     describe,
+    naming,
     new_dataset,
     put,
     put_moment,
@@ -89,35 +90,37 @@ def write_image_series(
     Raises:
         TransferError: The series cannot be written as it is; some files may have been written.
     """
-    _check(series)
-    planes = range(series.geometry.size[2])
-    ranges = [(int(voxels.min()), int(voxels.max())) for voxels in map(_reader(series), planes)]
-    try:
+    with naming(f"Patient {series.patient.patient_id}, series {series.series_uid}"):
+        _check(series)
+        planes = range(series.geometry.size[2])
+        ranges = [_range(_read(series, plane)) for plane in planes]
         encoding = pixel_encoding(min(low for low, _ in ranges), max(high for _, high in ranges))
-    except TransferError as error:
-        raise TransferError(f"{_name(series)}: {error}") from error
-    dataset = _series_dataset(series, encoding)
-    paths = []
-    for plane, uid in zip(planes, series.sop_instance_uids, strict=True):
-        put(dataset, SOPInstanceUID=uid)
-        dataset.InstanceNumber = plane + 1
-        dataset.ImagePositionPatient = decimals(series.geometry.plane_position(plane))
-        stored = _stored(series, plane, encoding, ranges[plane])
-        dataset.set_pixel_data(stored, "MONOCHROME2", 16, generate_instance_uid=False)
-        paths.append(folder / f"{series.modality}.{uid}.dcm")
-        write_file(dataset, paths[-1], ExplicitVRLittleEndian)
-        advance(plane + 1)
-    return paths
-
-
-def _name(series: ImageSeries) -> str:
-    return f"Patient {series.patient.patient_id}, series {series.series_uid}"
+        dataset = _series_dataset(series, encoding)
+        paths = []
+        for plane, uid in zip(planes, series.sop_instance_uids, strict=True):
+            voxels = _read(series, plane)
+            if _range(voxels) != ranges[plane]:
+                raise TransferError(
+                    f"plane {plane} changed while it was exported. Close the patient elsewhere "
+                    "and run the case again."
+                )
+            put(dataset, SOPInstanceUID=uid)
+            dataset.InstanceNumber = plane + 1
+            dataset.ImagePositionPatient = decimals(series.geometry.plane_position(plane))
+            stored = (voxels - encoding.offset).astype(encoding.dtype)
+            dataset.set_pixel_data(stored, "MONOCHROME2", 16, generate_instance_uid=False)
+            paths.append(folder / f"{series.modality}.{uid}.dcm")
+            write_file(dataset, paths[-1], ExplicitVRLittleEndian)
+            advance(plane + 1)
+        return paths
 
 
 def _check(series: ImageSeries) -> None:
     """Refuse what would make files that contradict one another or the standard."""
     geometry, uids = series.geometry, series.sop_instance_uids
     axes = np.array([geometry.x_direction, geometry.y_direction])
+    scales = (*geometry.spacing, series.rescale_slope)
+    places = (*geometry.origin, *geometry.z_direction, series.rescale_intercept)
     faults = {
         f"modality {series.modality!r} is neither CT nor MR": series.modality not in _SOP_CLASSES,
         f"the image has no voxels (size {geometry.size})": min(geometry.size) < 1,
@@ -129,43 +132,28 @@ def _check(series: ImageSeries) -> None:
             axes @ axes.T, np.eye(2), atol=_COSINE_TOLERANCE
         ),
         "Image Type needs at least three values": len(series.image_type) < 3,
-        f"the rescale slope is {series.rescale_slope}": not (
-            np.isfinite(series.rescale_slope) and series.rescale_slope != 0.0
+        "a number of the geometry or the rescale is missing or zero": not (
+            np.isfinite(scales + places).all() and all(scales)
         ),
     }
     found = [fault for fault, is_so in faults.items() if is_so]
     if found:
-        raise TransferError(
-            f"{_name(series)}: {'; '.join(found)}. Check the image in Eclipse, or export it there."
-        )
+        raise TransferError(f"{'; '.join(found)}. Check the image in Eclipse, or export it there.")
 
 
-def _reader(series: ImageSeries) -> Callable[[int], NDArray[np.int32]]:
+def _read(series: ImageSeries, plane: int) -> NDArray[np.int32]:
     columns, rows, _ = series.geometry.size
-
-    def read(plane: int) -> NDArray[np.int32]:
-        voxels = series.read_plane(plane)
-        if voxels.shape != (rows, columns):
-            raise TransferError(
-                f"{_name(series)}: plane {plane} came as an array of {voxels.shape}, not of "
-                f"{rows} rows and {columns} columns. Run the case again; report it if it stays so."
-            )
-        return voxels
-
-    return read
-
-
-def _stored(
-    series: ImageSeries, plane: int, encoding: PixelEncoding, seen: tuple[int, int]
-) -> NDArray[np.int16 | np.uint16]:
-    """The stored values of a plane, shape (rows, columns)."""
-    voxels = _reader(series)(plane)
-    if (int(voxels.min()), int(voxels.max())) != seen:
+    voxels = series.read_plane(plane)
+    if voxels.shape != (rows, columns):
         raise TransferError(
-            f"{_name(series)}: plane {plane} changed while it was exported. Close the patient "
-            "elsewhere and run the case again."
+            f"plane {plane} came as an array of {voxels.shape}, not of {rows} rows and {columns} "
+            "columns. Run the case again; report it if it stays so."
         )
-    return (voxels - encoding.offset).astype(encoding.dtype)
+    return voxels
+
+
+def _range(voxels: NDArray[np.int32]) -> tuple[int, int]:
+    return int(voxels.min()), int(voxels.max())
 
 
 def _series_dataset(series: ImageSeries, encoding: PixelEncoding) -> Dataset:

@@ -12,6 +12,7 @@ from stardust_esapi.errors import TransferError
 from stardust_esapi.geometry import FloatArray
 from stardust_esapi.transfer.dicom.elements import (
     decimals,
+    naming,
     new_dataset,
     put,
     put_moment,
@@ -41,47 +42,47 @@ def write_registration(source: RegistrationSource, folder: Path) -> Path:
     Raises:
         TransferError: The registration cannot be written as it is.
     """
-    matrix = np.array(source.matrix, dtype=float)
-    if (
-        matrix.shape != (4, 4)
-        or not np.isfinite(matrix).all()
-        or not np.allclose(matrix[3], (0.0, 0.0, 0.0, 1.0))
-    ):
-        raise TransferError(
-            f"Patient {source.patient.patient_id}, registration {source.sop_instance_uid}: its "
-            "matrix is not an affine transformation of 4 by 4 numbers with 0 0 0 1 in the last "
-            "row. Export the registration from Eclipse by hand."
+    with naming(f"Patient {source.patient.patient_id}, registration {source.sop_instance_uid}"):
+        matrix = np.array(source.matrix, dtype=float)
+        if (
+            matrix.shape != (4, 4)
+            or not np.isfinite(matrix).all()
+            or not np.allclose(matrix[3], (0.0, 0.0, 0.0, 1.0))
+        ):
+            raise TransferError(
+                "its matrix is not an affine transformation of 4 by 4 numbers with 0 0 0 1 in the "
+                "last row. Export the registration from Eclipse by hand."
+            )
+        matrix[3] = 0.0, 0.0, 0.0, 1.0  # rid of rounding, as the standard wants it
+        dataset = new_dataset(source.patient, source.study, SpatialRegistrationStorage)
+
+        # General Series, Spatial Registration Series, Frame of Reference: C.7.3.1, C.20.1, C.7.4.1
+        put(
+            dataset,
+            SOPInstanceUID=source.sop_instance_uid,
+            SeriesInstanceUID=source.series_uid,
+            FrameOfReferenceUID=source.registered_for,
         )
-    matrix[3] = 0.0, 0.0, 0.0, 1.0  # rid of rounding, as the standard wants it
-    dataset = new_dataset(source.patient, source.study, SpatialRegistrationStorage)
+        dataset.Modality = "REG"
+        dataset.SeriesNumber = None
+        dataset.Laterality = ""
+        dataset.PositionReferenceIndicator = ""
+        put_own_equipment(dataset)
 
-    # General Series, Spatial Registration Series, Frame of Reference: C.7.3.1, C.20.1, C.7.4.1
-    put(
-        dataset,
-        SOPInstanceUID=source.sop_instance_uid,
-        SeriesInstanceUID=source.series_uid,
-        FrameOfReferenceUID=source.registered_for,
-    )
-    dataset.Modality = "REG"
-    dataset.SeriesNumber = None
-    dataset.Laterality = ""
-    dataset.PositionReferenceIndicator = ""
-    put_own_equipment(dataset)
+        # Spatial Registration Module: C.20.2
+        put_moment(dataset, "Content", source.created)
+        dataset.InstanceNumber = 1
+        dataset.ContentLabel = "REGISTRATION"
+        dataset.ContentDescription = ""
+        dataset.ContentCreatorName = ""
+        dataset.RegistrationSequence = [
+            _item(source.registered_for, np.eye(4)),
+            _item(source.source_for, matrix),
+        ]
 
-    # Spatial Registration Module: C.20.2
-    put_moment(dataset, "Content", source.created)
-    dataset.InstanceNumber = 1
-    dataset.ContentLabel = "REGISTRATION"
-    dataset.ContentDescription = ""
-    dataset.ContentCreatorName = ""
-    dataset.RegistrationSequence = [
-        _item(source.registered_for, np.eye(4)),
-        _item(source.source_for, matrix),
-    ]
-
-    path = folder / f"RE.{source.sop_instance_uid}.dcm"
-    write_file(dataset, path, ExplicitVRLittleEndian)
-    return path
+        path = folder / f"RE.{source.sop_instance_uid}.dcm"
+        write_file(dataset, path, ExplicitVRLittleEndian)
+        return path
 
 
 def _item(frame_of_reference_uid: str, matrix: FloatArray) -> Dataset:

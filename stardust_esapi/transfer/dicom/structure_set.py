@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.uid import ImplicitVRLittleEndian, RTStructureSetStorage
 
 from stardust_esapi.errors import TransferError
 from stardust_esapi.geometry import FloatArray
 from stardust_esapi.transfer.dicom.elements import (
+    naming,
     new_dataset,
     put,
     put_moment,
@@ -25,6 +27,8 @@ _DETACHED_STUDY_MANAGEMENT = "1.2.840.10008.3.1.2.3.1"
 
 # 0.0001 mm: a hundredth of what is asked, and ten characters a number at most.
 _CONTOUR_DECIMALS = 4
+# No patient reaches so far, and each number stays within the 16 characters of a DS.
+_FARTHEST_MM = 1e6
 
 
 def write_structure_set(source: StructureSetSource, folder: Path) -> Path:
@@ -40,51 +44,48 @@ def write_structure_set(source: StructureSetSource, folder: Path) -> Path:
     Raises:
         TransferError: The structure set cannot be written as it is.
     """
-    dataset = new_dataset(source.patient, source.study, RTStructureSetStorage)
+    with naming(f"Patient {source.patient.patient_id}, structure set {source.label}"):
+        dataset = new_dataset(source.patient, source.study, RTStructureSetStorage)
 
-    # RT Series and Frame of Reference Modules: C.8.8.1, C.7.4.1
-    put(
-        dataset,
-        SOPInstanceUID=source.sop_instance_uid,
-        SeriesInstanceUID=source.series_uid,
-        FrameOfReferenceUID=source.frame_of_reference_uid,
-        StructureSetLabel=source.label,
-    )
-    dataset.Modality = "RTSTRUCT"
-    dataset.SeriesNumber = None
-    dataset.OperatorsName = ""
-    dataset.PositionReferenceIndicator = ""
-    put_own_equipment(dataset)
-
-    # Structure Set, ROI Contour and RT ROI Observations Modules: C.8.8.5, C.8.8.6, C.8.8.8
-    put_moment(dataset, "StructureSet", source.created)
-    dataset.ReferencedFrameOfReferenceSequence = [_frame_of_reference(source)]
-    dataset.StructureSetROISequence = []
-    dataset.ROIContourSequence = []
-    dataset.RTROIObservationsSequence = []
-    images = [_image(source.images, uid) for uid in source.images.sop_instance_uids]
-    numbers = set()
-    for roi in source.rois:
-        numbers.add(roi.number)
-        dataset.StructureSetROISequence.append(_structure(roi, source.frame_of_reference_uid))
-        dataset.ROIContourSequence.append(_roi_contour(roi, images, source))
-        dataset.RTROIObservationsSequence.append(_observation(roi))
-    if len(numbers) < len(dataset.StructureSetROISequence):
-        raise TransferError(
-            f"{_name(source)}: two structures have the same ROI number. "
-            "Correct them in Eclipse, then export the case again."
+        # RT Series and Frame of Reference Modules: C.8.8.1, C.7.4.1
+        put(
+            dataset,
+            SOPInstanceUID=source.sop_instance_uid,
+            SeriesInstanceUID=source.series_uid,
+            FrameOfReferenceUID=source.frame_of_reference_uid,
+            StructureSetLabel=source.label,
         )
-    if not numbers:
-        raise TransferError(f"{_name(source)}: it has no structures. Prepare the case again.")
+        dataset.Modality = "RTSTRUCT"
+        dataset.SeriesNumber = None
+        dataset.OperatorsName = ""
+        dataset.PositionReferenceIndicator = ""
+        put_own_equipment(dataset)
 
-    path = folder / f"RS.{source.sop_instance_uid}.dcm"
-    # With explicit VR, Contour Data ends at 65,534 bytes (PS3.5 7.1.2): 2,000 points or so.
-    write_file(dataset, path, ImplicitVRLittleEndian)
-    return path
+        # Structure Set, ROI Contour and RT ROI Observations Modules: C.8.8.5, C.8.8.6, C.8.8.8
+        put_moment(dataset, "StructureSet", source.created)
+        dataset.ReferencedFrameOfReferenceSequence = [_frame_of_reference(source)]
+        dataset.StructureSetROISequence = []
+        dataset.ROIContourSequence = []
+        dataset.RTROIObservationsSequence = []
+        images = [_image(source.images, uid) for uid in source.images.sop_instance_uids]
+        numbers = set()
+        for roi in source.rois:
+            numbers.add(roi.number)
+            dataset.StructureSetROISequence.append(_structure(roi, source.frame_of_reference_uid))
+            dataset.ROIContourSequence.append(_roi_contour(roi, images))
+            dataset.RTROIObservationsSequence.append(_observation(roi))
+        if len(numbers) < len(dataset.StructureSetROISequence):
+            raise TransferError(
+                "two structures have the same ROI number. "
+                "Correct them in Eclipse, then export the case again."
+            )
+        if not numbers:
+            raise TransferError("it has no structures. Prepare the case again.")
 
-
-def _name(source: StructureSetSource) -> str:
-    return f"Patient {source.patient.patient_id}, structure set {source.label}"
+        path = folder / f"RS.{source.sop_instance_uid}.dcm"
+        # With explicit VR, Contour Data ends at 65,534 bytes (PS3.5 7.1.2): 2,000 points or so.
+        write_file(dataset, path, ImplicitVRLittleEndian)
+        return path
 
 
 def _image(images: ReferencedSeries, sop_instance_uid: str) -> Dataset:
@@ -120,28 +121,33 @@ def _structure(roi: Roi, frame_of_reference_uid: str) -> Dataset:
     return item
 
 
-def _roi_contour(roi: Roi, images: list[Dataset], source: StructureSetSource) -> Dataset:
+def _roi_contour(roi: Roi, images: list[Dataset]) -> Dataset:
     item = Dataset()
     item.ReferencedROINumber = roi.number
     item.ROIDisplayColor = list(roi.color)
-    contours = list(_contours(roi, images, source))
+    contours = list(_contours(roi, images))
     if contours:
         item.ContourSequence = contours
     return item
 
 
-def _contours(roi: Roi, images: list[Dataset], source: StructureSetSource) -> Iterator[Dataset]:
+def _contours(roi: Roi, images: list[Dataset]) -> Iterator[Dataset]:
     for plane, polygons in sorted(roi.contours.items()):
         if not 0 <= plane < len(images):
             raise TransferError(
-                f"{_name(source)}: structure {roi.name} has a contour on plane {plane} of an "
+                f"structure {roi.name} has a contour on plane {plane} of an "
                 f"image of {len(images)} planes. Check the structure in Eclipse."
             )
         for points in polygons:
-            if points.ndim != 2 or points.shape[1] != 3 or not np.isfinite(points).all():
+            if (
+                points.ndim != 2
+                or points.shape[1] != 3
+                or not (np.abs(points) < _FARTHEST_MM).all()
+            ):
                 raise TransferError(
-                    f"{_name(source)}: structure {roi.name} has a contour on plane {plane} that "
-                    "is not a list of points (x, y, z) in mm. Check the structure in Eclipse."
+                    f"structure {roi.name} has a contour on plane {plane} that "
+                    "is not a list of points (x, y, z) in the patient, in mm. Check the structure "
+                    "in Eclipse."
                 )
             if len(points):
                 yield _contour(points, images[plane])
@@ -153,8 +159,10 @@ def _contour(points: FloatArray, image: Dataset) -> Dataset:
     item.ContourImageSequence = [image]
     item.ContourGeometricType = "CLOSED_PLANAR" if len(points) > 1 else "POINT"
     item.NumberOfContourPoints = len(points)
-    # Adding zero turns -0.0 into 0.0.
-    item.ContourData = (np.round(points, _CONTOUR_DECIMALS) + 0.0).ravel().tolist()
+    # Adding zero turns -0.0 into 0.0. As Decimal String objects of pydicom, the points of a whole
+    # structure set would take ten times as long.
+    values = (np.round(points, _CONTOUR_DECIMALS) + 0.0).ravel().tolist()
+    item.add(DataElement("ContourData", "DS", values, already_converted=True))
     return item
 
 

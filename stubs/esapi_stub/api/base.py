@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from esapi_stub import rtstruct
 from esapi_stub.database import Database, Settings, write_durably
@@ -84,8 +84,8 @@ class Desk:
 
     def make(self, kind: type[T], *arguments: Any) -> T:
         """Make an API object of this database's version."""
-        made: Any = versioned(kind, self.settings.version)
-        return made(self, *arguments)  # type: ignore[no-any-return]
+        made: Any = versioned(cast("Any", kind), self.settings.version)
+        return cast("T", made(self, *arguments))
 
 
 class Chart(Desk):

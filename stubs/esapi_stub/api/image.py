@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom import dcmread
+from pydicom.pixels import pixel_array
 from scipy.ndimage import map_coordinates
 
 from esapi_stub.api.base import ApiDataObject, Chart, Enumerable, check_id, date
@@ -47,7 +47,7 @@ ORIENTATIONS = {
 
 
 class Series(ApiDataObject):
-    """``API.Series``: also the series of structure sets, plans and registrations, without images."""
+    """``API.Series``; those of structure sets, plans and registrations have no images."""
 
     _record: SeriesRecord
 
@@ -201,7 +201,7 @@ class Image(ApiDataObject):
 
     @property
     def ZDirection(self) -> VVector:
-        """Direction of the planes: XDirection × YDirection."""
+        """Direction of the planes: XDirection x YDirection."""
         return vector(self._grid.z_direction)
 
     @property
@@ -342,7 +342,7 @@ class Image(ApiDataObject):
                 f"planeIndex {plane} is out of range: the image has {self.ZSize} planes."
             )
         record, series = self._slices[plane], self._series
-        stored = dcmread(self._desk.folder / record.file).pixel_array
+        stored = pixel_array(self._desk.folder / record.file)
         if (record.slope, record.intercept) == (series.slope, series.intercept):
             return stored.astype(np.int32)
         display = stored * record.slope + record.intercept
@@ -396,7 +396,7 @@ class SliceImage(Image):
         return self._record.id
 
     @Id.setter
-    def Id(self, value: str) -> None:
+    def Id(self, value: str) -> None:  # noqa: ARG002
         raise NotImplementedException("The stub cannot change a single slice.")
 
     def CreateNewStructureSet(self) -> StructureSet:
@@ -446,3 +446,6 @@ def new_structure_set(chart: Chart, image: ImageRecord, wanted_id: str = "") -> 
     chart.touch(record, record)
     record.created = record.modified
     return record
+
+
+SliceImage.__name__ = "Image"  # the class that ESAPI shows; SliceImage is the stub's own affair
