@@ -44,7 +44,7 @@ def write_list(path: Path) -> None:
             "MR_Slices": "180" if number % 3 else "",
             "MRregUID": uid() if number % 3 else "",
         }
-        # The header has no room for a second kind of row, so every other one is shorter.
+        # The header has a label; every other row has none and is one field shorter.
         label = [] if number % 2 else ["met"]
         comment = "abgelehnt, zu alt" if number % 10 == 0 else 'gut; "sehr" gut'
         quoted = f'"{comment.replace(chr(34), chr(34) * 2)}"'

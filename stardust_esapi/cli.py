@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 import sys
-from collections.abc import Callable
 from enum import IntEnum
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, NoReturn
 
-import click
 import typer
-from loguru import logger
 
 from stardust_esapi import __version__, console, pipeline, stub_cli
 from stardust_esapi.errors import NotApprovedError, StardustError, UsageError
@@ -125,7 +124,7 @@ def export(
     if not write:
         terminal.print("This was a run without --write: nothing was changed, nothing exported.")
     report = out / (pipeline.REPORT if write else pipeline.PLAN_REPORT)
-    terminal.print(f"Report: {report}", markup=False)
+    terminal.print(f"Report: {report}", markup=False, soft_wrap=True)
     _leave(summary)
 
 
@@ -156,7 +155,32 @@ def verify(
 
 def main() -> None:
     """Run the program; expected failures become one sentence and an exit code."""
-    _guard(lambda: app(standalone_mode=False))
+    before = signal.signal(signal.SIGINT, _stop)
+    try:
+        app()
+    except NotApprovedError as error:
+        _leave_saying(str(error), Exit.NOT_APPROVED)
+    except UsageError as error:
+        _leave_saying(str(error), Exit.USAGE)
+    except StardustError as error:
+        _leave_saying(str(error), Exit.SOME_FAILED)
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        _leave_saying(f"{error.strerror or error}{where}.", Exit.USAGE)
+    except _Stopped:
+        _leave_saying(
+            "Stopped. Nothing is lost: run the same command again to go on.", Exit.STOPPED
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+class _Stopped(BaseException):
+    """Ctrl-C: past every handler of errors, up to the end of the program."""
+
+
+def _stop(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001 - as signal calls it
+    raise _Stopped
 
 
 def _leave(summary: RunSummary) -> None:
@@ -164,30 +188,6 @@ def _leave(summary: RunSummary) -> None:
         raise typer.Exit(Exit.SOME_FAILED)
 
 
-def _guard(run: Callable[[], object]) -> NoReturn:
-    try:
-        code = run()
-    except click.ClickException as error:
-        error.show()
-        sys.exit(Exit.USAGE)
-    except NotApprovedError as error:
-        _say(str(error))
-        sys.exit(Exit.NOT_APPROVED)
-    except UsageError as error:
-        _say(str(error))
-        sys.exit(Exit.USAGE)
-    except StardustError as error:
-        _say(str(error))
-        sys.exit(Exit.SOME_FAILED)
-    except (KeyboardInterrupt, click.Abort):
-        _say("Stopped. Nothing is lost: run the same command again to go on.")
-        sys.exit(Exit.STOPPED)
-    except OSError as error:
-        _say(f"{error.strerror or error}: {error.filename or 'no file named'}.")
-        sys.exit(Exit.USAGE)
-    sys.exit(code if isinstance(code, int) else Exit.DONE)
-
-
-def _say(message: str) -> None:
-    logger.error("{}", message)
+def _leave_saying(message: str, code: Exit) -> NoReturn:
     typer.echo(message, err=True)
+    sys.exit(code)

@@ -114,10 +114,9 @@ class PlainWatcher:
         """Print the case's line."""
         self._done += 1
         self._last = time.monotonic()
-        reason = f": {result.reason}" if result.reason else ""
         self._print(
-            f"[{self._done}/{self._cases}] {shown_state(result)} {result.case} "
-            f"({result.seconds:.1f} s){reason}"
+            f"[{self._done}/{self._cases}] {shown_state(result)} "
+            f"{result.reason or result.case} ({result.seconds:.1f} s)"
         )
 
     def _print(self, line: str) -> None:
@@ -161,7 +160,7 @@ def _table(summary: RunSummary) -> Table:
             escape(result.case.plan_id),
             f"[{style}]{shown_state(result)}[/]",
             str(sum(request.images for request in result.requests) or ""),
-            escape(" ".join((result.reason, *result.remarks)).strip()),
+            escape(" ".join((result.why, *result.remarks)).strip()),
         )
     return table
 

@@ -100,7 +100,8 @@ def polygon_area_centroid(points: FloatArray) -> tuple[float, FloatArray]:
     crosses = np.cross(a, b)
     total = crosses.sum(axis=0)
     length = float(np.linalg.norm(total))
-    if length == 0.0:
+    # Below rounding, the direction of the normal and with it the centroid mean nothing.
+    if length <= 1e-9 * float(np.abs(points - corner).max()) ** 2:
         return 0.0, points.mean(axis=0)
     weights = crosses @ (total / length)
     centroid = corner + ((a + b) / 3.0 * weights[:, None]).sum(axis=0) / weights.sum()

@@ -169,3 +169,8 @@ class CaseResult:
     outcomes: tuple[StructureOutcome, ...] = ()
     remarks: tuple[str, ...] = ()
     seconds: float = 0.0
+
+    @property
+    def why(self) -> str:
+        """The reason without the case's name, for places that name the case themselves."""
+        return self.reason.removeprefix(f"{self.case}: ")

@@ -26,7 +26,7 @@ from stardust_esapi.record.ledger import LEDGER_NAME, Ledger
 from stardust_esapi.record.output_log import OutputLog
 from stardust_esapi.record.ready_list import READY_LIST_NAME, write_ready_list
 from stardust_esapi.report.html import write_report
-from stardust_esapi.report.pictures import case_pictures
+from stardust_esapi.report.pictures import Pictures, case_pictures
 from stardust_esapi.report.summary import RunSummary
 from stardust_esapi.settings import Engine, Settings
 from stardust_esapi.transfer.deliver import STAGING, deliver
@@ -175,6 +175,9 @@ def _export_case(
         outcomes=tuple(outcome for s in sets for outcome in s.outcomes),
         remarks=(*located.remarks, *(s.remark for s in sets if s.remark)),
     )
+    for kind, folder in ledger.folders(case).items():
+        if not (job.out / folder).exists():  # somebody removed it: to be exported anew
+            ledger.withdrawn(case, kind)
     ledger.prepared(case, result.requests, result.outcomes, result.remarks)
     if settings.engine is Engine.NONE:
         return result
@@ -187,9 +190,7 @@ def _export_case(
 
         folders[request.kind] = deliver(case, request, engine, ledger, job.out, advance)
     watcher.phase(case, "record")
-    drawn = case_pictures({kind: job.out / folder for kind, folder in folders.items()})
-    for kind, picture in drawn.images.items():
-        files.atomic_write(_picture_path(job.out, case, kind), picture)
+    drawn = _draw(job.out, case, folders)
     remarks = (*result.remarks, *_shared(folders, result.requests), *drawn.problems)
     ledger.exported(case, remarks)
     return replace(result, state=CaseState.EXPORTED, folders=folders, remarks=remarks)
@@ -210,7 +211,7 @@ def _each_case(
         result = _one_case(case, session, work)
         if record is not None:
             record(result)
-        logger.info("{}: {} {}", case, result.state, result.reason)
+        logger.info("{} {}", result.state, result.reason or case)
         watcher.finish(result)
         results.append(result)
         if settings.fail_fast and result.state is CaseState.FAILED:
@@ -407,19 +408,28 @@ def _summary(
     )
 
 
+def _draw(root: Path, case: Case, folders: Mapping[Kind, str]) -> Pictures:
+    """Draw a case from its exported files, and keep the pictures for later reports."""
+    drawn = case_pictures({kind: root / folder for kind, folder in folders.items()})
+    files.make_folder(root / PICTURES)
+    for kind, picture in drawn.images.items():
+        files.atomic_write(_picture_path(root, case, kind), picture)
+    return drawn
+
+
+def _pictures(root: Path, results: Iterable[CaseResult]) -> dict[str, Mapping[Kind, bytes]]:
+    """Pictures of the exported cases: kept ones, or drawn now where a kill came before."""
+    pictures: dict[str, Mapping[Kind, bytes]] = {}
+    for result in results:
+        if result.state is CaseState.EXPORTED:
+            paths = {kind: _picture_path(root, result.case, kind) for kind in Kind}
+            kept = {kind: path.read_bytes() for kind, path in paths.items() if path.is_file()}
+            pictures[result.case.key] = kept or _draw(root, result.case, result.folders).images
+    return pictures
+
+
 def _picture_path(root: Path, case: Case, kind: Kind) -> Path:
     return root / PICTURES / f"{case.key}-{kind}.png"
-
-
-def _pictures(root: Path, results: Iterable[CaseResult]) -> dict[str, dict[Kind, bytes]]:
-    return {
-        result.case.key: {
-            kind: path.read_bytes()
-            for kind in Kind
-            if (path := _picture_path(root, result.case, kind)).is_file()
-        }
-        for result in results
-    }
 
 
 @contextmanager

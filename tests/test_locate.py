@@ -75,9 +75,7 @@ def test_both_agree() -> None:
         ({"mr_series_uid": "1.3", "mr_registration_uid": "1.10"}, ["names a CT series"]),
     ],
 )
-def test_what_cannot_be_found_says_why_and_where(
-    changes: dict[str, str], words: list[str]
-) -> None:
+def test_what_cannot_be_found_says_why_and_where(changes: dict[str, str], words: list[str]) -> None:
     with pytest.raises(LocateError) as caught:
         locate(replace(CASE, **changes), PATIENT)  # type: ignore[arg-type]
     for word in ("row 2", "patient 0001", *words):

@@ -49,11 +49,17 @@ def find_columns(table: Table, source: object) -> Columns:
         source: What messages call the list.
 
     Raises:
-        UsageError: No known columns; a column that is needed is missing or there twice.
+        UsageError: No known columns; a column that is needed is missing or there twice; the
+            header hides rows.
     """
     row, cells = _first_filled(table, source)
     if not is_header(cells):
         return _without_header(len(cells), source)
+    if table.swallowing[row - 1]:
+        raise UsageError(
+            f"In the header of the case list {source} a quotation mark is never closed and hides "
+            "the rows after it; delete it."
+        )
     names = [canonical(cell) for cell in cells]
     _require_columns(names, source)
     end_of_names = 1 + max(i for i, cell in enumerate(cells) if cell)

@@ -24,7 +24,6 @@ UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 ZIP_MARK = b"PK\x03\x04"  # every .xlsx is a zip archive
 OLE_MARK = b"\xd0\xcf\x11\xe0"  # the old .xls, and an .xlsx with a password
 
-
 Flags = NDArray[np.bool_]
 Texts = NDArray[np.object_]
 
@@ -111,14 +110,13 @@ def read_table(path: Path) -> Table:
             f"The case list {path} is neither a .csv nor an .xlsx file; "
             "save it as one of these, with that ending."
         )
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder; name the case list file in it.")
     try:
         content = path.read_bytes()
     except FileNotFoundError:
         raise UsageError(f"There is no case list {path}; check the path.") from None
-    except IsADirectoryError:
-        raise UsageError(f"{path} is a folder; name the case list file in it.") from None
     except OSError as error:
-        # A workbook that is open in Excel cannot be read on Windows; so it does with a folder.
         raise UsageError(
             f"The case list {path} cannot be read ({error.strerror}); close it in other programs "
             "and check that it is a file that you may read."
@@ -193,7 +191,9 @@ def _swallowing(rows: list[list[str]], separator: str) -> list[bool]:
     def swallows(field: str) -> bool:
         return any(line.count(separator) >= enough for line in field.splitlines()[1:])
 
-    return [any("\n" in field and swallows(field) for field in row) for row in rows]
+    return [
+        any(("\n" in field or "\r" in field) and swallows(field) for field in row) for row in rows
+    ]
 
 
 def _read_workbook(path: Path, content: bytes) -> Table:
@@ -208,7 +208,7 @@ def _read_workbook(path: Path, content: bytes) -> Table:
             cells = _first_list(content)
     except Exception as error:  # noqa: BLE001 - openpyxl lets through whatever its parts raise
         raise UsageError(
-            f"The workbook {path} cannot be read ({type(error).__name__}: {error}); "
+            f"The workbook {path} cannot be read ({type(error).__name__}); "
             "open it in Excel and save it again as .xlsx, or as CSV UTF-8."
         ) from None
     return Table(cells, widths=None, swallowing=np.zeros(len(cells), dtype=np.bool_))

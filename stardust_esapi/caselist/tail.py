@@ -56,8 +56,8 @@ def says_rejected(values: Column) -> Flags:
 def read_tail(table: Table, columns: Columns) -> Tail:
     """Find the layout of every row behind the columns that stand at the same place in all."""
     first = columns.fixed_width
-    widest = max(table.cells.shape[1] - first, 0)
-    tail = [table.column(first + i) for i in range(max(widest, len(LABELS) + len(TAIL)))]
+    count = max(table.cells.shape[1] - first, len(LABELS) + len(TAIL))
+    tail = [table.column(first + i) for i in range(count)]
     filled = np.column_stack([column.flag(bool) for column in tail])
     used = np.where(filled.any(axis=1), filled.shape[1] - filled[:, ::-1].argmax(axis=1), 0)
     widths = _widths(table, columns, first + used)

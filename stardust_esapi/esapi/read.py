@@ -137,10 +137,7 @@ def _vector(vector: Types.VVector) -> Vector:
 
 
 def read_datetime(value: System.DateTime | None) -> datetime | None:
-    """Turn a ``System.DateTime`` (or a null ``Nullable<DateTime>``) into Python's, without zone."""
-    if value is None:
+    """Turn a ``System.DateTime`` into Python's, in whole seconds; None for null and MinValue."""
+    if value is None or value.Year <= 1:
         return None
-    return datetime(
-        value.Year, value.Month, value.Day, value.Hour, value.Minute, value.Second,
-        value.Millisecond * 1000,
-    )  # fmt: skip
+    return datetime(value.Year, value.Month, value.Day, value.Hour, value.Minute, value.Second)

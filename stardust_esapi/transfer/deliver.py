@@ -63,8 +63,6 @@ def deliver(
         if series.state is SeriesState.STAGED:
             _check_own(case, final, series)
     else:
-        if series.state is SeriesState.PLACED:
-            ledger.withdrawn(case, request.kind)
         files.remove_tree(staging)
         files.make_folder(staging)
         engine.fetch(request, staging, advance)

@@ -51,6 +51,9 @@ _PATIENT_POSITIONS = {
     "FeetFirstDecubitusLeft": "FFDL",
     "Sitting": "SITTING",
 }
+# What MedSAM2's reader takes (level 40, width 400 HU). ESAPI's own Level and Window may be meant in
+# voxel or in display values; a viewer's first impression is not worth a guess.
+_CT_WINDOW = (40.0, 400.0)
 _SEXES = {"male": "M", "female": "F", "other": "O"}
 
 Colors = Mapping[str, tuple[int, int, int]]
@@ -127,7 +130,7 @@ class EsapiEngine:
             read_plane=lambda plane: self._patient.backend.read_plane(image, plane),
             rescale_slope=slope,
             rescale_intercept=intercept,
-            window=(float(image.Level), float(image.Window)) if image.Window > 0 else None,
+            window=_CT_WINDOW if view.modality == "CT" else None,
             series_description=series.Comment or "",
             contrast_agent=image.ContrastBolusAgentIngredientName or "",
             created=read.read_datetime(image.CreationDateTime),

@@ -32,6 +32,7 @@ class Problem(StrEnum):
     EXTRA = "extra"  # no manifest names it
     FOREIGN = "foreign"  # it belongs to another series or patient, or no manifest knows the folder
     UNREADABLE = "unreadable"
+    INCOMPLETE = "incomplete"  # all that is there is right, but the case has more
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,10 +129,11 @@ def _verify_root(root: Path) -> VerifyReport:
         findings += found
         proven += good
         if not entry.exported:
-            unproven.append(
-                f"{entry.folder}: its case ({entry.case_key}) is not exported as a whole; "
+            detail = (
+                f"The case ({entry.case_key}) that it belongs to is not exported as a whole: "
                 "other series of it may be missing. Run the export again."
             )
+            findings.append(Finding(Problem.INCOMPLETE, entry.folder, detail))
     for kind in Kind:
         if (root / kind.folder).is_dir():
             findings += _strangers(root, root / kind.folder, entries)

@@ -7,6 +7,7 @@ Plans and Spatial Registrations.
 
 from __future__ import annotations
 
+import re
 import shutil
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
 from pydicom.errors import InvalidDicomError
-from pydicom.pixels import pixel_array
+from pydicom.pixels.utils import pixel_array
 from pydicom.uid import (
     CTImageStorage,
     ExplicitVRBigEndian,
@@ -31,7 +32,7 @@ from pydicom.uid import (
 )
 
 from esapi_stub import rtstruct
-from esapi_stub.database import Database, DatabaseError, Settings
+from esapi_stub.database import DAMAGE, Database, DatabaseError, Settings
 from esapi_stub.grid import SAME_PLACE_MM, Grid
 from esapi_stub.records import (
     ImageRecord,
@@ -55,11 +56,11 @@ _NEEDED_BY_IMAGES = (
     *("FrameOfReferenceUID", "ImagePositionPatient", "ImageOrientationPatient"),
     *("PixelSpacing", "Rows", "Columns", "PixelData"),
 )
+_GENERATION = "generation-"
+_OURS = re.compile(r"database\.json(\.tmp)?|" + _GENERATION + r"\d+")
 _PARALLEL = 1e-4
 _SEXES = {"M": "Male", "F": "Female", "O": "Other"}
 _LARGEST_COMMON_VALUE = 65535
-# What reading a damaged file can raise in pydicom.
-_DAMAGE = (OSError, EOFError, ValueError, TypeError, AttributeError, KeyError, RuntimeError)
 
 Files = list[tuple[str, Dataset]]
 """Path relative to the folder and the dataset (without its pixels)."""
@@ -120,7 +121,7 @@ def build(dicom: Path, db: Path, *, version: str = "15.6") -> BuildReport:
     settings = Settings(version=version)
     if not dicom.is_dir():
         raise DatabaseError(f"{dicom}: no such folder. Name a folder of DICOM files.")
-    generations = _generations(db)
+    earlier = _generations(db)
     builder = _Builder()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom's remarks on values that it reads nevertheless
@@ -129,23 +130,17 @@ def build(dicom: Path, db: Path, *, version: str = "15.6") -> BuildReport:
         if not builder.patients:
             first = "".join(f" {n.what}: {n.reason}." for n in builder.not_taken[:3])
             raise DatabaseError(f"{dicom}: nothing there can be taken into a database.{first}")
-        number = 1 + max((int(g.name.removeprefix(_GENERATION)) for g in generations), default=0)
-        generation = db / f"{_GENERATION}{number}"
-        summaries = tuple(p.summary for p in builder.patients)
-        database = Database(db, generation.name, settings, summaries)
-        for patient in builder.patients:
-            database.folder(patient.summary).mkdir(parents=True)
-        builder.copy(dicom, database)
-        builder.look_into_structure_sets(database)
-    for patient in builder.patients:
-        database.write_index(patient)
-    database.write()
-    for old in generations:
-        shutil.rmtree(old)
+        number = 1 + max((int(g.name.removeprefix(_GENERATION)) for g in earlier), default=0)
+        summaries = tuple(patient.summary for patient in builder.patients)
+        database = Database(db, f"{_GENERATION}{number}", settings, summaries)
+        try:
+            builder.write(dicom, database)
+            database.write()
+            for old in earlier:
+                shutil.rmtree(old, ignore_errors=True)  # what stays goes with the next build
+        except OSError as error:
+            raise DatabaseError(f"{db}: the database cannot be written ({error}).") from error
     return builder.report()
-
-
-_GENERATION = "generation-"
 
 
 def _generations(db: Path) -> list[Path]:
@@ -157,11 +152,7 @@ def _generations(db: Path) -> list[Path]:
     if not db.exists():
         return []
     entries = sorted(db.iterdir()) if db.is_dir() else [db]
-    foreign = [
-        entry
-        for entry in entries
-        if not entry.name.startswith(("database.json", _GENERATION)) or entry == db
-    ]
+    foreign = [entry for entry in entries if entry == db or not _OURS.fullmatch(entry.name)]
     if foreign:
         raise DatabaseError(
             f"{db}: is not a stub database, it holds {foreign[0].name}. Choose another folder."
@@ -211,7 +202,7 @@ class _Builder:
             dataset = dcmread(path)
         except InvalidDicomError:
             raise _Refused("not DICOM") from None
-        except _DAMAGE as error:
+        except DAMAGE as error:
             raise _Refused(f"cannot be read ({error})") from None
         sop_class = dataset.get("SOPClassUID") or dataset.file_meta.get("MediaStorageSOPClassUID")
         if sop_class not in _TAKEN:
@@ -234,7 +225,7 @@ class _Builder:
             raise _Refused("unsupported image: more than one frame or sample a pixel")
         try:
             pixels = pixel_array(dataset)
-        except _DAMAGE as error:
+        except DAMAGE as error:
             raise _Refused(f"the pixels cannot be decoded ({error})") from None
         self._ranges[str(dataset.SOPInstanceUID)] = (int(pixels.min()), int(pixels.max()))
         del dataset.PixelData
@@ -457,32 +448,32 @@ class _Builder:
         patient.series.append(series)
         return series
 
-    def copy(self, dicom: Path, database: Database) -> None:
-        """Copy the files that were taken."""
+    def write(self, dicom: Path, database: Database) -> None:
+        """Copy the files that were taken and write the patients' indexes."""
+        for patient in self.patients:
+            database.folder(patient.summary).mkdir(parents=True)
         for patient, name, file in self._sources:
             shutil.copyfile(dicom / name, database.folder(patient.summary) / file)
-
-    def look_into_structure_sets(self, database: Database) -> None:
-        """Remark on what of the structure sets ESAPI does not show as it is."""
         for patient in self.patients:
-            for record in patient.structure_sets:
-                series = patient.series_of(patient.image_of(record))
-                path = database.folder(patient.summary) / record.file
-                present = {one.uid for one in series.slices}
-                absent = _images_named(self._files[record.uid][1], series.uid) - present
-                if absent:
-                    self._remark(patient, record.id, f"{len(absent)} images it names are absent")
-                for structure in rtstruct.read(path, series):
-                    if structure.off_plane:
-                        self._remark(
-                            patient,
-                            record.id,
-                            f"{structure.off_plane} contours of {structure.id} lie on no plane of "
-                            "the image and are not seen",
-                        )
-                    if structure.id != structure.name:
-                        name = f"ROI {structure.name!r} is structure {structure.id!r}"
-                        self._remark(patient, record.id, name)
+            self._look_into_structure_sets(patient, database.folder(patient.summary))
+            database.write_index(patient)
+
+    def _look_into_structure_sets(self, patient: PatientRecord, folder: Path) -> None:
+        """Remark on what of the structure sets ESAPI does not show as it is."""
+        for record in patient.structure_sets:
+            series = patient.series_of(patient.image_of(record))
+            present = {one.uid for one in series.slices}
+            absent = _images_named(self._files[record.uid][1], series.uid) - present
+            if absent:
+                self._remark(patient, record.id, f"{len(absent)} images it names are absent")
+            for structure in rtstruct.read(folder / record.file, series):
+                if structure.off_plane:
+                    seen = "contours lie on no plane of the image and are not seen"
+                    count = f"{structure.off_plane} of {structure.id}'s"
+                    self._remark(patient, record.id, f"{count} {seen}")
+                if structure.id != structure.name:
+                    name = f"ROI {structure.name!r} is structure {structure.id!r}"
+                    self._remark(patient, record.id, name)
 
     def report(self) -> BuildReport:
         """Count what was taken."""

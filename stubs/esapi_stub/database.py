@@ -22,6 +22,8 @@ from esapi_stub.system import ApplicationException
 _DATABASE = "database.json"
 _INDEX = "index.json"
 _FORMAT = 1
+# What reading a damaged file can raise, in pydicom too.
+DAMAGE = (OSError, EOFError, ValueError, TypeError, AttributeError, KeyError, RuntimeError)
 
 
 class DatabaseError(Exception):
@@ -100,7 +102,7 @@ class Database:
             )
         except (FileNotFoundError, NotADirectoryError):
             raise DatabaseError(f"{root}: no stub database is here.") from None
-        except (ValueError, KeyError, TypeError) as error:
+        except DAMAGE as error:
             raise DatabaseError(f"{root}: {_DATABASE} is damaged ({error}).") from error
 
     def write(self) -> None:
@@ -126,7 +128,7 @@ class Database:
         path = self.folder(patient) / _INDEX
         try:
             return PatientRecord.from_json(json.loads(path.read_bytes()))
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except DAMAGE as error:
             raise DatabaseError(f"{path}: the index is damaged ({error}).") from error
 
     def save(self, patient: PatientRecord) -> None:

@@ -10,13 +10,16 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import map_coordinates
+from scipy.ndimage import binary_dilation, map_coordinates
 from skimage.measure import find_contours
 
 from esapi_stub.grid import Contours, FloatArray, Grid, coverage
 
 SCALE = 4
 """How many times finer than the image contours are drawn where they are cut or united."""
+
+DECIMALS = 4
+"""Of a millimetre, in traced contours: more would be false precision."""
 
 
 def resample(contours: Contours, source: Grid, target: Grid) -> dict[int, list[FloatArray]]:
@@ -34,7 +37,6 @@ def resample(contours: Contours, source: Grid, target: Grid) -> dict[int, list[F
     if not contours or source.same_as(target):
         return {plane: list(polygons) for plane, polygons in contours.items()}
     low, volume = _volume(contours, source)
-    # A voxel reaches half its size beyond its centre; linear interpolation fades to 0 at 1.
     corners = np.array([low - 1, low + volume.shape[::-1]])
     box = np.array([(x, y, z) for x in corners[:, 0] for y in corners[:, 1] for z in corners[:, 2]])
     there = target.to_index(source.to_patient(box))
@@ -47,6 +49,8 @@ def resample(contours: Contours, source: Grid, target: Grid) -> dict[int, list[F
     for plane in range(first[2], last[2]):
         index = np.stack([columns, rows, np.full_like(rows, plane)], axis=-1)
         at = source.to_index(target.to_patient(index)) - low
+        # A contour reaches half a plane distance up and down: between planes the nearer holds.
+        at[..., 2] = np.floor(at[..., 2] + 0.5)
         field = map_coordinates(volume, at.T[::-1].transpose(0, 2, 1), order=1, cval=0.0)
         polygons = _trace(field, (int(first[0]), int(first[1])), plane, target)
         if polygons:
@@ -64,7 +68,7 @@ def add(old: Sequence[FloatArray], new: FloatArray, plane: int, grid: Grid) -> l
         grid: Grid of the image.
     """
     before, drawn = _masks(old, new, grid)
-    if not (before & drawn).any():
+    if not (before & binary_dilation(drawn)).any():
         return [*old, new]
     if not (drawn & ~before).any():
         return list(old)
@@ -85,7 +89,7 @@ def subtract(
     before, drawn = _masks(old, new, grid)
     if not (before & drawn).any():
         return list(old)
-    if not (drawn & ~before).any():
+    if not (binary_dilation(drawn) & ~before).any():
         return [*old, new]
     return _retrace(before & ~drawn, plane, grid)
 
@@ -110,11 +114,12 @@ def _trace(
     if not (field > 0.5).any():
         return []
     polygons = []
-    for line in find_contours(np.pad(field, 1), 0.5):
+    for line in find_contours(np.pad(field, 1), 0.5):  # type: ignore[no-untyped-call]
         rows, columns = (line[:-1] - 1).T
         x = (columns + 0.5) / scale - 0.5 + first[0]
         y = (rows + 0.5) / scale - 0.5 + first[1]
-        polygons.append(grid.to_patient(np.stack([x, y, np.full_like(x, plane)], axis=-1)))
+        points = grid.to_patient(np.stack([x, y, np.full_like(x, plane)], axis=-1))
+        polygons.append(np.round(points, DECIMALS))
     return [polygon for polygon in polygons if len(polygon) > 2]
 
 

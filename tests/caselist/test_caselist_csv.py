@@ -264,11 +264,12 @@ def test_duplicates_stay_but_the_very_same_case_comes_once(tmp_path: Path) -> No
     assert duplicate.left_out == (4, 7)
 
 
-def test_a_quote_that_is_never_closed_hides_no_row_silently(tmp_path: Path) -> None:
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_a_quote_that_is_never_closed_hides_no_row_silently(tmp_path: Path, end: str) -> None:
     lines = as_csv([list(HEADER), *(row(Patient_ID=str(i)) for i in range(2, 7))]).splitlines()
     lines[2] = lines[2].replace(";gut;", ';"gut;')
     lines[4] = lines[4].replace(";gut;", ';"abgelehnt;')
-    cases = read(tmp_path, "\n".join(lines))
+    cases = read(tmp_path, end.join(lines))
     assert [case.patient_id for case in cases.cases] == ["2", "6"]
     (problem,) = [p for p in cases.problems if "quotation mark" in p.message]
     assert problem.row == 3
@@ -281,6 +282,25 @@ def test_the_same_at_the_end_of_the_file(tmp_path: Path) -> None:
     cases = read(tmp_path, "\n".join(lines))
     assert [case.patient_id for case in cases.cases] == ["000123"]
     assert any(p.row == 3 and "quotation mark" in p.message for p in cases.problems)
+
+
+def test_nor_does_one_in_the_header(tmp_path: Path) -> None:
+    text = as_csv([list(HEADER), row(), row(Patient_ID="2")])
+    with pytest.raises(UsageError, match=r"header .* quotation mark"):
+        read(tmp_path, text.replace(";Refinement", ';"Refinement', 1))
+
+
+def test_a_workbook_s_formula_in_a_csv_is_no_rejection_lost(tmp_path: Path) -> None:
+    cases = read(tmp_path, [list(HEADER), row(Comment="#NAME?")])
+    assert only_problem(cases)[1] == "Comment"
+
+
+def test_mixed_encodings_are_told(tmp_path: Path) -> None:
+    ansi = as_csv([list(HEADER), row(Patient_ID="Müller")]).encode("cp1252")
+    appended = as_csv([row(Patient_ID="Jäger"), row(Patient_ID="3")]).encode("utf-8")
+    cases = read(tmp_path, ansi + appended)
+    assert [case.patient_id for case in cases.cases] == ["Müller", "3"]
+    assert [(p.row, p.column) for p in cases.problems] == [(3, "Patient-ID")]
 
 
 MANDATORY = "Patient-ID;PlanID;TargetID;GTV"

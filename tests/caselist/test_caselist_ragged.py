@@ -50,7 +50,7 @@ def is_unclear(cases: CaseList) -> bool:
 @pytest.mark.parametrize("run", RUNS)
 @pytest.mark.parametrize("refined", ["", "2024-02-01T08:00:00"])
 @pytest.mark.parametrize("comment", ["", "gut; sehr"])
-@pytest.mark.parametrize("blank", [0, 1, 3])
+@pytest.mark.parametrize("blank", [0, 2])
 def test_every_layout_under_every_header(
     tmp_path: Path, header: list[str] | None, run: tuple[str, ...], refined: str, comment: str,
     blank: int,
@@ -192,7 +192,7 @@ def test_a_header_without_the_names_columns_still_has_a_tail(tmp_path: Path) -> 
 TEXTS = st.sampled_from(["", "met", "gut", "brain", ACCEPTED, "2024-01-01", "12", "nein"])
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(
     header=st.sampled_from(KINDS_OF_HEADER),
     tail=st.lists(TEXTS, max_size=13),

@@ -204,9 +204,9 @@ def test_without_a_root_manifest_no_series_is_known(root: Path) -> None:
 def test_a_case_that_is_not_exported_as_a_whole_is_said(root: Path) -> None:
     entries = [replace(e, exported=e.kind is not Kind.KM) for e in read_root_manifest(root)]
     write_root_manifest(root, entries)
-    report = verify_tree(root)
-    assert report.ok
-    assert report.unproven[0].startswith(f"{KM}: its case (case1) is not exported as a whole")
+    [finding] = verify_tree(root).findings
+    assert (finding.problem, finding.path) == (Problem.INCOMPLETE, KM)
+    assert "(case1)" in finding.detail
 
 
 def test_an_export_of_nothing_is_proven(tmp_path: Path) -> None:

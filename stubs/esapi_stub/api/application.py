@@ -13,6 +13,7 @@ from esapi_stub.api.base import (
     Lease,
     SerializableObject,
     date,
+    storage,
 )
 from esapi_stub.api.patient import Patient
 from esapi_stub.database import Database
@@ -77,9 +78,10 @@ class Application(SerializableObject):
         summary = next((p for p in self._desk.database.patients if p.id == id), None)
         if summary is None:
             return None
-        # The settings are read again, so that a lock made meanwhile counts.
-        database = Database.open(self._desk.database.root)
-        chart = Chart(database, database.load(summary), self._desk.lease)
+        with storage(f"patient {summary.id}"):
+            # The settings are read again, so that a lock made meanwhile counts.
+            database = Database.open(self._desk.database.root)
+            chart = Chart(database, database.load(summary), self._desk.lease)
         self._chart = chart
         return chart.make(Patient, chart.record)
 

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
+from pydicom.errors import InvalidDicomError
+
 from esapi_stub import rtstruct
-from esapi_stub.database import Database, Settings, write_durably
+from esapi_stub.database import DAMAGE, Database, DatabaseError, Settings, write_durably
 from esapi_stub.records import (
     MAX_ID,
     PatientRecord,
@@ -166,7 +169,8 @@ class Chart(Desk):
             found = []
             if structure_set.file:
                 series = self.series_of(structure_set)
-                found = rtstruct.read(self.folder / structure_set.file, series)
+                with storage(f"structure set {structure_set.id}"):
+                    found = rtstruct.read(self.folder / structure_set.file, series)
                 for structure in found:
                     structure.high_resolution = structure.number in structure_set.high_resolution
             self._structures[structure_set.uid] = found
@@ -184,21 +188,19 @@ class Chart(Desk):
         """
         if not self.modified:
             return
-        files: dict[str, str] = {}
-        for structure_set in self.record.structure_sets:
-            if structure_set.uid in self.changed_sets:
-                files[structure_set.uid] = self._write(structure_set)
-        before = [(s, s.file) for s in self.record.structure_sets]
-        for structure_set in self.record.structure_sets:
-            structure_set.file = files.get(structure_set.uid, structure_set.file)
+        changed = [s for s in self.record.structure_sets if s.uid in self.changed_sets]
+        before = [s.file for s in changed]
         try:
-            self.database.save(self.record)
+            with storage("the changes"):
+                for structure_set in changed:
+                    structure_set.file = self._write(structure_set)
+                self.database.save(self.record)
         except BaseException:
-            for structure_set, file in before:
+            for structure_set, file in zip(changed, before, strict=True):
                 structure_set.file = file
             raise
-        for uid in files:
-            for structure in self._structures.get(uid, ()):
+        for structure_set in changed:
+            for structure in self.structures(structure_set):
                 structure.redrawn = False
         self.changed_sets.clear()
         self.modified = False
@@ -337,6 +339,15 @@ def date(text: str) -> DateTime | None:
 def digits(moment: DateTime) -> str:
     """Write a record's date."""
     return moment.ToString("yyyyMMddHHmmss")
+
+
+@contextmanager
+def storage(what: str) -> Iterator[None]:
+    """Refuse as ESAPI does where its database fails: with an ApplicationException."""
+    try:
+        yield
+    except (DatabaseError, InvalidDicomError, *DAMAGE) as error:
+        raise ApplicationException(f"The database failed on {what}: {error}") from error
 
 
 def check_id(value: str, taken: Iterable[str]) -> str:

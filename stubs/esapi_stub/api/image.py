@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom.pixels import pixel_array
+from pydicom.pixels.utils import pixel_array
 from scipy.ndimage import map_coordinates
 
-from esapi_stub.api.base import ApiDataObject, Chart, Enumerable, check_id, date
+from esapi_stub.api.base import ApiDataObject, Chart, Enumerable, check_id, date, storage
 from esapi_stub.grid import Grid
 from esapi_stub.records import (
     ImageRecord,
@@ -342,7 +342,8 @@ class Image(ApiDataObject):
                 f"planeIndex {plane} is out of range: the image has {self.ZSize} planes."
             )
         record, series = self._slices[plane], self._series
-        stored = pixel_array(self._desk.folder / record.file)
+        with storage(f"image {self._record.id}"):
+            stored = pixel_array(self._desk.folder / record.file)
         if (record.slope, record.intercept) == (series.slope, series.intercept):
             return stored.astype(np.int32)
         display = stored * record.slope + record.intercept

@@ -1,0 +1,788 @@
+"""How ESAPI behaves, as far as the product relies on it: every stand-in must pass these tests.
+
+Only ESAPI's own members are used. What differs between stand-ins is in ``Python`` below; another
+stand-in is another such class, listed in ``BACKENDS``.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from esapi_stub import database, open_application
+from esapi_stub.build import build
+from esapi_stub.sample import Phantom, PhantomContrast, PhantomMr, write_phantom
+from esapi_stub.types import Color, VVector
+
+PHANTOM = Phantom("0004711", contrast=PhantomContrast(), mr=PhantomMr())
+APPROVED = Phantom("Prüfkörper 12", patient_position="FFS", approved=True)
+FOREIGN = Phantom("PH-FOR", contrast=PhantomContrast(own_frame_of_reference=True))
+TYPES = (
+    *("AVOIDANCE", "CAVITY", "CONTRAST_AGENT", "CTV", "EXTERNAL", "GTV", "IRRAD_VOLUME", "ORGAN"),
+    *("PTV", "TREATED_VOLUME", "SUPPORT", "FIXATION", "CONTROL", "DOSE_REGION"),
+)
+
+
+class Python:
+    """The Python stub."""
+
+    def __init__(self, db: Path) -> None:
+        self.db = db
+        self.application = None
+
+    def start(self, **settings):
+        """Start ESAPI anew under these settings."""
+        self.stop()
+        database.configure(self.db, **settings)
+        self.application = open_application(self.db)
+        return self.application
+
+    def stop(self):
+        if self.application is not None:
+            self.application.Dispose()
+
+    def vector(self, x, y, z):
+        return VVector(x, y, z)
+
+    def color(self, r, g, b):
+        return Color.FromRgb(r, g, b)
+
+    def buffer(self, x, y):
+        return np.empty((x, y), dtype=np.int32)
+
+
+BACKENDS = {"python-stub": Python}
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("contract")
+    for phantom in (PHANTOM, APPROVED, FOREIGN):
+        write_phantom(folder / "dicom", phantom)
+    report = build(folder / "dicom", folder / "db")
+    assert report.not_taken == ()
+    return folder / "db"
+
+
+@pytest.fixture(params=BACKENDS)
+def esapi(request, template, tmp_path):
+    shutil.copytree(template, tmp_path / "db")
+    backend = BACKENDS[request.param](tmp_path / "db")
+    yield backend
+    backend.stop()
+
+
+@pytest.fixture
+def app(esapi):
+    return esapi.start()
+
+
+@pytest.fixture
+def patient(app):
+    return app.OpenPatientById(PHANTOM.patient_id)
+
+
+@pytest.fixture
+def writable(patient):
+    patient.BeginModifications()
+    return patient
+
+
+@contextmanager
+def refused(name: str, message: str = "") -> Iterator[None]:
+    """Expect a .NET exception by its full name and a part of its message."""
+    try:
+        yield
+    except Exception as error:
+        assert f"{type(error).__module__}.{type(error).__name__}" == name, error
+        assert message in error.Message
+        return
+    pytest.fail(f"{name} was not raised")
+
+
+def volumes(patient) -> dict:
+    """3-D images by id."""
+    images = (i for study in patient.Studies for series in study.Series for i in series.Images)
+    return {image.Id: image for image in images if image.ZSize > 1}
+
+
+def structures(structure_set) -> dict:
+    return {structure.Id: structure for structure in structure_set.Structures}
+
+
+def only(items):
+    (item,) = items
+    return item
+
+
+def points(contours) -> list[np.ndarray]:
+    return [np.array([(p.x, p.y, p.z) for p in contour]) for contour in contours]
+
+
+def square(esapi, half=4.0, at=(0.0, 0.0), z=0.0):
+    corners = [(-half, -half), (half, -half), (half, half), (-half, half)]
+    return [esapi.vector(at[0] + x, at[1] + y, z) for x, y in corners]
+
+
+# --- the application and its one patient ---
+
+
+def test_unknown_id_opens_nothing(app) -> None:
+    assert app.OpenPatientById("4711") is None
+    assert app.OpenPatientById("0004711 ") is None
+
+
+def test_ids_are_text_letter_by_letter(app) -> None:
+    assert app.OpenPatientById("Prüfkörper 12").Id == "Prüfkörper 12"
+
+
+def test_one_patient_at_a_time(app, patient) -> None:
+    with refused("System.ApplicationException"):
+        app.OpenPatientById(APPROVED.patient_id)
+    app.ClosePatient()
+    assert app.OpenPatientById(APPROVED.patient_id).Id == APPROVED.patient_id
+
+
+def test_one_application_in_a_process(esapi, app) -> None:
+    with refused("System.ApplicationException"):
+        open_application(esapi.db)
+
+
+def test_summaries_open_patients(app) -> None:
+    summaries = {summary.Id: summary for summary in app.PatientSummaries}
+    assert set(summaries) == {p.patient_id for p in (PHANTOM, APPROVED, FOREIGN)}
+    assert summaries["0004711"].LastName == "Phantom"
+    assert app.OpenPatient(summaries["0004711"]).FirstName == "Wasser"
+
+
+def test_objects_of_a_closed_patient_are_dead(app, patient) -> None:
+    structure_set = only(patient.StructureSets)
+    structure = structures(structure_set)["GTV1"]
+    segment = structure.SegmentVolume
+    dead = [
+        (lambda: patient.Id),
+        (lambda: patient.Studies),
+        (lambda: structure_set.Image),
+        (lambda: structure.GetContoursOnImagePlane(3)),
+        (lambda: structure.ToString()),
+        (lambda: list(structure_set.Structures)),
+        (lambda: segment.ToString()),
+    ]
+    running = iter(patient.Studies)
+    app.ClosePatient()
+    for access in (*dead, lambda: next(running)):
+        with refused(
+            "System.AccessViolationException",
+            "Attempted to read or write protected memory. "
+            "This is often an indication that other memory is corrupt.",
+        ):
+            access()
+    # Opening the same patient again does not bring the old objects back.
+    assert app.OpenPatientById(PHANTOM.patient_id).Id == PHANTOM.patient_id
+    with refused("System.AccessViolationException"):
+        structure.Id  # noqa: B018
+
+
+def test_everything_is_dead_after_dispose(app, patient) -> None:
+    app.Dispose()
+    app.Dispose()
+    for access in (lambda: app.CurrentUser, lambda: patient.Id):
+        with refused("System.ObjectDisposedException"):
+            access()
+
+
+def test_collections_are_enumerable_and_nothing_else(patient) -> None:
+    study = next(iter(patient.Studies))
+    series = next(iter(study.Series))
+    structure_set = only(patient.StructureSets)
+    for collection in (
+        *(patient.Studies, patient.StructureSets, patient.Courses, patient.Registrations),
+        *(study.Series, series.Images, structure_set.Structures),
+        structures(structure_set)["GTV1"].ApprovalHistory,
+    ):
+        assert list(collection) == list(collection) != []
+        with pytest.raises(TypeError):
+            len(collection)
+        with pytest.raises(TypeError):
+            collection[0]
+
+
+# --- images ---
+
+
+def test_image_geometry(patient) -> None:
+    image = volumes(patient)["CT_1"]
+    grid = PHANTOM.grid
+    origin = (image.Origin.x, image.Origin.y, image.Origin.z)
+    assert origin == pytest.approx(grid.origin, abs=1e-5)
+    axes = [(v.x, v.y, v.z) for v in (image.XDirection, image.YDirection, image.ZDirection)]
+    assert np.array(axes) == pytest.approx(grid.axes)
+    assert (image.XSize, image.YSize, image.ZSize) == grid.size
+    assert (image.XRes, image.YRes, image.ZRes) == pytest.approx(grid.spacing)
+    assert str(image.ImagingOrientation) == "HeadFirstSupine"
+    assert image.FOR == image.Series.FOR
+    assert image.DisplayUnit == "HU"
+    assert str(image.Series.Modality) == "CT"
+
+
+def test_single_slices_stand_beside_the_volume(patient) -> None:
+    series = volumes(patient)["CT_1"].Series
+    images = list(series.Images)
+    assert sorted(image.ZSize for image in images) == [1] * 20 + [20]
+    heights = [image.Origin.z for image in images if image.ZSize == 1]
+    assert sorted(heights) == pytest.approx([-28.5 + 3 * k for k in range(20)], abs=1e-5)
+
+
+def test_voxels_and_display_values(esapi, patient) -> None:
+    image = volumes(patient)["CT_1"]
+    buffer = esapi.buffer(image.XSize, image.YSize)
+    tumour = image.XSize // 2 - 7, image.YSize // 2 + 3, 10
+    image.GetVoxels(tumour[2], buffer)
+    voxel = int(buffer[tumour[0], tumour[1]])
+    assert voxel == image.VoxelToDisplayValue(voxel) + 1024
+    assert image.VoxelToDisplayValue(voxel) == pytest.approx(75, abs=8)
+    assert image.VoxelToDisplayValue(int(buffer[0, 0])) == pytest.approx(-1000, abs=8)
+
+
+@pytest.mark.parametrize("plane", [-1, 20])
+def test_voxels_of_no_plane(esapi, patient, plane) -> None:
+    with refused("System.ArgumentOutOfRangeException"):
+        volumes(patient)["CT_1"].GetVoxels(plane, esapi.buffer(48, 48))
+
+
+def test_voxels_want_a_buffer_of_exactly_their_size(esapi, app) -> None:
+    image = volumes(app.OpenPatientById(PHANTOM.patient_id))["MR_1"]
+    assert (image.XSize, image.YSize) == (48, 56)
+    for x, y in ((56, 48), (48, 57), (47, 56)):
+        with refused("System.ArgumentException"):
+            image.GetVoxels(0, esapi.buffer(x, y))
+    image.GetVoxels(0, esapi.buffer(48, 56))
+
+
+def test_uid_of_an_image_from_16_1_only(esapi) -> None:
+    old = esapi.start(version="15.6").OpenPatientById(PHANTOM.patient_id)
+    with pytest.raises(AttributeError):
+        volumes(old)["CT_1"].UID  # noqa: B018
+    new = esapi.start(version="16.1").OpenPatientById(PHANTOM.patient_id)
+    images = list(volumes(new)["CT_1"].Series.Images)
+    assert len({image.UID for image in images}) == 21
+    study = next(s for s in new.Studies if any(str(x.Modality) == "MR" for x in s.Series))
+    assert "MR_1" in {image.Id for image in study.Images3D}
+
+
+# --- structures, plans, registrations ---
+
+
+def test_structures(patient) -> None:
+    structure_set = only(patient.StructureSets)
+    assert structure_set.Id == "CT_1"
+    assert structure_set.Patient.Id == patient.Id
+    assert structure_set.Image.Id == "CT_1"
+    found = structures(structure_set)
+    assert [s.Id for s in structure_set.Structures] == [s.id for s in PHANTOM.structures]
+    gtv = found["GTV1"]
+    assert (gtv.DicomType, gtv.HasSegment, gtv.IsEmpty) == ("GTV", True, False)
+    assert (gtv.Color.R, gtv.Color.G, gtv.Color.B) == (255, 0, 0)
+    assert gtv.Volume == pytest.approx(PHANTOM.structures[1].shape.volume, rel=0.03)
+    center = gtv.CenterPoint
+    assert (center.x, center.y, center.z) == pytest.approx((-20, 10, 3), abs=0.1)
+    assert gtv.IsPointInsideSegment(center)
+    assert gtv.GetNumberOfSeparateParts() == 1
+
+
+@pytest.mark.parametrize("identifier", ["Cavity", "Marker"])
+def test_what_has_no_segment(patient, identifier) -> None:
+    structure = structures(only(patient.StructureSets))[identifier]
+    assert structure.IsEmpty
+    assert not structure.HasSegment
+    assert structure.Volume == 0.0
+    assert all(len(structure.GetContoursOnImagePlane(z)) == 0 for z in range(20))
+
+
+def test_contours_are_the_points_of_the_file(patient) -> None:
+    gtv = structures(only(patient.StructureSets))["GTV1"]
+    for plane in range(20):
+        drawn = PHANTOM.structures[1].shape.contours(PHANTOM.grid, plane)
+        found = points(gtv.GetContoursOnImagePlane(plane))
+        assert len(found) == len(drawn)
+        for one, other in zip(found, drawn, strict=True):
+            assert one == pytest.approx(other, abs=1e-5)
+    assert len(gtv.GetContoursOnImagePlane(99)) == 0
+
+
+def test_plans(patient) -> None:
+    course = only(patient.Courses)
+    plan = only(course.PlanSetups)
+    assert (course.Id, plan.Id, plan.Course.Id) == ("C1", "Plan1", "C1")
+    assert plan.StructureSet == only(patient.StructureSets)
+    assert plan.TargetVolumeID == "PTV1"
+    assert (plan.NumberOfFractions, plan.TotalDose.Dose) == (25, 50.0)
+    assert str(plan.ApprovalStatus) == "UnApproved"
+    assert plan.Series.UID == plan.SeriesUID
+
+
+def test_registration(esapi, patient) -> None:
+    registration = only(patient.Registrations)
+    images = volumes(patient)
+    assert registration.SourceFOR == images["MR_1"].FOR
+    assert registration.RegisteredFOR == images["CT_1"].FOR
+    there = registration.TransformPoint(esapi.vector(1.0, 2.0, 3.0))
+    back = registration.InverseTransformPoint(there)
+    assert (back.x, back.y, back.z) == pytest.approx((1, 2, 3))
+    start = registration.TransformPoint(esapi.vector(0.0, 0.0, 0.0))
+    assert (start.x, start.y, start.z) == pytest.approx(PHANTOM.mr.translation)
+
+
+# --- may it write? ---
+
+
+def test_nothing_changes_before_begin_modifications(esapi) -> None:
+    patient = esapi.start(version="16.1").OpenPatientById(PHANTOM.patient_id)
+    structure_set = only(patient.StructureSets)
+    gtv = structures(structure_set)["GTV1"]
+    segment = gtv.SegmentVolume
+    for change in (
+        lambda: structure_set.Image.CreateNewStructureSet(),
+        lambda: structure_set.AddStructure("GTV", "new"),
+        lambda: structure_set.RemoveStructure(gtv),
+        lambda: structure_set.Copy(),
+        lambda: structure_set.Delete(),
+        lambda: setattr(structure_set, "Id", "x"),
+        lambda: setattr(structure_set.Image, "Id", "x"),
+        lambda: setattr(gtv, "Id", "x"),
+        lambda: setattr(gtv, "Color", esapi.color(1, 2, 3)),
+        lambda: setattr(gtv, "SegmentVolume", segment),
+        lambda: gtv.AddContourOnImagePlane(square(esapi), 3),
+        lambda: gtv.SubtractContourOnImagePlane(square(esapi), 3),
+        lambda: gtv.ClearAllContoursOnImagePlane(10),
+        lambda: gtv.ConvertToHighResolution(),
+    ):
+        with refused("System.ApplicationException", "BeginModifications"):
+            change()
+    assert not patient.HasModifiedData
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"script_writable": False},
+        {"script_writable": False, "clinical": False},
+        {"script_approved": False},
+    ],
+)
+def test_script_that_may_not_write(esapi, settings) -> None:
+    patient = esapi.start(**settings).OpenPatientById(PHANTOM.patient_id)
+    assert not patient.CanModifyData()
+    with refused(
+        "System.ApplicationException", "No valid license to modify patient data with script."
+    ):
+        patient.BeginModifications()
+
+
+def test_approval_counts_on_a_clinical_system_only(esapi) -> None:
+    app = esapi.start(script_approved=False, clinical=False)
+    patient = app.OpenPatientById(PHANTOM.patient_id)
+    assert patient.CanModifyData()
+    patient.BeginModifications()
+
+
+def test_user_without_rights(esapi) -> None:
+    patient = esapi.start(user_can_edit=False).OpenPatientById(PHANTOM.patient_id)
+    assert not patient.CanModifyData()
+    with refused("System.ApplicationException", "right"):
+        patient.BeginModifications()
+
+
+def test_locked_patient(esapi) -> None:
+    app = esapi.start(locked_patients=[PHANTOM.patient_id])
+    patient = app.OpenPatientById(PHANTOM.patient_id)
+    assert patient.CanModifyData()  # it tells of rights, not of locks
+    with refused("System.ApplicationException", "locked"):
+        patient.BeginModifications()
+
+
+def test_modifications_begin_once(writable) -> None:
+    with refused("System.ApplicationException"):
+        writable.BeginModifications()
+
+
+def assert_not_editable(structure_set, word: str) -> None:
+    gtv = structures(structure_set)["GTV1"]
+    allowed, reason = gtv.CanEditSegmentVolume("")
+    assert not allowed
+    assert word in reason
+    assert not structure_set.CanAddStructure("GTV", "new")
+    assert not structure_set.CanRemoveStructure(gtv)
+    assert not gtv.CanConvertToHighResolution()
+    segment = gtv.SegmentVolume
+    for change in (
+        lambda: structure_set.AddStructure("GTV", "new"),
+        lambda: structure_set.RemoveStructure(gtv),
+        lambda: setattr(gtv, "SegmentVolume", segment),
+        lambda: setattr(gtv, "Id", "x"),
+        lambda: gtv.ClearAllContoursOnImagePlane(0),
+        lambda: structure_set.Delete(),
+    ):
+        with refused("System.ApplicationException", word):
+            change()
+
+
+def test_approved_structure_set(app) -> None:
+    patient = app.OpenPatientById(APPROVED.patient_id)
+    patient.BeginModifications()
+    structure_set = only(patient.StructureSets)
+    last = list(structures(structure_set)["GTV1"].ApprovalHistory)[-1]
+    assert str(last.ApprovalStatus) == "Approved"
+    assert_not_editable(structure_set, "approved")
+    # What is new beside it is not approved.
+    made = structure_set.Image.CreateNewStructureSet()
+    structure = made.AddStructure("GTV", "GTV1")
+    assert structure.CanEditSegmentVolume("") == (True, "")
+    assert str(list(structure.ApprovalHistory)[-1].ApprovalStatus) == "UnApproved"
+
+
+def test_locked_structure_set(esapi) -> None:
+    patient = esapi.start().OpenPatientById(PHANTOM.patient_id)
+    uid = only(patient.StructureSets).UID
+    patient = esapi.start(locked_structure_sets=[uid]).OpenPatientById(PHANTOM.patient_id)
+    patient.BeginModifications()
+    assert_not_editable(only(patient.StructureSets), "locked")
+
+
+def test_can_edit_wants_its_out_argument(patient) -> None:
+    gtv = structures(only(patient.StructureSets))["GTV1"]
+    assert gtv.CanEditSegmentVolume("") == (True, "")
+    with pytest.raises(TypeError):
+        gtv.CanEditSegmentVolume()
+
+
+# --- making structure sets ---
+
+
+def test_first_structure_set_of_an_image_lies_on_it(writable) -> None:
+    image = volumes(writable)["CT_2"]
+    made = image.CreateNewStructureSet()
+    assert made.Image == image
+    assert made.Image.Id == "CT_2"
+    assert writable.HasModifiedData
+
+
+def test_second_structure_set_lies_on_a_copy_of_the_image(writable) -> None:
+    image = volumes(writable)["CT_1"]
+    made = image.CreateNewStructureSet()
+    copy = made.Image
+    assert copy != image
+    assert copy.Id.casefold() not in {"ct_1", "ct_2", "mr_1"}
+    assert copy.Series == image.Series
+    assert copy.Series.UID == image.Series.UID
+    assert (copy.XSize, copy.YSize, copy.ZSize, copy.FOR) == (48, 48, 20, image.FOR)
+    assert copy.Id in volumes(writable)
+    assert made.UID not in {s.UID for s in writable.StructureSets if s != made}
+    assert list(made.Structures) == []
+    assert {s.Image.Id for s in writable.StructureSets} == {"CT_1", copy.Id}
+
+
+def test_structure_types_that_can_be_added(writable) -> None:
+    made = volumes(writable)["CT_2"].CreateNewStructureSet()
+    for number, dicom_type in enumerate(TYPES):
+        assert made.CanAddStructure(dicom_type, f"S{number}")
+        assert made.AddStructure(dicom_type, f"S{number}").DicomType == dicom_type
+    for dicom_type in ("BOLUS", "MARKER", "", "gtv", "NONE"):
+        assert not made.CanAddStructure(dicom_type, "other")
+        with refused("System.ArgumentException"):
+            made.AddStructure(dicom_type, "other")
+    assert not made.CanAddStructure("EXTERNAL", "Body 2")
+    with refused("System.ArgumentException"):
+        made.AddStructure("EXTERNAL", "Body 2")
+    assert [s.ROINumber for s in made.Structures] == list(range(1, 15))
+
+
+@pytest.mark.parametrize("identifier", ["", "   ", "a" * 17, "GTV1", "gtv1", "gTv1 "])
+def test_structure_ids_that_are_refused(writable, identifier) -> None:
+    structure_set = only(writable.StructureSets)
+    assert not structure_set.CanAddStructure("CTV", identifier)
+    with refused("System.ArgumentException"):
+        structure_set.AddStructure("CTV", identifier)
+    ptv = structures(structure_set)["PTV1"]
+    with refused("System.ArgumentException"):
+        ptv.Id = identifier
+    assert ptv.Id == "PTV1"
+
+
+def test_sixteen_characters_are_allowed(writable) -> None:
+    structure_set = only(writable.StructureSets)
+    structure_set.Id = "zCopyFromPlan_KM"
+    assert structure_set.Id == "zCopyFromPlan_KM"
+    structures(structure_set)["PTV1"].Id = "ptv1"  # its own id in other letters is free
+    assert structure_set.AddStructure("CTV", "a" * 16).Id == "a" * 16
+
+
+def test_structure_set_ids_are_unique_in_their_series(writable) -> None:
+    images = volumes(writable)
+    made = images["CT_1"].CreateNewStructureSet()
+    with refused("System.ArgumentException"):
+        made.Id = "ct_1"
+    with refused("System.ArgumentException"):
+        made.Id = "z" * 17
+    made.Id = "zCopyFromPlan"
+    on_other_series = images["CT_2"].CreateNewStructureSet()
+    on_other_series.Id = "zCopyFromPlan"
+
+
+def test_image_ids_are_unique(writable) -> None:
+    image = volumes(writable)["CT_2"]
+    for identifier in ("ct_1", "MR_1", "x" * 17):
+        with refused("System.ArgumentException"):
+            image.Id = identifier
+    image.Id = "KM"
+    assert "KM" in volumes(writable)
+
+
+def test_color_can_be_set_from_16_1_on(esapi) -> None:
+    for version, settable in (("15.6", False), ("16.1", True)):
+        patient = esapi.start(version=version).OpenPatientById(PHANTOM.patient_id)
+        patient.BeginModifications()
+        gtv = structures(only(patient.StructureSets))["GTV1"]
+        if settable:
+            gtv.Color = esapi.color(1, 2, 3)
+            assert (gtv.Color.R, gtv.Color.G, gtv.Color.B, gtv.Color.A) == (1, 2, 3, 255)
+        else:
+            with pytest.raises(TypeError, match="read-only"):
+                gtv.Color = esapi.color(1, 2, 3)
+
+
+def test_removed_structures_are_dead(writable) -> None:
+    structure_set = only(writable.StructureSets)
+    gtv = structures(structure_set)["GTV1"]
+    assert structure_set.CanRemoveStructure(gtv)
+    structure_set.RemoveStructure(gtv)
+    assert "GTV1" not in structures(structure_set)
+    with refused("System.AccessViolationException"):
+        gtv.Id  # noqa: B018
+    assert structure_set.AddStructure("GTV", "GTV1").IsEmpty
+
+
+def test_copy_and_delete(writable) -> None:
+    source = only(writable.StructureSets)
+    copy = source.Copy()
+    assert copy.Image != source.Image
+    assert copy.Image.Series == source.Image.Series
+    assert [s.Id for s in copy.Structures] == [s.Id for s in source.Structures]
+    assert structures(copy)["GTV1"].Volume == structures(source)["GTV1"].Volume
+    structures(copy)["GTV1"].ClearAllContoursOnImagePlane(10)
+    assert structures(copy)["GTV1"].Volume < structures(source)["GTV1"].Volume
+    gtv = structures(copy)["GTV1"]
+    copy.Delete()
+    assert only(writable.StructureSets) == source
+    for dead in (copy, gtv):
+        with refused("System.AccessViolationException"):
+            dead.Id  # noqa: B018
+    with refused("System.ApplicationException", "plan"):
+        source.Delete()
+
+
+# --- drawing ---
+
+
+@pytest.fixture
+def drawn(writable):
+    """An empty structure on the planning CT's grid."""
+    return volumes(writable)["CT_1"].CreateNewStructureSet().AddStructure("GTV", "drawn")
+
+
+def test_added_contour_lies_on_its_plane(esapi, drawn) -> None:
+    drawn.AddContourOnImagePlane(square(esapi, z=999.0), 4)
+    found = points(drawn.GetContoursOnImagePlane(4))[0]
+    height = PHANTOM.grid.position(4)[2]
+    assert found[:, 2] == pytest.approx(height)
+    assert found[:, :2] == pytest.approx(np.array([(-4, -4), (4, -4), (4, 4), (-4, 4)]))
+    assert drawn.Volume == pytest.approx(64 * 3 / 1000)
+    assert not drawn.IsEmpty
+    assert drawn.IsPointInsideSegment(esapi.vector(3.5, -3.5, height + 1.4))
+    assert not drawn.IsPointInsideSegment(esapi.vector(3.5, -3.5, height + 1.6))
+    assert not drawn.IsPointInsideSegment(esapi.vector(4.5, 0.0, height))
+
+
+def test_adding_unites_and_subtracting_cuts(esapi, drawn) -> None:
+    drawn.AddContourOnImagePlane(square(esapi, 12), 4)
+    drawn.AddContourOnImagePlane(square(esapi, 6), 4)  # within: nothing new, no hole
+    assert drawn.Volume == pytest.approx(24**2 * 3 / 1000)
+    drawn.SubtractContourOnImagePlane(square(esapi, 6), 4)
+    assert drawn.Volume == pytest.approx((24**2 - 12**2) * 3 / 1000)
+    assert not drawn.IsPointInsideSegment(esapi.vector(0.0, 0.0, PHANTOM.grid.position(4)[2]))
+    drawn.AddContourOnImagePlane(square(esapi, 6, at=(40, 0)), 4)  # apart
+    assert drawn.Volume == pytest.approx(24**2 * 3 / 1000)
+    assert drawn.GetNumberOfSeparateParts() == 2
+    drawn.AddContourOnImagePlane(square(esapi, 12, at=(12, 0)), 6)
+    drawn.AddContourOnImagePlane(square(esapi, 12, at=(24, 0)), 6)  # overlapping
+    drawn.ClearAllContoursOnImagePlane(4)
+    assert drawn.Volume == pytest.approx(36 * 24 * 3 / 1000, rel=0.02)
+    drawn.SubtractContourOnImagePlane(square(esapi, 12, at=(24, 0)), 6)
+    assert drawn.Volume == pytest.approx(12 * 24 * 3 / 1000, rel=0.05)
+    drawn.ClearAllContoursOnImagePlane(6)
+    assert drawn.IsEmpty
+
+
+def test_contours_that_are_refused(esapi, drawn) -> None:
+    for plane in (-1, 20):
+        with refused("System.ArgumentOutOfRangeException"):
+            drawn.AddContourOnImagePlane(square(esapi), plane)
+    with refused("System.ArgumentException"):
+        drawn.AddContourOnImagePlane(square(esapi)[:2], 4)
+    assert drawn.IsEmpty
+
+
+def test_segment_on_the_same_grid_is_the_same_points(writable, drawn) -> None:
+    source = structures(next(iter(writable.StructureSets)))["GTV1"]
+    drawn.SegmentVolume = source.SegmentVolume
+    for plane in range(20):
+        mine = points(drawn.GetContoursOnImagePlane(plane))
+        theirs = points(source.GetContoursOnImagePlane(plane))
+        assert all(np.array_equal(a, b) for a, b in zip(mine, theirs, strict=True))
+    # A copy, not a view.
+    drawn.ClearAllContoursOnImagePlane(10)
+    assert source.Volume > drawn.Volume
+
+
+def test_segment_on_another_grid_is_resampled_and_clipped(writable) -> None:
+    made = volumes(writable)["CT_2"].CreateNewStructureSet()
+    sources = structures(next(iter(writable.StructureSets)))
+    gtv = made.AddStructure("GTV", "GTV1")
+    gtv.SegmentVolume = sources["GTV1"].SegmentVolume
+    assert gtv.Volume == pytest.approx(sources["GTV1"].Volume, rel=0.08)  # 3 mm voxels
+    center = gtv.CenterPoint
+    assert (center.x, center.y, center.z) == pytest.approx((-20, 10, 3), abs=1.5)
+    body = made.AddStructure("EXTERNAL", "BODY")
+    body.SegmentVolume = sources["BODY"].SegmentVolume
+    # 120 mm x 100 mm on each of the 18 planes.
+    assert body.Volume == pytest.approx(120 * 100 * 18 * 3 / 1000, rel=0.01)
+    empty = made.AddStructure("ORGAN", "empty")
+    empty.SegmentVolume = sources["Cavity"].SegmentVolume
+    assert empty.IsEmpty
+
+
+def test_segment_of_another_frame_of_reference_is_refused(app) -> None:
+    patient = app.OpenPatientById(FOREIGN.patient_id)
+    patient.BeginModifications()
+    made = volumes(patient)["CT_2"].CreateNewStructureSet()
+    gtv = made.AddStructure("GTV", "GTV1")
+    source = structures(next(iter(patient.StructureSets)))["GTV1"]
+    with refused("System.ArgumentException", "frame of reference"):
+        gtv.SegmentVolume = source.SegmentVolume
+    assert gtv.IsEmpty
+
+
+def test_high_resolution(writable) -> None:
+    source = structures(only(writable.StructureSets))["GTV1"]
+    assert source.CanConvertToHighResolution()
+    source.ConvertToHighResolution()
+    assert source.IsHighResolution
+    assert not source.CanConvertToHighResolution()
+    with refused("System.InvalidOperationException"):
+        source.ConvertToHighResolution()
+    target = volumes(writable)["CT_2"].CreateNewStructureSet().AddStructure("GTV", "GTV1")
+    with refused("System.ApplicationException", "ConvertToHighResolution"):
+        target.SegmentVolume = source.SegmentVolume
+    target.ConvertToHighResolution()
+    target.SegmentVolume = source.SegmentVolume
+    assert not target.IsEmpty
+
+
+# --- saving ---
+
+
+def prepare(patient) -> tuple[str, str]:
+    """Copy the GTV into new structure sets on both CTs; their UIDs."""
+    source = structures(next(iter(patient.StructureSets)))["GTV1"]
+    uids = []
+    for image, identifier in (("CT_1", "zCopyFromPlan"), ("CT_2", "zCopyFromPlan_KM")):
+        made = volumes(patient)[image].CreateNewStructureSet()
+        made.Id = identifier
+        made.AddStructure("GTV", "gtv+").SegmentVolume = source.SegmentVolume
+        uids.append(made.UID)
+    return tuple(uids)
+
+
+def test_unsaved_changes_are_lost(app, writable) -> None:
+    first = prepare(writable)
+    assert writable.HasModifiedData
+    app.ClosePatient()
+    patient = app.OpenPatientById(PHANTOM.patient_id)
+    assert not patient.HasModifiedData
+    assert only(patient.StructureSets).Id == "CT_1"
+    assert set(volumes(patient)) == {"CT_1", "CT_2", "MR_1"}
+    # The same changes get the same UIDs, for nothing was used up.
+    patient.BeginModifications()
+    assert prepare(patient) == first
+
+
+def test_saved_changes_last(esapi, app, writable) -> None:
+    uids = prepare(writable)
+    source = structures(next(iter(writable.StructureSets)))["GTV1"]
+    before = [points(source.GetContoursOnImagePlane(z)) for z in range(20)]
+    app.SaveModifications()
+    assert not writable.HasModifiedData
+    patient = esapi.start().OpenPatientById(PHANTOM.patient_id)
+    sets = {s.Id: s for s in patient.StructureSets}
+    assert set(sets) == {"CT_1", "zCopyFromPlan", "zCopyFromPlan_KM"}
+    assert (sets["zCopyFromPlan"].UID, sets["zCopyFromPlan_KM"].UID) == uids
+    assert sets["zCopyFromPlan_KM"].Image.Id == "CT_2"
+    gtv = only(sets["zCopyFromPlan"].Structures)
+    assert (gtv.Id, gtv.DicomType) == ("gtv+", "GTV")
+    for plane, expected in enumerate(before):
+        found = points(gtv.GetContoursOnImagePlane(plane))
+        assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
+    # Used-up UIDs do not come again.
+    patient.BeginModifications()
+    again = volumes(patient)["CT_1"].CreateNewStructureSet()
+    assert again.UID not in uids
+
+
+def test_changes_of_an_existing_set_last(esapi) -> None:
+    app = esapi.start(version="16.1")
+    patient = app.OpenPatientById(PHANTOM.patient_id)
+    patient.BeginModifications()
+    structure_set = only(patient.StructureSets)
+    uid = structure_set.UID
+    found = structures(structure_set)
+    found["GTV1"].Id = "gtv+"
+    found["GTV1"].Color = esapi.color(1, 2, 3)
+    found["GTV1"].ConvertToHighResolution()
+    found["PTV1"].ClearAllContoursOnImagePlane(10)
+    structure_set.RemoveStructure(found["BODY"])
+    organ = structure_set.AddStructure("ORGAN", "Organ")
+    organ.AddContourOnImagePlane(square(esapi), 3)
+    volume = found["PTV1"].Volume
+    app.SaveModifications()
+    patient = esapi.start().OpenPatientById(PHANTOM.patient_id)
+    structure_set = only(patient.StructureSets)
+    assert structure_set.UID == uid
+    found = structures(structure_set)
+    assert "BODY" not in found
+    assert "GTV1" not in found
+    assert (found["gtv+"].Color.R, found["gtv+"].Color.G, found["gtv+"].Color.B) == (1, 2, 3)
+    assert found["gtv+"].IsHighResolution
+    assert found["PTV1"].Volume == pytest.approx(volume)
+    assert found["Organ"].Volume == pytest.approx(64 * 3 / 1000)
+    assert found["Marker"].IsEmpty
+
+
+def test_saving_goes_on_in_the_same_patient(esapi, app, writable) -> None:
+    prepare(writable)
+    app.SaveModifications()
+    app.SaveModifications()  # nothing to save is nothing wrong
+    structure = only(next(s for s in writable.StructureSets if s.Id == "zCopyFromPlan").Structures)
+    structure.Id = "GTV"
+    app.SaveModifications()
+    patient = esapi.start().OpenPatientById(PHANTOM.patient_id)
+    made = next(s for s in patient.StructureSets if s.Id == "zCopyFromPlan")
+    assert only(made.Structures).Id == "GTV"
+
+
+def test_saving_without_a_patient(app) -> None:
+    with refused("System.ApplicationException"):
+        app.SaveModifications()

@@ -1,0 +1,138 @@
+"""What tests import from one another: rows and case lists, a clinic in a stub database."""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from esapi_stub.sample import PatientUids
+
+MINING_COLUMNS = [
+    "Patient-ID",
+    "Nachname",
+    "Vorname",
+    "Series",
+    "SeriesUID",
+    "PlanID",
+    "Fx",
+    "GD",
+    "ED",
+    "StructureSetID",
+    "LastTreated",
+    "TargetID",
+    "TargetVolume",
+    "GTV#>10GyAndInPTV",
+    "GTV",
+    "GTV-Volume",
+    "HUavg",
+    "HU StdDev",
+    "RelVarHU",
+    "PNG_Path",
+    "KM_Series_UID",
+    "KM_Series_Comment",
+    "MR_Series_UID",
+    "MR_Slices",
+    "MR_Series_Comment",
+    "MRregUID",
+    "OtherGTV",
+]
+COLUMNS = [
+    "Patient-ID",
+    "Nachname",
+    "Vorname",
+    "Series",
+    "SeriesUID",
+    "PlanID",
+    "Fx",
+    "GD",
+    "ED",
+    "StructureSetID",
+    "LastTreated",
+    "TargetID",
+    "TargetVolume",
+    "GTV#>10GyAndInPTV",
+    "GTV",
+    "GTV-Volume",
+    "HUavg",
+    "HU StdDev",
+    "RelVarHU",
+    "PNG_Path",
+    "KM_Series_UID",
+    "KM_Series_Comment",
+    "MR_Series_UID",
+    "MR_Slices",
+    "MR_Series_Comment",
+    "MRregUID",
+    "OtherGTV",
+]
+COLUMNS = [*MINING_COLUMNS, "Comment", "AcceptedDate", "casekind", "RefinementDate"]
+
+Row = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the command line did."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def text(self) -> str:
+        return self.out + self.err
+
+
+def row_of(uids: PatientUids, **changes: str) -> dict[str, str]:
+    """A case list's row for a phantom, by plan and series, with all its series."""
+    row = {
+        "Patient-ID": uids.patient_id,
+        "Nachname": "Geheim",
+        "Vorname": "Gerda",
+        "SeriesUID": uids.series_uid,
+        "PlanID": uids.plan_id,
+        "StructureSetID": uids.structure_set_label,
+        "TargetID": "PTV1",
+        "GTV": "GTV1",
+        "KM_Series_UID": uids.km_series_uid,
+        "MR_Series_UID": uids.mr_series_uid,
+        "MRregUID": uids.registration_uid,
+        "Comment": "ok",
+    }
+    return row | changes
+
+
+def write_case_list(path: Path, rows: Iterable[Row]) -> Path:
+    """Write a Case-Selector CSV."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, restval="", delimiter=";")
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+@dataclass(frozen=True)
+class Clinic:
+    """A stub database and what was put into it."""
+
+    db: Path
+    patients: tuple[PatientUids, ...]
+
+    @property
+    def esapi(self) -> str:
+        return f"stub:{self.db}"
+
+
+def spawn(*arguments: object, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
+    """Start the command line as a process of its own, to be killed."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "stardust_esapi", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=env,
+    )
