@@ -93,6 +93,7 @@ def rehearse(job: Job, watcher: Watcher) -> RunSummary:
     Raises:
         UsageError: The list cannot be read or ESAPI not be reached.
     """
+    job = replace(job, out=files.long_path(job.out))
     with _output(job.out):
         summary = check(job.cases, job.settings, watcher)
         if not (job.out / LEDGER_NAME).exists():
@@ -112,7 +113,7 @@ def export(job: Job, watcher: Watcher) -> RunSummary:
         NotApprovedError: Eclipse does not let this run write; nothing was changed.
     """
     started = datetime.now().astimezone()
-    settings = job.settings
+    job, settings = replace(job, out=files.long_path(job.out)), job.settings
     with _output(job.out):
         listed = read_case_list(job.cases)
         backend = connect(settings.esapi)

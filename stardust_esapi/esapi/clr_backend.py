@@ -61,9 +61,11 @@ class ClrBackend:
     def __init__(self, folder: Path | None = None) -> None:
         folder = folder or find_assemblies()
         try:
-            pythonnet = importlib.import_module("pythonnet")
+            import pythonnet
+
             pythonnet.load("netfx")
-            clr = importlib.import_module("clr")
+            import clr
+
             for assembly in _ASSEMBLIES:
                 clr.AddReference(str(folder / assembly))
             self._api: Any = importlib.import_module(_ASSEMBLIES[0])

@@ -78,7 +78,9 @@ class Session(AbstractContextManager["Session"]):
                 raise LocateError(
                     f"Eclipse opened another patient than {patient_id}. Correct the Patient-ID."
                 )
-            yield OpenPatient(self, patient)
+            opened = OpenPatient(self, patient)
+            with opened.refusals("a step"):
+                yield opened
         finally:
             self.application.ClosePatient()
 
@@ -116,6 +118,7 @@ class OpenPatient:
     def __init__(self, session: Session, patient: API.Patient) -> None:
         self.session = session
         self.api = patient
+        self.patient_id = str(patient.Id)
         self.backend = session.backend
         self._names = (patient.LastName or "", patient.FirstName or "", patient.MiddleName or "")
         self.refresh()
@@ -132,12 +135,7 @@ class OpenPatient:
 
     def refusals(self, what: str) -> AbstractContextManager[None]:
         """Turn ESAPI's exceptions into ours, without the patient's name."""
-        return self.session.refusals(f"{what} of patient {self.view_id}", self._names)
-
-    @property
-    def view_id(self) -> str:
-        """Patient id, for messages."""
-        return str(self.api.Id)
+        return self.session.refusals(f"{what} of patient {self.patient_id}", self._names)
 
     def image(self, view: ImageView) -> API.Image:
         """ESAPI's image behind a record."""

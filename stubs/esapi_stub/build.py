@@ -577,13 +577,14 @@ def _step(heights: NDArray[np.float64], head: Dataset) -> float:
     step = float(heights[-1] - heights[0]) / (count - 1)
     if np.abs(heights - heights[0] - step * np.arange(count)).max() <= SAME_PLACE_MM and step > 0:
         return step
-    usual = float(np.median(np.diff(heights)))
+    gaps = np.diff(heights)
+    if gaps.min() <= SAME_PLACE_MM:
+        twice = heights[gaps.argmin()]
+        raise _Refused(f"two slices at one position ({twice:.2f} mm along the normal)")
+    usual = float(np.median(gaps))
     for below, above in pairwise(heights.tolist()):
-        gap = above - below
-        if gap <= SAME_PLACE_MM:
-            raise _Refused(f"two slices at one position ({below:.2f} mm along the normal)")
-        missing = round(gap / usual) - 1
-        if missing and abs(gap - (missing + 1) * usual) <= SAME_PLACE_MM * (missing + 1):
+        missing = round((above - below) / usual) - 1
+        if missing and abs(above - below - (missing + 1) * usual) <= SAME_PLACE_MM * (missing + 1):
             raise _Refused(
                 f"missing slice: {missing} between {below:.2f} and {above:.2f} mm along the normal"
             )

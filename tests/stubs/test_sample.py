@@ -9,6 +9,10 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydicom.dataset import Dataset
+
 from esapi_stub.sample import (
     Box,
     Empty,
@@ -27,9 +31,6 @@ from esapi_stub.sample import (
 )
 from esapi_stub.sample.phantom import ORIENTATIONS
 from esapi_stub.sample.real import DATA
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from pydicom.dataset import Dataset
 
 OBLIQUE = (0.96, 0.28, 0.0, -0.224, 0.768, 0.6)
 

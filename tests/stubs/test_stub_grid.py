@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from esapi_stub.grid import Grid, area_and_centroid, coverage, inside
-from esapi_stub.resample import add, resample, subtract
-from esapi_stub.sample import Sphere
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
+
+from esapi_stub.grid import Grid, area_and_centroid, coverage, inside
+from esapi_stub.resample import add, resample, subtract
+from esapi_stub.sample import Sphere
 
 coordinate = st.floats(-4, 14, allow_nan=False)
 polygon = st.lists(st.tuples(coordinate, coordinate), min_size=3, max_size=7).map(np.array)
@@ -65,7 +66,7 @@ def test_coverage_adds_up_to_the_area(inner, outer, x, y) -> None:
     circle = np.stack([np.cos(angle), np.sin(angle)], axis=1)
     ring = [outer * circle + (x, y), inner * circle + (x, y)]
     area, centroid = area_and_centroid(ring)
-    assert coverage(ring, 13, 13).sum() == pytest.approx(area, rel=0.01)
+    assert coverage(ring, 13, 13).sum() == pytest.approx(area, rel=0.03)
     assert area == pytest.approx(np.pi * (outer**2 - inner**2), rel=0.01)
     assert centroid == pytest.approx((x, y))
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 
 import pytest
+
 from esapi_stub import system
 from esapi_stub.types import Color, DoseUnit, DoseValue, SeriesModality, VVector
 
