@@ -236,8 +236,9 @@ def slice_uids(image: API.Image, geometry: ImageGeometry) -> tuple[str, ...]:
             offset = np.abs(index - (0, 0, plane)) * geometry.spacing
             if offset.max() <= GEOMETRY_TOLERANCE_MM:
                 own[plane] = one.UID
-        if sorted(own) == list(range(geometry.size[2])) and len(slices) == geometry.size[2]:
-            return tuple(own[plane] for plane in range(geometry.size[2]))
+        uids = tuple(own.get(plane) or "" for plane in range(geometry.size[2]))
+        if all(uids) and len(set(uids)) == len(slices) == len(uids):
+            return uids
     return tuple(
         derived_uid("image", series.UID, str(geometry.size[2]), str(plane))
         for plane in range(geometry.size[2])

@@ -130,6 +130,13 @@ def square(esapi, half=4.0, at=(0.0, 0.0), z=0.0):
 # --- the application and its one patient ---
 
 
+def test_who_runs_it(esapi) -> None:
+    app = esapi.start(version="16.1")
+    assert app.CurrentUser.Id
+    assert app.ScriptEnvironment.ApiVersionInfo.startswith("16.1")
+    assert app.ScriptEnvironment.ApplicationName
+
+
 def test_unknown_id_opens_nothing(app) -> None:
     assert app.OpenPatientById("4711") is None
     assert app.OpenPatientById("0004711 ") is None
@@ -260,6 +267,33 @@ def test_voxels_want_a_buffer_of_exactly_their_size(esapi, app) -> None:
         with refused("System.ArgumentException"):
             image.GetVoxels(0, esapi.buffer(x, y))
     image.GetVoxels(0, esapi.buffer(48, 56))
+
+
+def test_profile_runs_through_the_image(esapi, patient) -> None:
+    image = volumes(patient)["CT_1"]
+    values = np.zeros(61)
+    profile = image.GetImageProfile(
+        esapi.vector(-20.0, 10.0, -30.0), esapi.vector(-20.0, 10.0, 30.0), values
+    )
+    found = list(profile)
+    assert profile.Unit == "HU"
+    assert [point.Value for point in found[2:-2]] == values[2:-2].tolist()
+    assert [point.Position.z for point in found] == pytest.approx(range(-30, 31))
+    assert np.isnan(values[[0, -1]]).all()  # the image ends at 28.5 mm
+    heights = np.arange(-30, 31)
+    assert values[abs(heights - 3) <= 5] == pytest.approx(75, abs=8)  # the tumour
+    assert values[2:-2][abs(heights[2:-2] - 3) > 12] == pytest.approx(40, abs=8)  # the body
+
+
+def test_user_origin_shifts_user_coordinates(esapi, writable) -> None:
+    image = volumes(writable)["CT_1"]
+    assert not image.HasUserOrigin
+    image.UserOrigin = esapi.vector(10.0, 20.0, 30.0)
+    assert image.HasUserOrigin
+    there = image.UserToDicom(esapi.vector(1.0, 2.0, 3.0), None)
+    assert (there.x, there.y, there.z) == (11, 22, 33)
+    back = image.DicomToUser(there, None)
+    assert (back.x, back.y, back.z) == (1, 2, 3)
 
 
 def test_uid_of_an_image_from_16_1_only(esapi) -> None:
