@@ -122,9 +122,9 @@ def export(
         summary = pipeline.export(job, watcher) if write else pipeline.rehearse(job, watcher)
     console.print_summary(summary, terminal)
     if not write:
-        terminal.print("This was a run without --write: nothing was changed, nothing exported.")
+        console.say(terminal, "A run without --write: nothing was changed, nothing exported.")
     report = out / (pipeline.REPORT if write else pipeline.PLAN_REPORT)
-    terminal.print(f"Report: {report}", markup=False, soft_wrap=True)
+    terminal.print(f"Report: {report}", markup=False, soft_wrap=True)  # a path is never broken
     _leave(summary)
 
 

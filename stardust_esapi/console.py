@@ -11,7 +11,6 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
-    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -51,8 +50,10 @@ class TerminalWatcher:
             TimeRemainingColumn(),
             console=out,
         )
-        self._cases: TaskID | None = None
-        self._images: TaskID | None = None
+        self._cases = self._progress.add_task("cases", total=None)
+        self._phase = self._progress.add_task("", total=None, visible=False)
+        self._shown = ""
+        self._failed = 0
 
     def __enter__(self) -> TerminalWatcher:
         self._progress.start()
@@ -63,26 +64,22 @@ class TerminalWatcher:
 
     def start(self, cases: int) -> None:
         """Show the bar of cases."""
-        self._cases = self._progress.add_task("cases", total=cases)
-        self._images = self._progress.add_task("", total=None, visible=False)
+        self._progress.reset(self._cases, total=cases)
 
     def phase(self, case: Case, phase: str, done: int = 0, total: int = 0) -> None:
         """Show the case and the phase it is in."""
-        if self._images is not None:
-            self._progress.update(
-                self._images,
-                description=f"row {case.row} {phase}",
-                completed=done,
-                total=total or None,
-                visible=True,
-            )
+        words = f"row {case.row} {phase}"
+        if words != self._shown:
+            self._shown = words
+            self._progress.remove_task(self._phase)  # a task never forgets its total
+            self._phase = self._progress.add_task(words, total=total or None)
+        self._progress.update(self._phase, completed=done)
 
     def finish(self, result: CaseResult) -> None:
-        """Count the case, and print a line about one that failed."""
-        if self._cases is not None:
-            self._progress.advance(self._cases)
-        if result.state is CaseState.FAILED:
-            self._progress.console.print(f"[red]failed[/] {escape(result.reason)}")
+        """Count the case, and those that failed."""
+        self._failed += result.state is CaseState.FAILED
+        failed = f" [red]({self._failed} failed)[/]" if self._failed else ""
+        self._progress.update(self._cases, advance=1, description=f"cases{failed}")
 
 
 class PlainWatcher:
@@ -120,7 +117,12 @@ class PlainWatcher:
         )
 
     def _print(self, line: str) -> None:
-        self._out.print(line, markup=False, soft_wrap=True)
+        say(self._out, escape(line))
+
+
+def say(out: Console, text: str) -> None:
+    """Print a sentence with markup: wrapped for a terminal, on one line for anything else."""
+    out.print(text, soft_wrap=not out.is_terminal)
 
 
 def watcher(out: Console) -> TerminalWatcher | PlainWatcher:
@@ -134,14 +136,14 @@ def print_summary(summary: RunSummary, out: Console) -> None:
     A terminal gets a table; elsewhere every case has had its line already.
     """
     for problem in summary.row_problems:
-        out.print(f"[red]not read[/] {escape(problem.message)}", soft_wrap=True)
+        say(out, f"[red]not read[/] {escape(problem.message)}")
     for sentence in summary.duplicates:
-        out.print(f"[yellow]twice[/] {escape(sentence)}", soft_wrap=True)
+        say(out, f"[yellow]twice[/] {escape(sentence)}")
     if out.is_terminal:
         out.print(_table(summary))
     if summary.rejected_rows:
-        out.print(f"{summary.rejected_rows} rejected rows were left out.")
-    out.print(f"[bold]{escape(summary.verdict)}.[/]", soft_wrap=True)
+        say(out, f"{summary.rejected_rows} rejected rows were left out.")
+    say(out, f"[bold]{escape(summary.verdict)}.[/]")
 
 
 def _table(summary: RunSummary) -> Table:
@@ -169,11 +171,9 @@ def print_verification(report: VerifyReport, out: Console) -> None:
     """Print what a check of an exported folder found, and what it cannot tell."""
     for finding in report.findings:
         where = finding.path or str(report.root)
-        out.print(
-            f"[red]{finding.problem}[/] {escape(where)}: {escape(finding.detail)}", soft_wrap=True
-        )
+        say(out, f"[red]{finding.problem}[/] {escape(where)}: {escape(finding.detail)}")
     for sentence in report.unproven:
-        out.print(f"[dim]not proven[/] {escape(sentence)}", soft_wrap=True)
+        say(out, f"[dim]not proven[/] {escape(sentence)}")
     verdict = f"{report.files} files of {report.series} series are as their manifests say"
     wrong = f"; {len(report.findings)} things are not" if report.findings else ""
-    out.print(f"[bold]{verdict}{wrong}.[/]", soft_wrap=True)
+    say(out, f"[bold]{verdict}{wrong}.[/]")
