@@ -13,7 +13,7 @@ import typer
 
 from stardust_esapi import __version__, console, pipeline, stub_cli
 from stardust_esapi.errors import NotApprovedError, StardustError, UsageError
-from stardust_esapi.logs import quiet_terminal
+from stardust_esapi.logs import log_to_terminal
 from stardust_esapi.report.summary import RunSummary
 from stardust_esapi.settings import Engine, OnExisting, load_settings
 from stardust_esapi.verify.check import verify_tree
@@ -66,7 +66,7 @@ def root(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log to the terminal.")] = False,
 ) -> None:
     """Prepare accepted radiotherapy cases inside Eclipse and export them, proven complete."""
-    quiet_terminal(verbose=verbose)
+    log_to_terminal(verbose=verbose)
     if version:
         typer.echo(f"stardust-esapi {__version__}")
         raise typer.Exit

@@ -35,8 +35,8 @@ def log_to(folder: Path, started: datetime) -> Iterator[Path]:
         logger.remove(sink)
 
 
-def quiet_terminal(*, verbose: bool) -> None:
-    """Take loguru's own lines off the terminal, unless the user asks for them."""
+def log_to_terminal(*, verbose: bool) -> None:
+    """Let warnings through to the terminal, and all the steps where the user asks for them."""
     logger.remove()
-    if verbose:
-        logger.add(sys.stderr, level="INFO", format=_FORMAT, backtrace=False, diagnose=False)
+    level = "INFO" if verbose else "WARNING"
+    logger.add(sys.stderr, level=level, format=_FORMAT, backtrace=False, diagnose=False)

@@ -68,7 +68,9 @@ class Job:
     settings: Settings
 
 
-def check(cases: Path, settings: Settings, watcher: Watcher) -> RunSummary:
+def check(
+    cases: Path, settings: Settings, watcher: Watcher, limit: int | None = None
+) -> RunSummary:
     """Locate every case and say what an export would do; leaves nothing behind.
 
     Raises:
@@ -76,12 +78,13 @@ def check(cases: Path, settings: Settings, watcher: Watcher) -> RunSummary:
     """
     started = datetime.now().astimezone()
     listed = read_case_list(cases)
-    chosen = _first_patients(listed.cases, settings.limit)
+
+    def work(case: Case, patient: OpenPatient) -> CaseResult:
+        return _plan(case, patient, settings, watcher)
+
     with Session(connect(settings.esapi)) as session:
-        results = _each_case(
-            chosen, session, lambda case, patient: _plan(case, patient, settings, watcher),
-            watcher, settings,
-        )  # fmt: skip
+        chosen = _first_patients(listed.cases, limit)
+        results = _each_case(chosen, session, work, watcher, settings)
     return _summary(listed, settings, started, results, write=False)
 
 
@@ -95,7 +98,7 @@ def rehearse(job: Job, watcher: Watcher) -> RunSummary:
     """
     job = replace(job, out=files.long_path(job.out))
     with _output(job.out):
-        summary = check(job.cases, job.settings, watcher)
+        summary = check(job.cases, job.settings, watcher, job.settings.limit)
         if not (job.out / LEDGER_NAME).exists():
             ready = [r for result in summary.results for r in result.requests if _is_ready(r)]
             write_ready_list(job.out / READY_LIST_NAME, ready)

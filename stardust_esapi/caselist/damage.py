@@ -39,7 +39,7 @@ _PATIENT_DAMAGED = (
 
 def cell_damage(cell: object) -> str:
     """What is wrong with a workbook's cell that should hold an id but holds no text; else empty."""
-    if isinstance(cell, datetime.date | datetime.time):
+    if isinstance(cell, datetime.date | datetime.time | datetime.timedelta):
         return f"is a date, not text: the id that was entered is lost; {AS_TEXT}"
     if isinstance(cell, int) or (isinstance(cell, float) and not math.isnan(cell)):
         return f"is a number, not text: leading zeros and last digits may be lost; {AS_TEXT}"

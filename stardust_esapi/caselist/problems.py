@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 from stardust_esapi.caselist.columns import Columns
 from stardust_esapi.caselist.damage import (
@@ -89,16 +90,16 @@ def _misread_rows(table: Table, columns: Columns, tail: Tail) -> Iterator[RowPro
 
 
 def _missing_values(values: dict[str, Column]) -> Iterator[RowProblem]:
-    missing = {name: column.flag(lambda text: not text) for name, column in values.items()}
-    yield from _at(missing["Patient-ID"], "Patient-ID", "the patient id is missing; enter it")
+    filled = {name: values[name].filled for name in (*ID_COLUMNS, "SeriesUID")}
+    yield from _at(~filled["Patient-ID"], "Patient-ID", "the patient id is missing; enter it")
     yield from _at(
-        missing["PlanID"] & (missing["SeriesUID"] | missing["StructureSetID"]),
+        ~filled["PlanID"] & ~(filled["SeriesUID"] & filled["StructureSetID"]),
         "PlanID",
         "the row names neither a plan nor a series with its structure set; "
         "enter PlanID, or SeriesUID and StructureSetID",
     )
     for name in ("TargetID", "GTV"):
-        yield from _at(missing[name], name, "the structure's id is missing; enter it")
+        yield from _at(~filled[name], name, "the structure's id is missing; enter it")
 
 
 def _damaged_values(
@@ -114,12 +115,13 @@ def _damaged_values(
         found = values[name].each(check)
         if table.widths is None and name in columns.fixed and name != "Comment":
             cells = table.cells[columns.fixed[name]]
-            lost = np.array([cell_damage(cell) for cell in cells], dtype=object)
-            found = np.where(lost != "", lost, found)
+            if pd.api.types.infer_dtype(cells, skipna=False) != "string":
+                lost = np.array([cell_damage(cell) for cell in cells], dtype=object)
+                found = np.where(lost != "", lost, found)
         for index in np.flatnonzero(found != "").tolist():
             yield _problem(index + 1, name, f"the value {found[index]}")
     # Without an MR its count is nobody's business.
-    counted = values["MR_Series_UID"].flag(bool)
+    counted = values["MR_Series_UID"].filled
     yield from _at(
         counted & values["MR_Slices"].flag(lambda text: text and count_of(text) is None),
         "MR_Slices",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -109,10 +109,10 @@ def _values(table: Table, columns: Columns, tail: Tail) -> dict[str, Column]:
 
 def _empty(table: Table, values: dict[str, Column]) -> Flags:
     """Rows without any text."""
-    empty: Flags = ~np.logical_or.reduce([column.flag(bool) for column in values.values()])
+    empty: Flags = ~np.logical_or.reduce([column.filled for column in values.values()])
     # The columns that do not matter are looked at only where all others are empty.
     suspects = table.cells[empty]
-    filled = [Column.of(cells).flag(bool) for _, cells in suspects.items()]
+    filled = [Column.of(cells).filled for _, cells in suspects.items()]
     empty[empty] = ~np.logical_or.reduce(filled)
     return empty
 
@@ -129,15 +129,17 @@ def _cases(values: dict[str, Column], rows: Flags) -> list[Case]:
 
 def _without_repeats(cases: list[Case]) -> tuple[list[Case], list[DuplicateRows]]:
     """Each case once, and the groups of the same patient, plan and series."""
+    ids = [(case.patient_id, case.plan_id, case.series_uid) for case in cases]
+    counts = Counter(ids)
     groups: defaultdict[tuple[str, str, str], list[Case]] = defaultdict(list)
-    for case in cases:
-        groups[case.patient_id, case.plan_id, case.series_uid].append(case)
+    for case, its_ids in zip(cases, ids, strict=True):
+        if counts[its_ids] > 1:
+            groups[its_ids].append(case)
     duplicates = []
-    for ids, group in groups.items():
-        if len(group) > 1:
-            first_rows = {case.key: case.row for case in reversed(group)}
-            rows = tuple(case.row for case in group)
-            left_out = tuple(row for row in rows if row not in first_rows.values())
-            duplicates.append(DuplicateRows(*ids, rows, left_out))
+    for its_ids, group in groups.items():
+        firsts = {case.key: case.row for case in reversed(group)}
+        rows = tuple(case.row for case in group)
+        left_out = tuple(sorted(set(rows) - set(firsts.values())))
+        duplicates.append(DuplicateRows(*its_ids, rows, left_out))
     left_out_rows = {row for duplicate in duplicates for row in duplicate.left_out}
     return [case for case in cases if case.row not in left_out_rows], duplicates

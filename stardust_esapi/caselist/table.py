@@ -6,9 +6,9 @@ import csv
 import io
 import itertools
 import math
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from stardust_esapi.caselist.names import known_names
+from stardust_esapi.caselist.workbook import read_sheet
 from stardust_esapi.errors import UsageError
 
 SEPARATORS = (";", ",")
@@ -54,12 +55,17 @@ class Column:
 
     def flag(self, test: Callable[[str], object]) -> Flags:
         """Where the test holds; it runs once a distinct value."""
-        return self.each(test).astype(np.bool_)
+        return np.array([bool(test(value)) for value in self.distinct], dtype=np.bool_)[self.codes]
 
-    @property
+    @cached_property
     def texts(self) -> Texts:
         """The value of every row."""
-        return self.each(str)
+        return np.array(self.distinct, dtype=object)[self.codes]
+
+    @cached_property
+    def filled(self) -> Flags:
+        """Where there is a value."""
+        return np.array([value != "" for value in self.distinct], dtype=np.bool_)[self.codes]
 
 
 @dataclass(frozen=True)
@@ -91,10 +97,12 @@ class Table:
 
 
 def as_text(cell: object) -> str:
-    """A cell without outer blanks; an error cell (NaN) as ``#N/A``."""
+    """A cell without outer blanks; an error cell (NaN) as ``#N/A``, 120.0 as ``120``."""
     if isinstance(cell, str):
         return cell.strip()
-    return "#N/A" if isinstance(cell, float) and math.isnan(cell) else str(cell)
+    if isinstance(cell, float):
+        return "#N/A" if math.isnan(cell) else f"{cell:.0f}" if cell.is_integer() else str(cell)
+    return str(cell)
 
 
 def read_table(path: Path) -> Table:
@@ -202,39 +210,5 @@ def _read_workbook(path: Path, content: bytes) -> Table:
             f"The workbook {path} has a password or is of an old Excel format; "
             "save it as .xlsx without a password."
         )
-    try:
-        # What openpyxl warns of (styles, validations, extensions) has no bearing on the values.
-        with warnings.catch_warnings(action="ignore"):
-            cells = _first_list(content)
-    except Exception as error:  # noqa: BLE001 - openpyxl lets through whatever its parts raise
-        raise UsageError(
-            f"The workbook {path} cannot be read ({type(error).__name__}); "
-            "open it in Excel and save it again as .xlsx, or as CSV UTF-8."
-        ) from None
+    cells = pd.DataFrame(read_sheet(path, content), dtype=object)
     return Table(cells, widths=None, swallowing=np.zeros(len(cells), dtype=np.bool_))
-
-
-def _first_list(content: bytes) -> pd.DataFrame:
-    """The first sheet whose header names ``Patient-ID``, else the first sheet."""
-    with pd.ExcelFile(io.BytesIO(content), engine="openpyxl") as book:
-        sheets = [sheet.title for sheet in book.book.worksheets]
-        chosen = sheets[0]
-        for sheet in sheets:
-            top = _cells(book, sheet, rows=20)
-            filled = top[(top != "").any(axis=1)]
-            if len(filled) and "Patient-ID" in known_names(map(as_text, filled.iloc[0])):
-                chosen = sheet
-                break
-        return _cells(book, chosen)
-
-
-def _cells(book: pd.ExcelFile, sheet: str, rows: int | None = None) -> pd.DataFrame:
-    return pd.read_excel(
-        book,
-        sheet_name=sheet,
-        header=None,
-        nrows=rows,
-        dtype=object,
-        keep_default_na=False,
-        na_filter=False,
-    )

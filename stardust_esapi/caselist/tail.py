@@ -58,7 +58,7 @@ def read_tail(table: Table, columns: Columns) -> Tail:
     first = columns.fixed_width
     count = max(table.cells.shape[1] - first, len(LABELS) + len(TAIL))
     tail = [table.column(first + i) for i in range(count)]
-    filled = np.column_stack([column.flag(bool) for column in tail])
+    filled = np.column_stack([column.filled for column in tail])
     used = np.where(filled.any(axis=1), filled.shape[1] - filled[:, ::-1].argmax(axis=1), 0)
     widths = _widths(table, columns, first + used)
 

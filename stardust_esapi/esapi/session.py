@@ -9,8 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from threading import Timer
 from types import TracebackType
 from typing import TYPE_CHECKING
+
+from loguru import logger
 
 from stardust_esapi.errors import EsapiRefusedError, LocateError, UsageError
 from stardust_esapi.esapi import read
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from VMS.TPS.Common.Model import API
 
 _SHORTEST_NAME_TO_HIDE = 2
+_SAVE_PATIENCE_SECONDS = 60.0
 
 
 class Session(AbstractContextManager["Session"]):
@@ -172,7 +176,21 @@ class OpenPatient:
             }
 
     def save(self) -> None:
-        """Make the changes durable (``Application.SaveModifications``)."""
-        with self.refusals("saving the structure sets"):
-            self.session.application.SaveModifications()
+        """Make the changes durable (``Application.SaveModifications``).
+
+        Where somebody else has changed the patient meanwhile, Eclipse asks in a dialog. Nobody may
+        be there to see it, so a save that takes long is told of.
+        """
+        warning = (
+            f"Saving patient {self.patient_id} takes long. Eclipse may be asking something in a "
+            "dialog window: look at the workstation's screen."
+        )
+        reminder = Timer(_SAVE_PATIENCE_SECONDS, logger.warning, [warning])
+        reminder.daemon = True
+        reminder.start()
+        try:
+            with self.refusals("saving the structure sets"):
+                self.session.application.SaveModifications()
+        finally:
+            reminder.cancel()
         self.refresh()

@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 
 import pytest
 from pytest_mock import MockerFixture
@@ -182,3 +183,19 @@ def test_a_license_refused_after_all_is_not_approved(
         )
         with pytest.raises(NotApprovedError, match="Approve the script"):
             begin_modifications(patient, PLAN, write_allowed=True)
+
+
+def test_a_save_that_waits_for_a_dialog_is_told_of(
+    session: Session, mocker: MockerFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Eclipse's multi-user dialog cannot be provoked here: a save that takes its time can."""
+    told = Event()
+    monkeypatch.setattr("stardust_esapi.esapi.session._SAVE_PATIENCE_SECONDS", 0.01)
+    mocker.patch("loguru.logger.warning", side_effect=lambda text: told.set())
+    with session.open_patient("0815") as patient:
+        begin_modifications(patient, PLAN, write_allowed=True)
+        mocker.patch.object(
+            type(session.application), "SaveModifications", side_effect=lambda: told.wait(10)
+        )
+        patient.save()
+    assert told.is_set()
