@@ -2,55 +2,38 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
 
 from filelock import FileLock, Timeout
 from loguru import logger
 
 from stardust_esapi import __version__, files
+from stardust_esapi.case_run import Watcher, deliver_case, guarded, plan_case, prepare_case
 from stardust_esapi.caselist import CaseList, DuplicateRows, read_case_list
-from stardust_esapi.errors import CaseError, NotApprovedError, UsageError
+from stardust_esapi.errors import UsageError
 from stardust_esapi.esapi.connect import connect
 from stardust_esapi.esapi.session import OpenPatient, Session
-from stardust_esapi.locate import Located, locate
 from stardust_esapi.logs import log_to
 from stardust_esapi.model import Case, CaseResult, CaseState, Kind, TransferRequest
-from stardust_esapi.prepare.apply import FailedStructuresError, SetPlan, create, survey
 from stardust_esapi.record.ledger import LEDGER_NAME, Ledger
 from stardust_esapi.record.output_log import OutputLog
 from stardust_esapi.record.ready_list import READY_LIST_NAME, write_ready_list
+from stardust_esapi.report import album
 from stardust_esapi.report.html import write_report
-from stardust_esapi.report.pictures import Pictures, case_pictures
 from stardust_esapi.report.summary import RunSummary
 from stardust_esapi.settings import Engine, Settings
-from stardust_esapi.transfer.deliver import STAGING, deliver
+from stardust_esapi.transfer.deliver import STAGING
 from stardust_esapi.transfer.esapi_engine import EsapiEngine
 from stardust_esapi.verify.manifest import write_root_manifest
 
 REPORT = "report.html"
 PLAN_REPORT = "plan.html"
 LOGS = "logs"
-PICTURES = ".pictures"
 LOCK = ".lock"
-
-
-class Watcher(Protocol):
-    """Who looks on while the job runs: a terminal, a log, a test."""
-
-    def start(self, cases: int) -> None:
-        """The list is read; so many cases are to be done."""
-
-    def phase(self, case: Case, phase: str, done: int = 0, total: int = 0) -> None:
-        """A case is in a phase; ``done`` of ``total`` images where that is known."""
-
-    def finish(self, result: CaseResult) -> None:
-        """A case is through."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +63,11 @@ def check(
     listed = read_case_list(cases)
 
     def work(case: Case, patient: OpenPatient) -> CaseResult:
-        return _plan(case, patient, settings, watcher)
+        return plan_case(case, patient, settings, watcher)
 
     with Session(connect(settings.esapi)) as session:
         chosen = _first_patients(listed.cases, limit)
-        results = _each_case(chosen, session, work, watcher, settings)
+        results = list(_each_case(chosen, session, work, watcher, settings))
     return _summary(listed, settings, started, results, write=False)
 
 
@@ -123,81 +106,31 @@ def export(job: Job, watcher: Watcher) -> RunSummary:
         with Ledger(job.out) as ledger, _numbered_run(ledger, job) as run:
             log = OutputLog(job.out)
             ledger.register(listed.cases)
-            todo = [c for c in listed.cases if not _is_done(c, job, ledger)]
+            done = {c: ledger.state(c) for c in listed.cases if _is_done(c, job, ledger)}
+            log.complete(_log_row(case, state) for case, state in done.items())
+            todo = [case for case in listed.cases if case not in done]
             todo = _first_patients(todo, settings.limit)
             logger.info("run {}: {} cases, {} to do", run, len(listed.cases), len(todo))
 
             def work(case: Case, patient: OpenPatient) -> CaseResult:
-                return _export_case(case, patient, job, ledger, watcher)
+                result, colors = prepare_case(case, patient, settings, ledger, job.out, watcher)
+                if settings.engine is Engine.ESAPI:
+                    engine = EsapiEngine(patient, colors)
+                    result = deliver_case(result, engine, ledger, job.out, watcher)
+                return result
 
-            def record(result: CaseResult) -> None:
-                case = result.case
-                if result.state is CaseState.FAILED:
-                    ledger.failed(case, result.reason, result.outcomes)
-                status = f"{result.state}: {result.reason}" if result.reason else result.state
-                log.append(case.patient_id, case.series_uid, case.structure_set_id, status)
-
+            now = []
             with Session(backend) as session:
-                now = _each_case(todo, session, work, watcher, settings, record)
+                for result in _each_case(todo, session, work, watcher, settings):
+                    _record(result, ledger, log)
+                    now.append(result)
             results = _with_earlier(listed.cases, now, ledger)
             write_ready_list(job.out / READY_LIST_NAME, ledger.ready())
             write_root_manifest(job.out, ledger.series())
         files.remove_tree(job.out / STAGING)
         summary = _summary(listed, settings, started, results, write=True)
-        write_report(replace(summary, pictures=_pictures(job.out, results)), job.out / REPORT)
+        write_report(replace(summary, pictures=album.pictures(job.out, results)), job.out / REPORT)
     return summary
-
-
-def _plan(case: Case, patient: OpenPatient, settings: Settings, watcher: Watcher) -> CaseResult:
-    """Locate and survey: as far as a run goes without write."""
-    watcher.phase(case, "locate")
-    located = locate(case, patient.view, settings.kinds)
-    sets = survey(case, located, patient, settings)
-    return CaseResult(
-        case,
-        CaseState.PENDING,
-        planned=True,
-        requests=_requests(case, located, sets, settings),
-        outcomes=tuple(outcome for s in sets for outcome in s.outcomes),
-        remarks=(*located.remarks, *_intentions(sets)),
-    )
-
-
-def _export_case(
-    case: Case, patient: OpenPatient, job: Job, ledger: Ledger, watcher: Watcher
-) -> CaseResult:
-    settings = job.settings
-    watcher.phase(case, "locate")
-    located = locate(case, patient.view, settings.kinds)
-    watcher.phase(case, "prepare")
-    sets = survey(case, located, patient, settings)
-    sets = create(case, sets, patient, settings.structures, write_allowed=True)
-    result = CaseResult(
-        case,
-        CaseState.PREPARED,
-        requests=_requests(case, located, sets, settings),
-        outcomes=tuple(outcome for s in sets for outcome in s.outcomes),
-        remarks=(*located.remarks, *(s.remark for s in sets if s.remark)),
-    )
-    for kind, folder in ledger.folders(case).items():
-        if not (job.out / folder).exists():  # somebody removed it: to be exported anew
-            ledger.withdrawn(case, kind)
-    ledger.prepared(case, result.requests, result.outcomes, result.remarks)
-    if settings.engine is Engine.NONE:
-        return result
-    engine = EsapiEngine(patient, _colors(sets))
-    folders: dict[Kind, str] = {}
-    for request in result.requests:
-
-        def advance(images: int, request: TransferRequest = request) -> None:
-            watcher.phase(case, f"transfer {request.kind}", images, request.images)
-
-        folders[request.kind] = deliver(case, request, engine, ledger, job.out, advance)
-    watcher.phase(case, "record")
-    drawn = _draw(job.out, case, folders)
-    remarks = (*result.remarks, *_shared(folders, result.requests), *drawn.problems)
-    ledger.exported(case, remarks)
-    return replace(result, state=CaseState.EXPORTED, folders=folders, remarks=remarks)
 
 
 def _each_case(
@@ -206,127 +139,48 @@ def _each_case(
     work: Callable[[Case, OpenPatient], CaseResult],
     watcher: Watcher,
     settings: Settings,
-    record: Callable[[CaseResult], None] | None = None,
-) -> list[CaseResult]:
+) -> Iterator[CaseResult]:
     """Run every case; a bad one is a result like any other, unless ``fail_fast`` says stop."""
-    results = []
     watcher.start(len(cases))
     for case in cases:
-        result = _one_case(case, session, work)
-        if record is not None:
-            record(result)
+
+        def opened(case: Case = case) -> CaseResult:
+            with session.open_patient(case.patient_id) as patient:
+                return work(case, patient)
+
+        result = guarded(case, opened)
         logger.info("{} {}", result.state, result.reason or case)
+        yield result
         watcher.finish(result)
-        results.append(result)
         if settings.fail_fast and result.state is CaseState.FAILED:
             break
-    return results
 
 
-def _one_case(
-    case: Case, session: Session, work: Callable[[Case, OpenPatient], CaseResult]
-) -> CaseResult:
-    began = time.monotonic()
-    failed = CaseResult(case, CaseState.FAILED)
-    try:
-        with session.open_patient(case.patient_id) as patient:
-            result = work(case, patient)
-    except FailedStructuresError as error:
-        result = replace(failed, reason=str(error), outcomes=error.outcomes)
-    except CaseError as error:
-        result = replace(failed, reason=_placed(case, str(error)))
-    except (NotApprovedError, UsageError):
-        raise
-    except OSError as error:
-        where = f" ({error.filename})" if error.filename else ""
-        reason = f"{case}: {error.strerror or error}{where}. Check the folder and the disk."
-        result = replace(failed, reason=reason)
-    except Exception as error:  # noqa: BLE001 - a bad case never stops the run
-        logger.opt(exception=True).debug("{}: unexpected", case)
-        reason = (
-            f"{case}: something unexpected happened ({type(error).__name__}). The run's log file "
-            "has the details; please report it."
-        )
-        result = replace(failed, reason=reason)
-    return replace(result, seconds=time.monotonic() - began)
-
-
-def _placed(case: Case, message: str) -> str:
-    return message if str(case) in message else f"{case}: {message}"
-
-
-def _requests(
-    case: Case, located: Located, sets: Sequence[SetPlan], settings: Settings
-) -> tuple[TransferRequest, ...]:
-    """The series of a case with every UID a transfer needs; no set UID while it is not made."""
-    requests = [
-        TransferRequest(
-            kind=s.kind,
-            patient_id=case.patient_id,
-            plan_id=case.plan_id,
-            study_uid=s.image.study_uid,
-            series_uid=s.image.series_uid,
-            structure_set_uid=s.uid,
-            images=s.image.geometry.size[2],
-        )
-        for s in sets
-    ]
-    if located.mr is not None and Kind.MR in settings.kinds:
-        requests.append(
-            TransferRequest(
-                kind=Kind.MR,
-                patient_id=case.patient_id,
-                plan_id=case.plan_id,
-                study_uid=located.mr.study_uid,
-                series_uid=located.mr.series_uid,
-                registration_uid=located.registration.uid if located.registration else "",
-                images=located.mr.geometry.size[2],
-            )
-        )
-    return tuple(requests)
+def _record(result: CaseResult, ledger: Ledger, log: OutputLog) -> None:
+    """Keep what became of a case; success is in the ledger already."""
+    if result.state is CaseState.FAILED:
+        ledger.failed(result.case, result.reason, result.outcomes)
+    status = f"{result.state}: {result.reason}" if result.reason else result.state
+    log.append(*_log_row(result.case, status))
 
 
 def _is_ready(request: TransferRequest) -> bool:
     return request.kind is Kind.MR or bool(request.structure_set_uid)
 
 
-def _intentions(sets: Iterable[SetPlan]) -> Iterator[str]:
-    """What a run with write would change, in words."""
-    for s in sets:
-        if s.uid:
-            yield f"{s.structure_set_id} on the {s.kind} image is there and would be used."
-        else:
-            yield (
-                f"Would make structure set {s.structure_set_id} with {len(s.plan.structures)} "
-                f"structures on the {s.kind} image (or on the copy Eclipse makes of it)."
-            )
-        if s.remark:
-            yield s.remark
-
-
-def _colors(sets: Iterable[SetPlan]) -> dict[str, Mapping[str, tuple[int, int, int]]]:
-    """Source colours by structure set UID and new id: before 16.1 Eclipse cannot keep them."""
-    return {s.uid: {p.new_id: p.source.color for p in s.plan.structures} for s in sets}
-
-
-def _shared(folders: Mapping[Kind, str], requests: Sequence[TransferRequest]) -> Iterator[str]:
-    for request in requests:
-        if not folders[request.kind].endswith(f"/{request.series_uid}"):
-            yield (
-                f"Series {request.series_uid} is exported for another case too, with another "
-                f"structure set; this case lies in {folders[request.kind]}."
-            )
+def _log_row(case: Case, status: str) -> tuple[str, str, str, str]:
+    return case.patient_id, case.series_uid, case.structure_set_id, status
 
 
 def _is_done(case: Case, job: Job, ledger: Ledger) -> bool:
     """Whether an earlier run has finished the case, and its folders are still there."""
-    state = ledger.state(case)
+    state, wanted = ledger.state(case), _wanted(case, job.settings)
     if job.settings.engine is Engine.NONE:
-        return state in (CaseState.PREPARED, CaseState.EXPORTED)
+        prepared = {request.kind for request in ledger.requests(case)}
+        return state in (CaseState.PREPARED, CaseState.EXPORTED) and prepared.issuperset(wanted)
     folders = ledger.folders(case)
     return state is CaseState.EXPORTED and all(
-        kind in folders and (job.out / folders[kind]).is_dir()
-        for kind in _wanted(case, job.settings)
+        kind in folders and (job.out / folders[kind]).is_dir() for kind in wanted
     )
 
 
@@ -410,30 +264,6 @@ def _summary(
         duplicates=tuple(_duplicate(rows) for rows in listed.duplicates),
         results=tuple(results),
     )
-
-
-def _draw(root: Path, case: Case, folders: Mapping[Kind, str]) -> Pictures:
-    """Draw a case from its exported files, and keep the pictures for later reports."""
-    drawn = case_pictures({kind: root / folder for kind, folder in folders.items()})
-    files.make_folder(root / PICTURES)
-    for kind, picture in drawn.images.items():
-        files.atomic_write(_picture_path(root, case, kind), picture)
-    return drawn
-
-
-def _pictures(root: Path, results: Iterable[CaseResult]) -> dict[str, Mapping[Kind, bytes]]:
-    """Pictures of the exported cases: kept ones, or drawn now where a kill came before."""
-    pictures: dict[str, Mapping[Kind, bytes]] = {}
-    for result in results:
-        if result.state is CaseState.EXPORTED:
-            paths = {kind: _picture_path(root, result.case, kind) for kind in Kind}
-            kept = {kind: path.read_bytes() for kind, path in paths.items() if path.is_file()}
-            pictures[result.case.key] = kept or _draw(root, result.case, result.folders).images
-    return pictures
-
-
-def _picture_path(root: Path, case: Case, kind: Kind) -> Path:
-    return root / PICTURES / f"{case.key}-{kind}.png"
 
 
 @contextmanager

@@ -8,13 +8,14 @@ only: a file or a variable left behind must never make a run write.
 from __future__ import annotations
 
 import configparser
+import re
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import pydantic
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -59,8 +60,8 @@ class OnExisting(StrEnum):
 class Engine(StrEnum):
     """Who moves the data."""
 
-    ESAPI = "esapi"
-    NONE = "none"
+    ESAPI = "esapi"  # ESAPI's object model, file by file
+    NONE = "none"  # prepare only
 
 
 class _Frozen(BaseModel):
@@ -150,6 +151,80 @@ class StructureSettings(_Frozen):
         return types
 
 
+class Retrieve(StrEnum):
+    """How instances are asked for."""
+
+    MOVE = "move"
+    GET = "get"
+
+
+AeTitle = Annotated[
+    str, StringConstraints(strip_whitespace=True, pattern=r"^[^\\\x00-\x1f]{1,16}$")
+]
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class Peer(_Frozen):
+    """A DICOM node, such as Varian's DB Daemon; also written ``AE@HOST:PORT``."""
+
+    ae_title: AeTitle
+    host: str = Field(min_length=1)
+    port: Port
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _parse(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        match = re.fullmatch(r"(?P<ae_title>[^@]+)@(?P<host>.+):(?P<port>\d+)", value.strip())
+        if match is None:
+            raise ValueError("write a peer as AE@HOST:PORT, such as VMSDBD1@10.0.0.5:51402")
+        return match.groupdict()
+
+    def __str__(self) -> str:
+        """``AE@HOST:PORT``."""
+        return f"{self.ae_title}@{self.host}:{self.port}"
+
+
+class Tls(_Frozen):
+    """Certificates (PEM) for associations over TLS; the peer must show one that ``ca`` signed."""
+
+    certificate: Path
+    key: Path
+    ca: Path
+
+
+class Network(_Frozen):
+    """How the transfer reaches its peer.
+
+    Attributes:
+        peer: The Query/Retrieve SCP, such as the DB Daemon.
+        aet: Our own AE title: we call with it, and the peer must know it as a destination.
+        port: The port our storage SCP listens on; the peer must know it too.
+        bind: The address it listens on; empty for all.
+        retrieve: C-MOVE, or C-GET where the peer offers it and the site prefers it.
+        deliver: Empty for our own storage SCP, or ``folder:PATH`` for a File Daemon's folder.
+        destination: AE title the peer moves to; empty for our own (``folder:`` needs the File
+            Daemon's, such as ``VMSFD1``).
+        associations: How many series are moved at the same time.
+        retries: How often a transfer that failed is tried again.
+        timeout: Seconds to wait for an answer.
+        tls: Certificates; None for plain associations.
+    """
+
+    peer: Peer | None = None
+    aet: AeTitle = "STARDUST"
+    port: Port = 11112
+    bind: str = ""
+    retrieve: Retrieve = Retrieve.MOVE
+    deliver: str = Field("", pattern=r"^(folder:.+)?$")
+    destination: AeTitle | None = None
+    associations: int = Field(2, ge=1, le=16)
+    retries: int = Field(3, ge=0, le=20)
+    timeout: float = Field(30.0, gt=0)
+    tls: Tls | None = None
+
+
 class Settings(BaseSettings):
     """Everything a run can be told, but for the case list, the output folder and ``--write``."""
 
@@ -164,6 +239,7 @@ class Settings(BaseSettings):
     on_existing: OnExisting = OnExisting.STOP
     fail_fast: bool = False
     structures: StructureSettings = StructureSettings()
+    network: Network = Network()
 
     @pydantic.field_validator("kinds", mode="before")
     @classmethod

@@ -11,64 +11,15 @@ from pathlib import Path
 
 from esapi_stub.sample import PatientUids
 
-MINING_COLUMNS = [
-    "Patient-ID",
-    "Nachname",
-    "Vorname",
-    "Series",
-    "SeriesUID",
-    "PlanID",
-    "Fx",
-    "GD",
-    "ED",
-    "StructureSetID",
-    "LastTreated",
-    "TargetID",
-    "TargetVolume",
-    "GTV#>10GyAndInPTV",
-    "GTV",
-    "GTV-Volume",
-    "HUavg",
-    "HU StdDev",
-    "RelVarHU",
-    "PNG_Path",
-    "KM_Series_UID",
-    "KM_Series_Comment",
-    "MR_Series_UID",
-    "MR_Slices",
-    "MR_Series_Comment",
-    "MRregUID",
-    "OtherGTV",
-]
-COLUMNS = [
-    "Patient-ID",
-    "Nachname",
-    "Vorname",
-    "Series",
-    "SeriesUID",
-    "PlanID",
-    "Fx",
-    "GD",
-    "ED",
-    "StructureSetID",
-    "LastTreated",
-    "TargetID",
-    "TargetVolume",
-    "GTV#>10GyAndInPTV",
-    "GTV",
-    "GTV-Volume",
-    "HUavg",
-    "HU StdDev",
-    "RelVarHU",
-    "PNG_Path",
-    "KM_Series_UID",
-    "KM_Series_Comment",
-    "MR_Series_UID",
-    "MR_Slices",
-    "MR_Series_Comment",
-    "MRregUID",
-    "OtherGTV",
-]
+MINING_COLUMNS = (
+    """
+    Patient-ID;Nachname;Vorname;Series;SeriesUID;PlanID;Fx;GD;ED;StructureSetID;LastTreated;
+    TargetID;TargetVolume;GTV#>10GyAndInPTV;GTV;GTV-Volume;HUavg;HU StdDev;RelVarHU;PNG_Path;
+    KM_Series_UID;KM_Series_Comment;MR_Series_UID;MR_Slices;MR_Series_Comment;MRregUID;OtherGTV
+""".replace("\n    ", "")
+    .strip()
+    .split(";")
+)
 COLUMNS = [*MINING_COLUMNS, "Comment", "AcceptedDate", "casekind", "RefinementDate"]
 
 Row = Mapping[str, str]

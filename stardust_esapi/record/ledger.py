@@ -537,8 +537,8 @@ class Ledger:
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         with self._readable():
-            self._db.execute("BEGIN IMMEDIATE")
             try:
+                self._db.execute("BEGIN IMMEDIATE")
                 yield
                 self._db.execute("COMMIT")
             except BaseException:

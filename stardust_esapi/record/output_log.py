@@ -10,6 +10,8 @@ import csv
 import io
 import os
 import re
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 from stardust_esapi.errors import UsageError
@@ -75,6 +77,23 @@ class OutputLog:
                 os.fsync(file.fileno())
         except OSError as error:
             raise self._refused(error) from None
+
+    def complete(self, events: Iterable[tuple[str, str, str, str]]) -> None:
+        """Add what is missing of these events: a kill may come between an event and its row.
+
+        Args:
+            events: Cells as :meth:`append` takes them; an event of two cases stands there twice.
+
+        Raises:
+            UsageError: The file cannot be read or written.
+        """
+        try:
+            there = Counter(self.path.read_bytes().splitlines(keepends=True))
+        except OSError as error:
+            raise self._refused(error) from None
+        for event, count in Counter(events).items():
+            for _ in range(count - there[_line(event)]):
+                self.append(*event)
 
     def _refused(self, error: OSError) -> UsageError:
         return UsageError(

@@ -133,7 +133,13 @@ class EsapiEngine:
             window=_CT_WINDOW if view.modality == "CT" else None,
             series_description=series.Comment or "",
             contrast_agent=image.ContrastBolusAgentIngredientName or "",
-            created=read.read_datetime(image.CreationDateTime),
+            # Of the oldest: copies that Eclipse makes for structure sets have dates of their own.
+            created=min(
+                filter(
+                    None, (read.read_datetime(i.CreationDateTime) for i in read.volumes(series))
+                ),
+                default=None,
+            ),
             device=Device(
                 manufacturer=series.ImagingDeviceManufacturer or "",
                 model=series.ImagingDeviceModel or "",
