@@ -19,7 +19,7 @@ from stardust_esapi.caselist.damage import (
 
 EVERYWHERE = [
     "1.2E+05", "1,2E+05", "1E+05", "9,99999E+15", "1.5E-07",
-    "########", "#NAME?", "#NV", "#N/A", "2024-01-02 00:00:00",
+    "########", "#NAME?", "#NV", "#N/A", "#DIV/0!", "#NULL!", "#ÜBERLAUF!", "2024-01-02 00:00:00",
     "a\nb", "a\tb", "M\ufffdller", "\ufeff0012", "MÃ¼ller",
 ]  # fmt: skip
 FOR_A_PATIENT = [
@@ -114,5 +114,6 @@ def test_counts() -> None:
 def test_comments() -> None:
     assert comment_damage("#NAME?")
     assert comment_damage("####")
+    assert comment_damage("#KALK!")
     assert comment_damage("gut #1") == ""
     assert comment_damage("") == ""

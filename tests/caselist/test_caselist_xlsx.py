@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import datetime
+import itertools
+import math
+import re
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from xml.etree import ElementTree
 
 import openpyxl
 import openpyxl.chart
@@ -14,6 +19,7 @@ from hypothesis import strategies as st
 
 from stardust_esapi.caselist import CaseList, read_case_list
 from stardust_esapi.caselist.names import LABELS, MINING, TAIL
+from stardust_esapi.caselist.workbook import read_sheet
 from stardust_esapi.errors import UsageError
 
 VALUES: dict[str, object] = {
@@ -52,6 +58,55 @@ def write(folder: Path, *rows: list[object]) -> Path:
 
 def read(folder: Path, *rows: list[object]) -> CaseList:
     return read_case_list(write(folder, *rows))
+
+
+SHEET = "xl/worksheets/sheet1.xml"
+
+
+Parts = dict[str, str]
+
+
+def change(path: Path, edit: Callable[[Parts], None]) -> Path:
+    """Rewrite the parts of a workbook as another program than openpyxl would write them."""
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name).decode() for name in archive.namelist()}
+    edit(parts)
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in parts.items():
+            archive.writestr(name, content)
+    return path
+
+
+def as_it_is(parts: Parts) -> None:
+    """As openpyxl writes it: texts within the cells, elements without prefixes."""
+    assert "<c " in parts[SHEET]
+    assert "<is>" in parts[SHEET]
+
+
+def with_prefixes(parts: Parts) -> None:
+    """Spell every element's name ``s:name``."""
+    sheet = ElementTree.fromstring(parts[SHEET])
+    parts[SHEET] = ElementTree.tostring(sheet, encoding="unicode")
+    assert "<s:c" in parts[SHEET] or "<ns0:c" in parts[SHEET]
+
+
+def with_shared_strings(parts: Parts) -> None:
+    """Keep the texts apart from the sheet, as Excel does."""
+    texts = re.findall("<is>(.*?)</is>", parts[SHEET])
+    numbers = itertools.count()
+    parts[SHEET] = re.sub(
+        't="inlineStr"><is>.*?</is>', lambda _: f't="s"><v>{next(numbers)}</v>', parts[SHEET]
+    )
+    items = "".join(f"<si>{text}</si>" for text in texts)
+    main = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+    parts["xl/sharedStrings.xml"] = f'<sst xmlns="{main}">{items}</sst>'
+    kind = "http://schemas.openxmlformats.org/officeDocument/2006/relationships/sharedStrings"
+    links = "xl/_rels/workbook.xml.rels"
+    link = f'<Relationship Id="strings" Type="{kind}" Target="sharedStrings.xml"/></Relationships>'
+    parts[links] = parts[links].replace("</Relationships>", link)
+
+
+WRITERS = [as_it_is, with_prefixes, with_shared_strings]
 
 
 def test_a_workbook_reads_like_a_csv(tmp_path: Path) -> None:
@@ -117,6 +172,7 @@ def test_a_workbook_hides_how_wide_its_rows_are(tmp_path: Path, header: tuple[st
         (True, "is a number, not text"),
         (datetime.datetime(2024, 1, 2), "is a date, not text"),
         (datetime.time(1, 2), "is a date, not text"),
+        (datetime.timedelta(hours=30), "is a date, not text"),
         ("#N/A", "is what a spreadsheet shows in place of a value"),
     ],
 )
@@ -135,10 +191,131 @@ def test_an_id_that_is_no_text_is_damaged(
     assert "format the column as text" in problem.message
 
 
-def test_an_error_in_place_of_the_comment_may_hide_a_rejection(tmp_path: Path) -> None:
-    cases = read(tmp_path, list(HEADER), row(Comment="#NAME?"))
-    assert cases.cases == ()
-    assert [problem.column for problem in cases.problems] == ["Comment"]
+ERRORS = ["#NULL!", "#DIV/0!", "#VALUE!", "#REF!", "#NAME?", "#NUM!", "#N/A"]
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+@pytest.mark.parametrize("error", ERRORS)
+def test_an_error_in_place_of_the_comment_may_hide_a_rejection(
+    tmp_path: Path, error: str, writer: Callable[[Parts], None]
+) -> None:
+    rows = row(), row(Comment=error), row(Patient_ID="2", HUavg=error)
+    path = write(tmp_path, list(HEADER), *rows)
+    assert openpyxl.load_workbook(path).active.cell(3, HEADER.index("Comment") + 1).data_type == "e"
+    cases = read_case_list(change(path, writer))
+    assert [case.row for case in cases.cases] == [2, 4]
+    assert [(problem.row, problem.column) for problem in cases.problems] == [(3, "Comment")]
+    assert "nobody can tell whether the row was rejected" in cases.problems[0].message
+
+
+def test_an_error_of_a_newer_excel_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path, list(HEADER), row(Comment="#NAME?"))
+
+    def spill(parts: Parts) -> None:
+        parts[SHEET] = parts[SHEET].replace("#NAME?", "#SPILL!")
+
+    with pytest.raises(UsageError, match="correct cells that show an error"):
+        read_case_list(change(path, spill))
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_a_formula_without_a_value_may_hide_a_rejection(
+    tmp_path: Path, writer: Callable[[Parts], None]
+) -> None:
+    path = write(tmp_path, list(HEADER), row(), row(Comment='=LOWER("ABGELEHNT")'))
+    with pytest.raises(UsageError, match=r"formula in cell AB3 .* never calculated; open"):
+        read_case_list(change(path, writer))
+
+
+def test_formulas_with_values(tmp_path: Path) -> None:
+    rows = [row(Patient_ID=str(number), Comment="=formula") for number in range(5)]
+    path = write(tmp_path, list(HEADER), *rows)
+    results = iter(
+        [
+            ' t="str"><f>A1</f><v>abgelehnt</v>',
+            ' t="str"><f t="shared" si="0"/><v>gut</v>',
+            ' t="str"><f>A1</f><v></v>',
+            ' t="e"><f>A1</f><v>#REF!</v>',
+            "><f>A1</f><v>5</v>",
+        ]
+    )
+
+    def calculate(parts: Parts) -> None:
+        parts[SHEET] = re.sub("><f>formula</f><v ?/>", lambda _: next(results), parts[SHEET])
+
+    cases = read_case_list(change(path, calculate))
+    assert next(results, None) is None
+    assert [case.row for case in cases.cases] == [3, 4, 6]
+    assert cases.rejected == 1
+    assert [(problem.row, problem.column) for problem in cases.problems] == [(5, "Comment")]
+
+
+def test_other_sheets_may_have_formulas_and_errors(tmp_path: Path) -> None:
+    path = write(tmp_path, list(HEADER), row())
+    book = openpyxl.load_workbook(path)
+    for place in (0, 2):
+        book.create_sheet("Auswertung", place)["B2"] = "=COUNTA(A:A)"
+        book.worksheets[place]["AB2"] = "#NAME?"
+    book.save(path)
+    assert [case.row for case in read_case_list(path).cases] == [2]
+
+
+def test_numbers_as_text_are_written_as_a_person_would(tmp_path: Path) -> None:
+    cases = read(tmp_path, list(LABEL), row(LABEL, Label=5, casekind=2.5, MR_Slices=90.0))
+    (case,) = cases.cases
+    assert (case.label, case.case_kind, case.mr_slices) == ("5", "2.5", 90)
+
+
+def test_empty_rows_and_columns_before_the_list(tmp_path: Path) -> None:
+    rows = [row(), row(Comment="#N/A"), row(Patient_ID=7), row(Comment="abgelehnt")]
+    shifted = [[None, None, *values] for values in ([], [], list(HEADER), [], *rows)]
+    cases = read(tmp_path, *shifted)
+    assert [case.row for case in cases.cases] == [5]
+    assert [(problem.row, problem.column) for problem in cases.problems] == [
+        (6, "Comment"),
+        (7, "Patient-ID"),
+    ]
+    assert cases.rejected == 1
+
+
+def test_cells_without_their_places(tmp_path: Path) -> None:
+    path = write(tmp_path, list(HEADER), row(HEADER, **dict.fromkeys(HEADER, "x")))
+
+    def without_places(parts: Parts) -> None:
+        parts[SHEET] = re.sub(r' r="[A-Z]*[0-9]+"', "", parts[SHEET])
+
+    expected = read_sheet(path, path.read_bytes())
+    change(path, without_places)
+    assert read_sheet(path, path.read_bytes()) == expected
+    path = write(tmp_path, list(HEADER), row(Comment="#NAME?"))
+    with pytest.raises(UsageError, match="cannot be read"):
+        read_case_list(change(path, without_places))
+
+
+def test_hidden_sheets_do_not_count(tmp_path: Path) -> None:
+    book = openpyxl.Workbook()
+    for state, patient_id in [("hidden", "1"), ("veryHidden", "2"), ("visible", "3")]:
+        sheet = book.create_sheet(state)
+        sheet.sheet_state = state
+        sheet.append(list(HEADER))
+        sheet.append(row(Patient_ID=patient_id))
+    del book["Sheet"]
+    book.active = 2
+    path = tmp_path / "cases.xlsx"
+    book.save(path)
+    assert [case.patient_id for case in read_case_list(path).cases] == ["3"]
+
+
+def test_a_value_far_to_the_right(tmp_path: Path) -> None:
+    path = write(tmp_path, list(HEADER), row())
+    book = openpyxl.load_workbook(path)
+    book.active["XFD2"].number_format = "0.00"
+    book.save(path)
+    assert len(read_case_list(path).cases) == 1
+    book.active["XFD2"] = "x"
+    book.save(path)
+    with pytest.raises(UsageError, match="beyond column ZZ"):
+        read_case_list(path)
 
 
 def test_the_sheet_with_the_list_is_found(tmp_path: Path) -> None:
@@ -154,6 +331,11 @@ def test_the_sheet_with_the_list_is_found(tmp_path: Path) -> None:
     path = tmp_path / "cases.XLSX"
     book.save(path)
     assert [case.row for case in read_case_list(path).cases] == [3]
+    del book["Liste"]
+    book["Sheet"].delete_rows(1)
+    book["Sheet"].append(row())
+    book.save(path)
+    assert [case.patient_id for case in read_case_list(path).cases] == ["000123"]
 
 
 def test_unreadable_workbooks(tmp_path: Path) -> None:
@@ -176,6 +358,18 @@ def test_unreadable_workbooks(tmp_path: Path) -> None:
         read(tmp_path, ["one", "two"], [1, 2])
     with pytest.raises(UsageError, match="no column Patient-ID"):
         read(tmp_path, ["PlanID", "TargetID", "GTV"])
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_a_damaged_workbook_is_not_believed(
+    tmp_path: Path, writer: Callable[[Parts], None]
+) -> None:
+    path = change(write(tmp_path, list(HEADER), row()), writer)  # stores it uncompressed
+    content = path.read_bytes()
+    assert content.count(b">000123<") == 1
+    path.write_bytes(content.replace(b">000123<", b">000124<"))
+    with pytest.raises(UsageError, match="cannot be read"):
+        read_case_list(path)
 
 
 @settings(max_examples=60, deadline=None)
@@ -223,3 +417,43 @@ def test_any_text_reads_back_equal_or_is_a_problem(
         number: values for number, values in enumerate(ids, start=2) if number not in told
     }
     assert len(told) + len(cases.cases) == len(ids)
+
+
+CELLS = st.one_of(
+    st.none(),
+    st.sampled_from(ERRORS),
+    TEXTS.filter(lambda text: not text.startswith(("=", "#"))),
+    st.booleans(),
+    st.integers(-(10**9), 10**9),
+    st.floats(-1e9, 1e9),
+    st.datetimes(datetime.datetime(1990, 1, 1), datetime.datetime(2100, 1, 1)),
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    grid=st.lists(st.lists(CELLS, min_size=3, max_size=3), min_size=1, max_size=6),
+    down=st.integers(0, 3),
+    right=st.integers(0, 30),
+)
+def test_every_cell_keeps_its_place_and_kind(
+    tmp_path_factory: pytest.TempPathFactory, grid: list[list[object]], down: int, right: int
+) -> None:
+    rows = [[]] * down + [[None] * right + values for values in grid]
+    path = write(tmp_path_factory.mktemp("grid"), *rows)
+    told = read_sheet(path, path.read_bytes())
+    for number, values in enumerate(rows):
+        for column, value in enumerate(values):
+            cells = told[number] if number < len(told) else []
+            cell = cells[column] if column < len(cells) else ""
+            if value is None:
+                assert cell == ""
+            elif value in ERRORS:
+                assert isinstance(cell, float)
+                assert math.isnan(cell)
+            elif isinstance(value, int | float) and not isinstance(value, bool):
+                assert cell == pytest.approx(value)
+            elif isinstance(value, datetime.datetime):
+                assert isinstance(cell, datetime.date)
+            else:
+                assert (type(cell), cell) == (type(value), value)

@@ -87,6 +87,16 @@ def test_a_row_cut_anywhere_is_mended_and_nothing_before_it_lost(tmp_path: Path)
     assert log.path.read_bytes().startswith(whole)
 
 
+def test_events_that_a_kill_kept_from_their_row_get_one(tmp_path: Path) -> None:
+    log = OutputLog(tmp_path)
+    once, twice, missing = (("1", "2", name, "exported") for name in ("CT_1", "CT_2", 'C"T;3'))
+    log.append(*once)
+    log.append(*twice)
+    for _ in range(2):
+        log.complete([once, twice, twice, missing])
+    assert rows_of(log.path)[1:] == [list(row) for row in (once, twice, twice, missing)]
+
+
 def test_a_last_line_saved_without_its_end_is_kept_and_marked(tmp_path: Path) -> None:
     (tmp_path / "Output_Log.csv").write_bytes(HEADER + b"0042;1.2.3;CT_1;exported")
     OutputLog(tmp_path)

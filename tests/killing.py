@@ -1,0 +1,495 @@
+"""Runs of the command line that are ended early, and what must be true of what they leave.
+
+Run as a program, this file is a warm parent: it has imported everything and forks a child for each
+run, so that a run costs no start-up. POSIX only.
+"""
+
+from __future__ import annotations
+
+import difflib
+import io
+import json
+import os
+import re
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from esapi_stub.database import describe
+from stardust_esapi import cli
+from stardust_esapi.errors import StardustError, VerifyError
+from stardust_esapi.model import TransferRequest
+from stardust_esapi.record.output_log import CUT_OFF
+from stardust_esapi.record.ready_list import read_ready_list
+from stardust_esapi.verify.check import verify_tree
+from stardust_esapi.verify.manifest import (
+    inspect_folder,
+    manifest_digest,
+    read_manifest,
+    read_root_manifest,
+)
+
+EPOCH = "1700000000"
+LONGEST_SECONDS = 300  # a run that hangs is ended by SIGALRM
+KINDS = ("CT_Export", "KM_Export", "MR_Export")
+
+Result = dict[str, dict[str, Any] | list[str]]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How one run ended.
+
+    Attributes:
+        code: Exit code; negative for a signal.
+        points: How many points it passed, where they were counted.
+        where: The point at which it was ended, for a reader.
+        seconds: How long it took.
+        text: What it printed.
+    """
+
+    code: int
+    points: int
+    where: str
+    seconds: float
+    text: str
+
+
+class Runner:
+    """The warm parent, from outside; a context manager."""
+
+    def __enter__(self) -> Runner:
+        self._output = tempfile.TemporaryDirectory()
+        self._process = subprocess.Popen(
+            [sys.executable, __file__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"SOURCE_DATE_EPOCH": EPOCH},
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.communicate()
+        self._output.cleanup()
+
+    def run(
+        self,
+        folder: Path,
+        arguments: Sequence[str],
+        *,
+        point: int | None = None,
+        after: float | None = None,
+        number: signal.Signals = signal.SIGKILL,
+    ) -> Ended:
+        """Run the command line in a folder.
+
+        Args:
+            folder: The working directory.
+            arguments: What follows the program's name.
+            point: Send it a signal at this point, counted from 1; 0 only counts the points.
+            after: Kill it after so many seconds, wherever it is.
+            number: Which signal to send at the point.
+        """
+        output = Path(self._output.name) / "output"
+        order = [str(folder), list(arguments), point, after, int(number), str(output)]
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(order) + "\n")
+        self._process.stdin.flush()
+        answer = json.loads(self._process.stdout.readline())
+        return Ended(**answer, text=output.read_text("utf-8", errors="replace"))
+
+
+@dataclass
+class World:
+    """A database, an output folder, and the command that brings one into the other.
+
+    Attributes:
+        folder: Holds ``db`` and, once a run was started, ``out``.
+        cases: The case list.
+        history: Where the runs so far were ended.
+    """
+
+    folder: Path
+    cases: Path
+    history: list[str]
+
+    @classmethod
+    def make(cls, folder: Path, db: Path, cases: Path) -> World:
+        """Begin with a copy of a database."""
+        shutil.copytree(db, folder / "db")
+        return cls(folder, cases, [])
+
+    @property
+    def out(self) -> Path:
+        return self.folder / "out"
+
+    @property
+    def stretch(self) -> float:
+        """How far the next run may come before it is ended, as a part of a whole run.
+
+        Further each time, or a slow machine might never finish a case.
+        """
+        return 0.15 + 0.03 * len(self.history)
+
+    @property
+    def arguments(self) -> list[str]:
+        return [
+            *("export", "--cases", str(self.cases), "--out", "out", "--esapi", "stub:db"),
+            *("--write", "--on-existing", "new"),
+        ]
+
+    def start(self) -> subprocess.Popen[str]:
+        """Start a process of its own, as a user does."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "stardust_esapi", *self.arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=self.folder,
+            env=os.environ | {"SOURCE_DATE_EPOCH": EPOCH},
+        )
+
+    def run(self, runner: Runner, **how: Any) -> Ended:
+        """Run it from the warm parent; see :meth:`Runner.run`."""
+        ended = runner.run(self.folder, self.arguments, **how)
+        if ended.where:
+            self.history.append(ended.where)
+        return ended
+
+    def problems(self) -> list[str]:
+        """What is wrong here although a run may have been ended at any moment."""
+        return [
+            *_of_folders(self.out),
+            *_of_single_files(self.out),
+            *_of_ledger(self.out),
+            *_of_database(self.folder / "db"),
+        ]
+
+    def unfinished(self) -> list[str]:
+        """What is wrong here once a run has ended by itself."""
+        left = [
+            path.relative_to(self.folder).as_posix()
+            for path in (*self.out.rglob("*"), *(self.folder / "db").rglob("*"))
+            if path.suffix in (".part", ".tmp") or path.name.endswith("-journal")
+        ]
+        staging = self.out / ".staging"
+        return [
+            *(f"{name} is left over" for name in left),
+            *([f"{staging} is left over"] if staging.exists() else []),
+            *(f"verify: {finding}" for finding in verify_tree(self.out).findings),
+        ]
+
+    def result(self) -> Result:
+        """What a run that ended by itself leaves, but for times and the numbers of runs."""
+        database = self.folder / "db"
+        return {
+            "files": _contents(self.out, [*KINDS, "manifest.json", "export_list.csv"]),
+            "names": sorted(path.name for path in self.out.iterdir()),
+            "pictures": _contents(self.out, [".pictures"]),
+            "ledger": _ledger_state(self.out / "ledger.sqlite"),
+            "database": _contents(database, [path.name for path in database.iterdir()]),
+            "report": _report(self.out / "report.html"),
+            "log": _log(self.out / "Output_Log.csv"),
+        }
+
+
+def differences(one: Result, other: Result) -> list[str]:
+    """Say in what two results differ."""
+    found = []
+    for part, expected in one.items():
+        actual = other[part]
+        if isinstance(expected, dict) and isinstance(actual, dict):
+            keys = {k for k in expected.keys() | actual.keys() if expected.get(k) != actual.get(k)}
+            found += [
+                f"{part}, {key}: {_short(expected.get(key))} became {_short(actual.get(key))}"
+                for key in sorted(keys)
+            ]
+        else:
+            lines = difflib.unified_diff(list(expected), list(actual), n=0, lineterm="")
+            found += [f"{part}: {_short(line)}" for line in lines]
+    return found
+
+
+def _short(value: object) -> str:
+    text = "nothing" if value is None else repr(value)
+    return text if len(text) < 2000 else f"{text[:2000]}…"
+
+
+def _of_folders(out: Path) -> list[str]:
+    """Whatever has a final name is a whole series folder, proven by reading every file."""
+    names = [field.name for field in fields(TransferRequest)]
+    found = []
+    for path in sorted(path for kind in KINDS for path in (out / kind).rglob("*")):
+        where = path.relative_to(out)
+        depth = len(where.parts)
+        if path.is_dir() != (depth < 4) or depth > 4 or where.name.startswith("."):
+            found.append(f"{where} should not be there")
+        if depth != 3:
+            continue
+        try:
+            manifest = read_manifest(path)
+            request = TransferRequest(**{name: getattr(manifest, name) for name in names})
+            if inspect_folder(path, request, manifest.case_key) != manifest:
+                found.append(f"{where} is not what its manifest says")
+        except VerifyError as error:
+            found.append(f"{where}: {error}")
+    return found
+
+
+def _of_single_files(out: Path) -> list[str]:
+    found = []
+    try:
+        if (out / "manifest.json").exists():
+            read_root_manifest(out)
+        if (out / "export_list.csv").exists():
+            read_ready_list(out / "export_list.csv")
+    except StardustError as error:
+        found.append(str(error))
+    report = out / "report.html"
+    if report.exists() and not report.read_text("utf-8").rstrip().endswith("</html>"):
+        found.append("report.html is not whole")
+    found += [
+        f"{picture.name} is not whole"
+        for picture in (out / ".pictures").glob("*.png")
+        if not picture.read_bytes().endswith(b"IEND\xaeB`\x82")
+    ]
+    log = out / "Output_Log.csv"
+    if log.exists():
+        lines = log.read_bytes().split(b"\r\n")
+        found += [
+            f"Output_Log.csv holds {line!r}"
+            for line in lines[:-1]
+            if line.count(b";") < 3 or b"\n" in line or b"\r" in line
+        ]
+    return found
+
+
+def _of_ledger(out: Path) -> list[str]:
+    """The ledger promises nothing that is not there, and knows all that is."""
+    if not (out / "ledger.sqlite").exists():
+        return []
+    # Looked at in a copy: to open a ledger that was left in the middle mends it.
+    with tempfile.TemporaryDirectory() as folder:
+        for path in out.glob("ledger.sqlite*"):
+            shutil.copy(path, folder)
+        with sqlite3.connect(Path(folder) / "ledger.sqlite") as db:
+            check = db.execute("PRAGMA integrity_check").fetchone()[0]
+            if not db.execute("SELECT * FROM sqlite_master").fetchall():
+                return []  # ended before it held anything
+            series = db.execute("SELECT folder, state, manifest_sha256, case_key FROM series")
+            placed = series.fetchall()
+            exported = db.execute("SELECT case_key FROM cases WHERE state = 'exported'").fetchall()
+            wanted = db.execute("SELECT case_key, count(*) FROM requests GROUP BY case_key")
+            requests = dict(wanted.fetchall())
+        db.close()
+    found = [] if check == "ok" else [f"the ledger is damaged: {check}"]
+    there = {
+        path.relative_to(out).as_posix(): manifest_digest(read_manifest(path))
+        for kind in KINDS
+        for path in (out / kind).glob("*/*")
+    }
+    found += [
+        f"the ledger says that {name} is in its place"
+        for name, state, digest, _ in placed
+        if state == "placed" and there.get(name) != digest
+    ]
+    known = {(name, digest) for name, _, digest, _ in placed}
+    found += [f"the ledger does not know {item[0]}" for item in there.items() - known]
+    in_place = Counter(key for _, state, _, key in placed if state == "placed")
+    found += [
+        f"case {key} counts as exported with {in_place[key]} of {requests.get(key)} series"
+        for (key,) in exported
+        if in_place[key] != requests.get(key)
+    ]
+    return found
+
+
+def _of_database(db: Path) -> list[str]:
+    """No structure set twice, and those of one case all or none."""
+    found = []
+    for patient in describe(db)["patients"]:
+        ids = [s["id"] for s in patient["structure_sets"]]
+        found += [
+            f"{patient['id']} has {count} structure sets {name}"
+            for name, count in Counter(ids).items()
+            if count > 1
+        ]
+        for ct, km in (
+            ("zCopyFromPlan", "zCopyFromPlan_KM"),
+            ("zCopyFromPlan_2", "zCopyFromPl_2_KM"),
+        ):
+            if km in ids and ct not in ids:
+                found.append(f"{patient['id']} has {km} without {ct}")
+    return found
+
+
+def _contents(folder: Path, names: Sequence[str]) -> dict[str, bytes]:
+    paths = [path for name in names for path in (folder / name, *(folder / name).rglob("*"))]
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in paths if p.is_file()}
+
+
+def _ledger_state(path: Path) -> dict[str, Any]:
+    with sqlite3.connect(path) as db:
+        columns = "case_key, row, patient_id, plan_id, series_uid, structure_set_id, state, reason"
+        state: dict[str, Any] = {
+            "cases": db.execute(f"SELECT {columns} FROM cases ORDER BY case_key").fetchall()
+        }
+        for table in ("requests", "outcomes", "series", "files", "file_states"):
+            state[table] = sorted(db.execute(f"SELECT * FROM {table}").fetchall())
+        state["last run"] = db.execute(
+            "SELECT outcome FROM runs ORDER BY run DESC LIMIT 1"
+        ).fetchall()
+    db.close()
+    return state
+
+
+def _log(path: Path) -> dict[str, int]:
+    """The old program's log: how often each event stands there, but for failures.
+
+    A case that fails does so again in every run; a row that a kill cut off was not the event.
+    """
+    rows = path.read_text("utf-8").splitlines()
+    return dict(Counter(row for row in rows if ";failed: " not in row and CUT_OFF not in row))
+
+
+def _report(path: Path) -> list[str]:
+    """The report's lines without times, and without what only the first of two runs can know.
+
+    A run that goes on after a kill finds the structure set that is its own, and no longer says
+    that it was made beside an older one.
+    """
+    text = path.read_text("utf-8")
+    for pattern in (
+        r'(?<=<p class="eyebrow">).*',
+        r"It took .*",
+        r"<dt>Time</dt>.*",
+        r"<li>zCopyFromPlan.*: an older one was left as it is .*",
+        r"<span>\d+ remarks?</span>",
+        r" · began .*",
+    ):
+        text = re.sub(pattern, "", text)
+    return [line for line in text.splitlines() if line.strip()]
+
+
+class _Points:
+    """Counts the points of this process and ends it at one of them.
+
+    A point lies before and after each call that changes what is on the disk.
+    """
+
+    def __init__(self, point: int | None, number: int, answer: int) -> None:
+        self.passed = 0
+        self._point = point
+        self._number = number
+        self._answer = answer
+
+    def watch(self) -> None:
+        """Put points into what the program and the stub use; the process is never the same."""
+        for name in ("fsync", "mkdir", "replace", "rmdir", "unlink"):
+            setattr(os, name, self._watched(getattr(os, name)))
+
+        class Connection(sqlite3.Connection):
+            execute = self._watched(sqlite3.Connection.execute)
+            executemany = self._watched(sqlite3.Connection.executemany)
+
+        class Writer(io.BufferedWriter):
+            flush = self._watched(io.BufferedWriter.flush)  # closing a file calls it too
+
+        def open_watched(*arguments: Any, **named: Any) -> Any:
+            file = plain_open(*arguments, **named)
+            return Writer(file.detach()) if type(file) is io.BufferedWriter else file
+
+        plain_open = io.open
+        io.open = open_watched
+        sqlite3.connect = partial(sqlite3.connect, factory=Connection)  # type: ignore[assignment]
+
+    def tell(self, where: str) -> None:
+        os.write(self._answer, f"{self.passed} {where}\n".encode())
+
+    def _watched(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        def watched(*arguments: Any, **named: Any) -> Any:
+            self._pass(f"before {call.__qualname__}")
+            result = call(*arguments, **named)
+            self._pass(f"after {call.__qualname__}")
+            return result
+
+        return watched
+
+    def _pass(self, when: str) -> None:
+        self.passed += 1
+        if self.passed == self._point:
+            frame = sys._getframe(2)
+            place = f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
+            self.tell(f"point {self.passed}, {when} at {place}")
+            os.kill(os.getpid(), self._number)
+
+
+def _child(order: list[Any], answer: int) -> None:
+    folder, arguments, point, _, number, output = order
+    descriptor = os.open(output, os.O_CREAT | os.O_TRUNC | os.O_WRONLY)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    os.chdir(folder)
+    sys.argv = ["stardust-esapi", *arguments]
+    points = _Points(point, number, answer)
+    code: object = None
+    try:
+        if point is not None:
+            points.watch()
+        cli.main()
+    except SystemExit as error:
+        code = error.code
+    except BaseException:  # noqa: BLE001 - the child ends here; what a user would see is kept
+        sys.excepthook(*sys.exc_info())
+    finally:
+        if points.passed != point or not point:
+            points.tell("")
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code if isinstance(code, int) else 70)
+
+
+def _fork(order: list[Any]) -> dict[str, object]:
+    after: float | None = order[3]
+    reading, writing = os.pipe()
+    began = time.monotonic()
+    child = os.fork()
+    if not child:
+        os.close(reading)
+        signal.alarm(LONGEST_SECONDS)
+        _child(order, writing)
+    os.close(writing)
+    if after is not None:
+        time.sleep(after)
+        # Not waited for yet, so the number is still the child's, even if it has ended.
+        os.kill(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    seconds = time.monotonic() - began
+    code = os.waitstatus_to_exitcode(status)
+    with os.fdopen(reading, "rb") as pipe:
+        points, _, where = pipe.read().decode().partition("\n")[0].partition(" ")
+    if after is not None and code < 0:
+        where = f"after {after:.3f} s"
+    return {"code": code, "points": int(points or 0), "where": where, "seconds": seconds}
+
+
+def main() -> None:
+    """Answer orders, one a line, until there are no more."""
+    for line in sys.stdin:
+        print(json.dumps(_fork(json.loads(line))), flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()
