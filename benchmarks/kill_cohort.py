@@ -57,7 +57,7 @@ def main() -> None:
                     ended = world.run(runner, after=after)
                 if ended.code != -signal.SIGKILL:
                     break
-                places[ended.where.partition(", ")[2] or "at a random time"] += 1
+                places[(ended.where.partition(" < ")[2] and ended.where) or "at a random time"] += 1
                 found = world.problems()
                 wrong += [f"{problem}; {world.history}" for problem in found]
                 print(

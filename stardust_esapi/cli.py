@@ -12,10 +12,11 @@ from typing import Annotated, NoReturn
 import typer
 
 from stardust_esapi import __version__, console, pipeline, stub_cli
+from stardust_esapi.doctor import Health, examine
 from stardust_esapi.errors import NotApprovedError, StardustError, UsageError
 from stardust_esapi.logs import log_to_terminal
 from stardust_esapi.report.summary import RunSummary
-from stardust_esapi.settings import Engine, OnExisting, load_settings
+from stardust_esapi.settings import Engine, OnExisting, Retrieve, load_settings
 from stardust_esapi.verify.check import verify_tree
 
 
@@ -57,6 +58,34 @@ Kinds = Annotated[
     str | None,
     typer.Option("--kinds", help="What to export, such as ct,km.", show_default="ct,km,mr"),
 ]
+EngineChoice = Annotated[
+    Engine | None, typer.Option("--engine", help="Who moves the data.", show_default="esapi")
+]
+Limit = Annotated[
+    int | None, typer.Option("--limit", min=1, help="At most so many patients in this run.")
+]
+FailFast = Annotated[
+    bool | None, typer.Option("--fail-fast", help="Stop at the first failed case.")
+]
+PeerOption = Annotated[
+    str | None,
+    typer.Option("--peer", metavar="AE@HOST:PORT", help="Query/Retrieve SCP to get the data from."),
+]
+Aet = Annotated[
+    str | None, typer.Option("--aet", help="Our own AE title.", show_default="STARDUST")
+]
+OwnPort = Annotated[
+    int | None,
+    typer.Option("--port", help="Port our storage SCP listens on.", show_default="11112"),
+]
+Retrieving = Annotated[
+    Retrieve | None,
+    typer.Option("--retrieve", help="C-MOVE or C-GET.", show_default="move"),
+]
+Deliver = Annotated[
+    str | None,
+    typer.Option("--deliver", help="folder:PATH collects from Varian's File Daemon."),
+]
 
 
 @app.callback(invoke_without_command=True)
@@ -77,10 +106,7 @@ def export(
     cases: Cases,
     out: Annotated[Path, typer.Option("--out", help="Output folder.", show_default=False)],
     esapi: Esapi = None,
-    engine: Annotated[
-        Engine | None,
-        typer.Option("--engine", help="Who moves the data.", show_default="esapi"),
-    ] = None,
+    engine: EngineChoice = None,
     *,
     write: Annotated[
         bool,
@@ -89,10 +115,7 @@ def export(
             help="Change the clinical database and export; without it nothing is changed.",
         ),
     ] = False,
-    limit: Annotated[
-        int | None,
-        typer.Option("--limit", min=1, help="At most so many patients in this run."),
-    ] = None,
+    limit: Limit = None,
     settings: SettingsFile = None,
     kinds: Kinds = None,
     on_existing: Annotated[
@@ -103,9 +126,12 @@ def export(
             show_default="stop",
         ),
     ] = None,
-    fail_fast: Annotated[
-        bool | None, typer.Option("--fail-fast", help="Stop at the first failed case.")
-    ] = None,
+    fail_fast: FailFast = None,
+    peer: PeerOption = None,
+    aet: Aet = None,
+    port: OwnPort = None,
+    retrieve: Retrieving = None,
+    deliver: Deliver = None,
 ) -> None:
     """Prepare and export the cases of a list. Without --write: only say what it would do."""
     flags = {
@@ -115,6 +141,7 @@ def export(
         "kinds": kinds,
         "on_existing": on_existing,
         "fail_fast": fail_fast,
+        "network": _network(peer, aet, port, retrieve, deliver),
     }
     job = pipeline.Job(cases, out, load_settings(settings, flags))
     terminal = console.console()
@@ -139,6 +166,75 @@ def check(
         summary = pipeline.check(cases, loaded, watcher)
     console.print_summary(summary, terminal)
     _leave(summary)
+
+
+@app.command()
+def transfer(
+    listed: Annotated[
+        Path, typer.Option("--list", help="Ready list: export_list.csv.", show_default=False)
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Output folder.", show_default=False)],
+    engine: Annotated[
+        Engine | None, typer.Option("--engine", help="qr or dcmtk.", show_default="qr")
+    ] = None,
+    peer: PeerOption = None,
+    aet: Aet = None,
+    port: OwnPort = None,
+    retrieve: Retrieving = None,
+    deliver: Deliver = None,
+    limit: Limit = None,
+    kinds: Kinds = None,
+    settings: SettingsFile = None,
+    *,
+    fail_fast: FailFast = None,
+    commands_only: Annotated[
+        bool,
+        typer.Option("--commands-only", help="Only write .cmd and .sh files of DCMTK commands."),
+    ] = False,
+) -> None:
+    """Transfer what a ready list names: without ESAPI, without permission to write."""
+    flags = {
+        "engine": engine,
+        "limit": limit,
+        "kinds": kinds,
+        "fail_fast": fail_fast,
+        "network": _network(peer, aet, port, retrieve, deliver),
+    }
+    loaded = load_settings(settings, flags)
+    if loaded.engine in (Engine.ESAPI, Engine.NONE):
+        if engine is not None:
+            raise UsageError(f"A transfer goes with --engine qr or dcmtk, not {engine}.")
+        loaded = loaded.model_copy(update={"engine": Engine.QR})
+    terminal = console.console()
+    if commands_only:
+        for path in pipeline.write_transfer_commands(listed, out, loaded):
+            terminal.print(f"Commands: {path}", markup=False, soft_wrap=True)
+        return
+    with console.watcher(terminal) as watcher:
+        summary = pipeline.transfer(pipeline.Job(listed, out, loaded), watcher)
+    console.print_summary(summary, terminal)
+    terminal.print(f"Report: {out / pipeline.REPORT}", markup=False, soft_wrap=True)
+    _leave(summary)
+
+
+@app.command()
+def doctor(
+    esapi: Esapi = None,
+    peer: PeerOption = None,
+    aet: Aet = None,
+    port: OwnPort = None,
+    patient: Annotated[
+        str | None, typer.Option("--patient", help="A patient id to ask the peer and ESAPI for.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="The output folder to be.")] = None,
+    settings: SettingsFile = None,
+) -> None:
+    """Look whether all that an export needs is there: a table, and what to do about the rest."""
+    flags = {"esapi": esapi, "network": _network(peer, aet, port, None, None)}
+    findings = examine(load_settings(settings, flags), patient or "", out or Path())
+    console.print_findings(findings, console.console())
+    if any(finding.health is Health.BAD for finding in findings):
+        raise typer.Exit(Exit.SOME_FAILED)
 
 
 @app.command()
@@ -181,6 +277,18 @@ class _Stopped(BaseException):
 
 def _stop(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001 - as signal calls it
     raise _Stopped
+
+
+def _network(
+    peer: str | None,
+    aet: str | None,
+    port: int | None,
+    retrieve: Retrieve | None,
+    deliver: str | None,
+) -> dict[str, object]:
+    """The network's flags that were given, as the settings name them."""
+    flags = {"peer": peer, "aet": aet, "port": port, "retrieve": retrieve, "deliver": deliver}
+    return {key: value for key, value in flags.items() if value is not None}
 
 
 def _leave(summary: RunSummary) -> None:

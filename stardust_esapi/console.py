@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterable
+from threading import Lock
 
 from rich.console import Console
 from rich.markup import escape
@@ -11,12 +13,14 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
 from rich.table import Table
 
+from stardust_esapi.doctor import Diagnosis, Health
 from stardust_esapi.model import Case, CaseResult, CaseState
 from stardust_esapi.report.summary import RunSummary, shown_state
 from stardust_esapi.verify.check import VerifyReport
@@ -51,8 +55,8 @@ class TerminalWatcher:
             console=out,
         )
         self._cases = self._progress.add_task("cases", total=None)
-        self._phase = self._progress.add_task("", total=None, visible=False)
-        self._shown = ""
+        self._phases: dict[Case, tuple[str, TaskID]] = {}  # several cases may be under way
+        self._lock = Lock()
         self._failed = 0
 
     def __enter__(self) -> TerminalWatcher:
@@ -69,17 +73,23 @@ class TerminalWatcher:
     def phase(self, case: Case, phase: str, done: int = 0, total: int = 0) -> None:
         """Show the case and the phase it is in."""
         words = f"row {case.row} {phase}"
-        if words != self._shown:
-            self._shown = words
-            self._progress.remove_task(self._phase)  # a task never forgets its total
-            self._phase = self._progress.add_task(words, total=total or None)
-        self._progress.update(self._phase, completed=done)
+        with self._lock:
+            shown, task = self._phases.get(case, ("", None))
+            if task is None or words != shown:
+                if task is not None:
+                    self._progress.remove_task(task)  # a task never forgets its total
+                task = self._progress.add_task(words, total=total or None)
+                self._phases[case] = (words, task)
+            self._progress.update(task, completed=done)
 
     def finish(self, result: CaseResult) -> None:
         """Count the case, and those that failed."""
-        self._failed += result.state is CaseState.FAILED
-        failed = f" [red]({self._failed} failed)[/]" if self._failed else ""
-        self._progress.update(self._cases, advance=1, description=f"cases{failed}")
+        with self._lock:
+            if result.case in self._phases:
+                self._progress.remove_task(self._phases.pop(result.case)[1])
+            self._failed += result.state is CaseState.FAILED
+            failed = f" [red]({self._failed} failed)[/]" if self._failed else ""
+            self._progress.update(self._cases, advance=1, description=f"cases{failed}")
 
 
 class PlainWatcher:
@@ -177,3 +187,21 @@ def print_verification(report: VerifyReport, out: Console) -> None:
     verdict = f"{report.files} files of {report.series} series are as their manifests say"
     wrong = f"; {len(report.findings)} things are not" if report.findings else ""
     say(out, f"[bold]{verdict}{wrong}.[/]")
+
+
+def print_findings(findings: Iterable[Diagnosis], out: Console) -> None:
+    """Print what the doctor found."""
+    styles = {Health.GOOD: "green", Health.BAD: "red", Health.UNKNOWN: "yellow"}
+    table = Table(box=None, pad_edge=False)
+    for column in ("what", "is", "detail"):
+        table.add_column(column, overflow="fold")
+    for finding in findings:
+        style = styles[finding.health]
+        if out.is_terminal:
+            table.add_row(
+                escape(finding.what), f"[{style}]{finding.health}[/]", escape(finding.detail)
+            )
+        else:
+            say(out, escape(f"{finding.what}: {finding.health}: {finding.detail}"))
+    if out.is_terminal:
+        out.print(table)

@@ -50,7 +50,7 @@ def atomic_write(path: Path, data: bytes | str) -> None:
         file.write(data.encode() if isinstance(data, str) else data)
         file.flush()
         os.fsync(file.fileno())
-    _rename(aside, path)
+    rename(aside, path)
     sync_folder(path.parent)
 
 
@@ -102,7 +102,7 @@ def place_folder(staged: Path, final: Path) -> None:
             _sync_file(Path(parent) / name)
         sync_folder(Path(parent))
     make_folder(final.parent)
-    _rename(staged, final)
+    rename(staged, final)
     sync_folder(final.parent)
     sync_folder(staged.parent)
 
@@ -123,7 +123,12 @@ def _sync_file(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def _rename(source: Path, target: Path) -> None:
+def rename(source: Path, target: Path) -> None:
+    """Give a file or folder its final name, patiently where Windows refuses for a moment.
+
+    Raises:
+        OSError: The file system refuses.
+    """
     for pause in _RENAME_PAUSES if os.name == "nt" else ():
         try:
             source.replace(target)

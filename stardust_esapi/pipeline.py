@@ -6,27 +6,38 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 from loguru import logger
 
 from stardust_esapi import __version__, files
-from stardust_esapi.case_run import Watcher, deliver_case, guarded, plan_case, prepare_case
+from stardust_esapi.case_run import (
+    Watcher,
+    deliver_case,
+    guarded,
+    plan_case,
+    prepare_case,
+    record_prepared,
+)
 from stardust_esapi.caselist import CaseList, DuplicateRows, read_case_list
 from stardust_esapi.errors import UsageError
+from stardust_esapi.esapi.backend import Backend
 from stardust_esapi.esapi.connect import connect
 from stardust_esapi.esapi.session import OpenPatient, Session
 from stardust_esapi.logs import log_to
 from stardust_esapi.model import Case, CaseResult, CaseState, Kind, TransferRequest
 from stardust_esapi.record.ledger import LEDGER_NAME, Ledger
 from stardust_esapi.record.output_log import OutputLog
-from stardust_esapi.record.ready_list import READY_LIST_NAME, write_ready_list
+from stardust_esapi.record.ready_list import READY_LIST_NAME, read_ready_list, write_ready_list
 from stardust_esapi.report import album
 from stardust_esapi.report.html import write_report
 from stardust_esapi.report.summary import RunSummary
 from stardust_esapi.settings import Engine, Settings
+from stardust_esapi.transfer.courier import Courier
 from stardust_esapi.transfer.deliver import STAGING
+from stardust_esapi.transfer.engines import network_engine
 from stardust_esapi.transfer.esapi_engine import EsapiEngine
 from stardust_esapi.verify.manifest import write_root_manifest
 
@@ -65,9 +76,12 @@ def check(
     def work(case: Case, patient: OpenPatient) -> CaseResult:
         return plan_case(case, patient, settings, watcher)
 
-    with Session(connect(settings.esapi)) as session:
-        chosen = _first_patients(listed.cases, limit)
-        results = list(_each_case(chosen, session, work, watcher, settings))
+    chosen = _first_patients(listed.cases, limit)
+    watcher.start(len(chosen))
+    results = []
+    for result in _each_case(chosen, connect(settings.esapi), work):
+        watcher.finish(result)
+        results.append(result)
     return _summary(listed, settings, started, results, write=False)
 
 
@@ -103,14 +117,8 @@ def export(job: Job, watcher: Watcher) -> RunSummary:
     with _output(job.out):
         listed = read_case_list(job.cases)
         backend = connect(settings.esapi)
-        with Ledger(job.out) as ledger, _numbered_run(ledger, job) as run:
-            log = OutputLog(job.out)
+        with _books(job) as (ledger, log), _courier(job, ledger, watcher) as courier:
             ledger.register(listed.cases)
-            done = {c: ledger.state(c) for c in listed.cases if _is_done(c, job, ledger)}
-            log.complete(_log_row(case, state) for case, state in done.items())
-            todo = [case for case in listed.cases if case not in done]
-            todo = _first_patients(todo, settings.limit)
-            logger.info("run {}: {} cases, {} to do", run, len(listed.cases), len(todo))
 
             def work(case: Case, patient: OpenPatient) -> CaseResult:
                 result, colors = prepare_case(case, patient, settings, ledger, job.out, watcher)
@@ -119,49 +127,168 @@ def export(job: Job, watcher: Watcher) -> RunSummary:
                     result = deliver_case(result, engine, ledger, job.out, watcher)
                 return result
 
-            now = []
-            with Session(backend) as session:
-                for result in _each_case(todo, session, work, watcher, settings):
-                    _record(result, ledger, log)
-                    now.append(result)
+            todo = _first_patients(_undone(listed.cases, job, ledger, log), settings.limit)
+            watcher.start(len(todo))
+            prepared = _each_case(todo, backend, work)
+            now = _settle(_moved(prepared, courier), ledger, log, watcher, settings)
             results = _with_earlier(listed.cases, now, ledger)
             write_ready_list(job.out / READY_LIST_NAME, ledger.ready())
             write_root_manifest(job.out, ledger.series())
-        files.remove_tree(job.out / STAGING)
         summary = _summary(listed, settings, started, results, write=True)
-        write_report(replace(summary, pictures=album.pictures(job.out, results)), job.out / REPORT)
-    return summary
+        return _report(summary, job.out)
+
+
+def transfer(job: Job, watcher: Watcher) -> RunSummary:
+    """Transfer what a ready list names, without ESAPI and without any permission to write.
+
+    Args:
+        job: ``job.cases`` is an ``export_list.csv``.
+        watcher: Who looks on.
+
+    Raises:
+        UsageError: The list or the output folder cannot be used, or the peer is not known.
+    """
+    started = datetime.now().astimezone()
+    job, settings = replace(job, out=files.long_path(job.out)), job.settings
+    with _output(job.out):
+        ready = {result.case: result for result in _ready_cases(job.cases, settings)}
+        with _books(job) as (ledger, log), _courier(job, ledger, watcher) as courier:
+            ledger.register(ready)
+            todo = _first_patients(_undone(list(ready), job, ledger, log), settings.limit)
+            watcher.start(len(todo))
+
+            def record(result: CaseResult) -> CaseResult:
+                record_prepared(result, ledger, job.out)
+                return result
+
+            prepared = (guarded(case, partial(record, ready[case])) for case in todo)
+            now = _settle(_moved(prepared, courier), ledger, log, watcher, settings)
+            results = _with_earlier(list(ready), now, ledger)
+            write_root_manifest(job.out, ledger.series())
+        listed = CaseList(job.cases, tuple(ready), 0, (), ())
+        summary = _summary(listed, settings, started, results, write=True)
+        return _report(replace(summary, esapi=""), job.out)
+
+
+def write_transfer_commands(listed: Path, out: Path, settings: Settings) -> list[Path]:
+    """Write the DCMTK commands that transfer a ready list, for a workstation without anything else.
+
+    Raises:
+        UsageError: The list cannot be read, or there is no peer in the settings.
+    """
+    from stardust_esapi.transfer.network.dcmtk import write_commands
+
+    requests = [r for r in read_ready_list(listed) if r.kind in settings.kinds]
+    files.make_folder(out)
+    return write_commands(requests, settings.network, out)
 
 
 def _each_case(
-    cases: Sequence[Case],
-    session: Session,
-    work: Callable[[Case, OpenPatient], CaseResult],
+    cases: Sequence[Case], backend: Backend, work: Callable[[Case, OpenPatient], CaseResult]
+) -> Iterator[CaseResult]:
+    """Do the work of every case on its open patient; a bad one is a result like any other."""
+    with Session(backend) as session:
+        for case in cases:
+
+            def opened(case: Case = case) -> CaseResult:
+                with session.open_patient(case.patient_id) as patient:
+                    return work(case, patient)
+
+            yield guarded(case, opened)
+
+
+def _moved(prepared: Iterator[CaseResult], courier: Courier | None) -> Iterator[CaseResult]:
+    """Results as they come through: a case that the courier takes comes out later, moved."""
+    for result in prepared:
+        if courier is None or result.state is not CaseState.PREPARED:
+            yield result
+        else:
+            yield from courier.submit(result)
+    if courier is not None:
+        yield from courier.finish()
+
+
+def _settle(
+    results: Iterator[CaseResult],
+    ledger: Ledger,
+    log: OutputLog,
     watcher: Watcher,
     settings: Settings,
-) -> Iterator[CaseResult]:
-    """Run every case; a bad one is a result like any other, unless ``fail_fast`` says stop."""
-    watcher.start(len(cases))
-    for case in cases:
-
-        def opened(case: Case = case) -> CaseResult:
-            with session.open_patient(case.patient_id) as patient:
-                return work(case, patient)
-
-        result = guarded(case, opened)
-        logger.info("{} {}", result.state, result.reason or case)
-        yield result
+) -> list[CaseResult]:
+    """Record every result as it comes; stop at the first failure where ``fail_fast`` says so."""
+    settled = []
+    for result in results:
+        logger.info("{} {}", result.state, result.reason or result.case)
+        if result.state is CaseState.FAILED:  # success is in the ledger already
+            ledger.failed(result.case, result.reason, result.outcomes)
+        status = f"{result.state}: {result.reason}" if result.reason else result.state
+        log.append(*_log_row(result.case, status))
         watcher.finish(result)
+        settled.append(result)
         if settings.fail_fast and result.state is CaseState.FAILED:
             break
+    return settled
 
 
-def _record(result: CaseResult, ledger: Ledger, log: OutputLog) -> None:
-    """Keep what became of a case; success is in the ledger already."""
-    if result.state is CaseState.FAILED:
-        ledger.failed(result.case, result.reason, result.outcomes)
-    status = f"{result.state}: {result.reason}" if result.reason else result.state
-    log.append(*_log_row(result.case, status))
+@contextmanager
+def _courier(job: Job, ledger: Ledger, watcher: Watcher) -> Iterator[Courier | None]:
+    """The network side of a run; None where ESAPI moves the data itself, or nobody does.
+
+    Raises:
+        UsageError: The network cannot be used as the settings say.
+    """
+    if job.settings.engine in (Engine.ESAPI, Engine.NONE):
+        yield None
+        return
+    with network_engine(job.settings, job.out) as engine:
+
+        def move(prepared: CaseResult) -> CaseResult:
+            with ledger.sibling() as own:
+                return guarded(
+                    prepared.case,
+                    lambda: deliver_case(prepared, engine, own, job.out, watcher),
+                )
+
+        with Courier(move, job.settings.network.associations, engine.cancel) as courier:
+            yield courier
+
+
+def _ready_cases(path: Path, settings: Settings) -> list[CaseResult]:
+    """The rows of a ready list as prepared cases: rows of one patient and plan belong together.
+
+    A plan may stand there for several cases: a kind that comes again begins another one.
+    """
+    groups: list[list[tuple[int, TransferRequest]]] = []
+    for row, request in enumerate(read_ready_list(path), start=2):
+        if request.kind not in settings.kinds:
+            continue
+        first = groups[-1][0][1] if groups else None
+        if (
+            first is None
+            or (first.patient_id, first.plan_id) != (request.patient_id, request.plan_id)
+            or request.kind in {other.kind for _, other in groups[-1]}
+        ):
+            groups.append([])
+        groups[-1].append((row, request))
+    return [
+        CaseResult(_case_of(group), CaseState.PREPARED, requests=tuple(r for _, r in group))
+        for group in groups
+    ]
+
+
+def _case_of(group: Sequence[tuple[int, TransferRequest]]) -> Case:
+    """The case behind rows of a ready list, as far as they tell it."""
+    row, first = group[0]
+    series = {request.kind: request.series_uid for _, request in group}
+    return Case(
+        row=row,
+        patient_id=first.patient_id,
+        plan_id=first.plan_id,
+        series_uid=series.get(Kind.CT, ""),
+        structure_set_id=first.structure_set_uid,
+        km_series_uid=series.get(Kind.KM, ""),
+        mr_series_uid=series.get(Kind.MR, ""),
+    )
 
 
 def _is_ready(request: TransferRequest) -> bool:
@@ -170,6 +297,14 @@ def _is_ready(request: TransferRequest) -> bool:
 
 def _log_row(case: Case, status: str) -> tuple[str, str, str, str]:
     return case.patient_id, case.series_uid, case.structure_set_id, status
+
+
+def _undone(cases: Sequence[Case], job: Job, ledger: Ledger, log: OutputLog) -> list[Case]:
+    """The cases that no earlier run has finished; the log is completed with the others."""
+    done = {case: ledger.state(case) for case in cases if _is_done(case, job, ledger)}
+    log.complete(_log_row(case, state) for case, state in done.items())
+    logger.info("{} cases, {} of them done by earlier runs", len(cases), len(done))
+    return [case for case in cases if case not in done]
 
 
 def _is_done(case: Case, job: Job, ledger: Ledger) -> bool:
@@ -186,7 +321,12 @@ def _is_done(case: Case, job: Job, ledger: Ledger) -> bool:
 
 def _wanted(case: Case, settings: Settings) -> list[Kind]:
     """The kinds that a row names and the settings ask for."""
-    named = {Kind.CT: True, Kind.KM: case.km_series_uid, Kind.MR: case.mr_series_uid}
+    named = {
+        # A planning CT goes with every row of a case list; a ready list may do without.
+        Kind.CT: case.series_uid or case.target_id,
+        Kind.KM: case.km_series_uid,
+        Kind.MR: case.mr_series_uid,
+    }
     return [kind for kind in settings.kinds if named[kind]]
 
 
@@ -227,20 +367,29 @@ def _duplicate(rows: DuplicateRows) -> str:
 
 
 @contextmanager
-def _numbered_run(ledger: Ledger, job: Job) -> Iterator[int]:
-    """A run in the ledger, with a word on how it ended."""
-    run = ledger.begin_run(
-        version=__version__,
-        esapi=job.settings.esapi,
-        engine=job.settings.engine,
-        case_list=job.cases.name,
-    )
-    try:
-        yield run
-    except BaseException as error:
-        ledger.end_run(type(error).__name__)
-        raise
-    ledger.end_run("done")
+def _books(job: Job) -> Iterator[tuple[Ledger, OutputLog]]:
+    """The ledger with a run of its own, and the log."""
+    with Ledger(job.out) as ledger:
+        ledger.begin_run(
+            version=__version__,
+            esapi=job.settings.esapi,
+            engine=job.settings.engine,
+            case_list=job.cases.name,
+        )
+        try:
+            yield ledger, OutputLog(job.out)
+        except BaseException as error:
+            ledger.end_run(type(error).__name__)
+            raise
+        ledger.end_run("done")
+
+
+def _report(summary: RunSummary, out: Path) -> RunSummary:
+    """Tidy up and write the report."""
+    files.remove_tree(out / STAGING)
+    pictures = album.pictures(out, summary.results)
+    write_report(replace(summary, pictures=pictures), out / REPORT)
+    return summary
 
 
 def _summary(

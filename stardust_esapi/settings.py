@@ -61,6 +61,8 @@ class Engine(StrEnum):
     """Who moves the data."""
 
     ESAPI = "esapi"  # ESAPI's object model, file by file
+    QR = "qr"  # DICOM Query/Retrieve from a peer such as the DB Daemon
+    DCMTK = "dcmtk"  # the same through DCMTK's programs
     NONE = "none"  # prepare only
 
 

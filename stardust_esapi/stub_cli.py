@@ -7,11 +7,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
+import pydantic
 import typer
 from rich.console import Console
 
 from stardust_esapi.console import console
 from stardust_esapi.errors import UsageError
+from stardust_esapi.settings import Peer
 
 app = typer.Typer(help="A stand-in for Eclipse, made from DICOM files.", no_args_is_help=True)
 
@@ -83,6 +85,70 @@ def sample(
 
         cases = write_sample(folder, patients=patients)
     console().print(f"DICOM: {folder / 'dicom'}\nCase list: {cases}", markup=False, soft_wrap=True)
+
+
+@app.command()
+def serve(
+    db: Annotated[Path, typer.Argument(help="Folder of the database.", show_default=False)],
+    aet: Annotated[str, typer.Option(help="AE title of the daemon.")] = "VMSDBD1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 for any.")] = 51402,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    destination: Annotated[
+        list[str] | None,
+        typer.Option(metavar="AE@HOST:PORT", help="A node that a C-MOVE may name; repeatable."),
+    ] = None,
+    file_daemon: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="AE=FOLDER", help="A folder that a File Daemon would fill; repeatable."
+        ),
+    ] = None,
+) -> None:
+    """Serve a stub database as Varian's DICOM DB Daemon does, until Ctrl-C or SIGTERM."""
+    peers = [_peer(text) for text in destination or ()]
+    folders = dict(_file_daemon(text) for text in file_daemon or ())
+    out = console()
+    with _stub():
+        from esapi_stub.daemon import Daemon
+
+        try:
+            daemon = Daemon(
+                db,
+                ae_title=aet,
+                host=host,
+                port=port,
+                destinations={peer.ae_title: (peer.host, peer.port) for peer in peers},
+                file_daemons=folders,
+            )
+            daemon.serve_forever(
+                lambda: out.print(
+                    f"Serving {db} as {aet}@{host}:{daemon.port}. Ctrl-C ends it.",
+                    markup=False,
+                    soft_wrap=True,
+                )
+            )
+        except (OSError, ValueError) as error:
+            raise UsageError(
+                f"{aet}@{host}:{port} cannot be served ({error}). "
+                "Choose another --aet, --host or --port."
+            ) from None
+    out.print(f"{aet} has stopped.", markup=False, soft_wrap=True)
+
+
+def _peer(text: str) -> Peer:
+    try:
+        return Peer.model_validate(text)
+    except pydantic.ValidationError:
+        raise UsageError(
+            f"--destination {text}: write AE@HOST:PORT, such as STARDUST@127.0.0.1:11112."
+        ) from None
+
+
+def _file_daemon(text: str) -> tuple[str, Path]:
+    ae_title, separator, folder = text.partition("=")
+    if not (ae_title and separator and folder):
+        raise UsageError(f"--file-daemon {text}: write AE=FOLDER, such as VMSFD1=import.")
+    return ae_title, Path(folder)
 
 
 @contextmanager

@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
@@ -43,6 +44,8 @@ EPOCH = "1700000000"
 LONGEST_SECONDS = 300  # a run that hangs is ended by SIGALRM
 KINDS = ("CT_Export", "KM_Export", "MR_Export")
 
+_OURS = re.compile(r"(stardust_esapi|esapi_stub)[/\\]")
+
 Result = dict[str, dict[str, Any] | list[str]]
 
 
@@ -52,14 +55,16 @@ class Ended:
 
     Attributes:
         code: Exit code; negative for a signal.
-        points: How many points it passed, where they were counted.
-        where: The point at which it was ended, for a reader.
+        points: How many points it passed, where they were watched.
+        places: The places in the code where they lie, in the order of the first points.
+        where: The place at which it was sent a signal, or the time.
         seconds: How long it took.
         text: What it printed.
     """
 
     code: int
     points: int
+    places: list[str]
     where: str
     seconds: float
     text: str
@@ -88,7 +93,7 @@ class Runner:
         folder: Path,
         arguments: Sequence[str],
         *,
-        point: int | None = None,
+        point: int | str | None = None,
         after: float | None = None,
         number: signal.Signals = signal.SIGKILL,
     ) -> Ended:
@@ -97,7 +102,8 @@ class Runner:
         Args:
             folder: The working directory.
             arguments: What follows the program's name.
-            point: Send it a signal at this point, counted from 1; 0 only counts the points.
+            point: Send it a signal at this point: counted from 1, or the first one at a place;
+                0 only watches.
             after: Kill it after so many seconds, wherever it is.
             number: Which signal to send at the point.
         """
@@ -384,16 +390,19 @@ def _report(path: Path) -> list[str]:
 
 
 class _Points:
-    """Counts the points of this process and ends it at one of them.
+    """Watches the points of this process and sends it a signal at one of them.
 
-    A point lies before and after each call that changes what is on the disk.
+    A point lies before and after each call that changes what is on the disk, or may do so. Its
+    place is what is called, and the lines of the program and the stub that led there.
     """
 
-    def __init__(self, point: int | None, number: int, answer: int) -> None:
-        self.passed = 0
+    def __init__(self, point: int | str, number: int, answer: int) -> None:
         self._point = point
         self._number = number
         self._answer = answer
+        self._passed = 0
+        self._told = False
+        self._places: dict[str, None] = {}
 
     def watch(self) -> None:
         """Put points into what the program and the stub use; the process is never the same."""
@@ -415,24 +424,35 @@ class _Points:
         io.open = open_watched
         sqlite3.connect = partial(sqlite3.connect, factory=Connection)  # type: ignore[assignment]
 
-    def tell(self, where: str) -> None:
-        os.write(self._answer, f"{self.passed} {where}\n".encode())
+    def tell(self, where: str = "") -> None:
+        """Answer what was seen until now; only the first answer counts."""
+        if not self._told:
+            told = {"points": self._passed, "places": list(self._places), "where": where}
+            os.write(self._answer, json.dumps(told).encode())
+        self._told = True
 
     def _watched(self, call: Callable[..., Any]) -> Callable[..., Any]:
         def watched(*arguments: Any, **named: Any) -> Any:
-            self._pass(f"before {call.__qualname__}")
+            if any(str(argument).startswith("SELECT") for argument in arguments[1:2]):
+                return call(*arguments, **named)
+            self._pass(f"before {call.__name__}")
             result = call(*arguments, **named)
-            self._pass(f"after {call.__qualname__}")
+            self._pass(f"after {call.__name__}")
             return result
 
         return watched
 
-    def _pass(self, when: str) -> None:
-        self.passed += 1
-        if self.passed == self._point:
-            frame = sys._getframe(2)
-            place = f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
-            self.tell(f"point {self.passed}, {when} at {place}")
+    def _pass(self, what: str) -> None:
+        lines = (
+            f"{Path(frame.f_code.co_filename).name}:{line}"
+            for frame, line in traceback.walk_stack(sys._getframe(2))
+            if _OURS.search(frame.f_code.co_filename)
+        )
+        place = " < ".join([what, *lines])
+        self._passed += 1
+        self._places.setdefault(place)
+        if self._point in (self._passed, place) and not self._told:
+            self.tell(place)
             os.kill(os.getpid(), self._number)
 
 
@@ -443,7 +463,7 @@ def _child(order: list[Any], answer: int) -> None:
     os.dup2(descriptor, 2)
     os.chdir(folder)
     sys.argv = ["stardust-esapi", *arguments]
-    points = _Points(point, number, answer)
+    points = _Points(point or 0, number, answer)
     code: object = None
     try:
         if point is not None:
@@ -454,14 +474,13 @@ def _child(order: list[Any], answer: int) -> None:
     except BaseException:  # noqa: BLE001 - the child ends here; what a user would see is kept
         sys.excepthook(*sys.exc_info())
     finally:
-        if points.passed != point or not point:
-            points.tell("")
+        points.tell()
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code if isinstance(code, int) else 70)
 
 
-def _fork(order: list[Any]) -> dict[str, object]:
+def _fork(order: list[Any]) -> dict[str, Any]:
     after: float | None = order[3]
     reading, writing = os.pipe()
     began = time.monotonic()
@@ -475,14 +494,14 @@ def _fork(order: list[Any]) -> dict[str, object]:
         time.sleep(after)
         # Not waited for yet, so the number is still the child's, even if it has ended.
         os.kill(child, signal.SIGKILL)
-    _, status = os.waitpid(child, 0)
-    seconds = time.monotonic() - began
-    code = os.waitstatus_to_exitcode(status)
     with os.fdopen(reading, "rb") as pipe:
-        points, _, where = pipe.read().decode().partition("\n")[0].partition(" ")
-    if after is not None and code < 0:
-        where = f"after {after:.3f} s"
-    return {"code": code, "points": int(points or 0), "where": where, "seconds": seconds}
+        told: dict[str, Any] = json.loads(pipe.read() or '{"points": 0, "places": [], "where": ""}')
+    _, status = os.waitpid(child, 0)
+    told["code"] = os.waitstatus_to_exitcode(status)
+    told["seconds"] = time.monotonic() - began
+    if told["code"] == -signal.SIGKILL and after is not None:
+        told["where"] = f"after {after:.3f} s"
+    return told
 
 
 def main() -> None:

@@ -171,7 +171,7 @@ def test_a_scanner_that_holds_a_file_on_windows_is_waited_for(tmp_path: Path, mo
 
     mocker.patch.object(Path, "replace", replace)
     mocker.patch("stardust_esapi.files.os.name", "nt")
-    files._rename(tmp_path / "a", tmp_path / "b")
+    files.rename(tmp_path / "a", tmp_path / "b")
     mocker.stopall()
     assert (tmp_path / "b").exists()
     assert [call.args[0] for call in pause.call_args_list] == [0.1, 0.2]

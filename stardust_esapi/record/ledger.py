@@ -143,6 +143,12 @@ class Ledger:
     ) -> None:
         self.close()
 
+    def sibling(self) -> Ledger:
+        """The same ledger in the same run for another thread: a connection serves only its own."""
+        other = Ledger(self.path.parent)
+        other._run = self._run
+        return other
+
     def close(self) -> None:
         """Close the file; a run that was not ended counts as interrupted."""
         self._db.close()

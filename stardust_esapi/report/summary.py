@@ -22,7 +22,8 @@ class RunSummary:
         started: When the run began.
         finished: When it ended.
         case_list: File name of the case list, without its folders.
-        esapi: How ESAPI was reached, such as ``stub:DB`` or ``eclipse``.
+        esapi: How ESAPI was reached, such as ``stub:DB`` or ``eclipse``; empty for a transfer
+            that needs none.
         engine: What exported the files (``esapi``), or ``none``.
         write: False for a run that only says what it would do.
         rejected_rows: Rows of the list that carry ``abgelehnt``.

@@ -27,3 +27,10 @@ class Engine(Protocol):
         Raises:
             TransferError: The engine knows that it did not succeed.
         """
+
+
+class NetworkEngine(Engine, Protocol):
+    """An engine that needs no ESAPI, and that several threads may use at once."""
+
+    def cancel(self) -> None:
+        """End what is under way soon, and refuse what comes; for Ctrl-C."""

@@ -46,6 +46,15 @@ _PREFIX = {
 }
 """How the file names of each SOP class begin: what the consumer globs for."""
 
+_LAST = {
+    str(CTImageStorage): "PixelData",
+    str(MRImageStorage): "PixelData",
+    str(RTStructureSetStorage): "RTROIObservationsSequence",
+    str(SpatialRegistrationStorage): "RegistrationSequence",
+}
+"""The last of the elements that a whole file of each SOP class has (PS3.3 A): a file that ends
+between two elements lacks it."""
+
 _MOST_PROBLEMS = 5
 _UNDEFINED_LENGTH = 0xFFFFFFFF
 
@@ -72,6 +81,23 @@ class FileEntry:
     series_uid: str
     size: int
     sha256: Sha256
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Whose a DICOM file is.
+
+    Attributes:
+        sop_instance_uid: SOP Instance UID (0008,0018).
+        sop_class_uid: SOP Class UID (0008,0016).
+        patient_id: Patient ID (0010,0020).
+        series_uid: Series Instance UID (0020,000E).
+    """
+
+    sop_instance_uid: str
+    sop_class_uid: str
+    patient_id: str
+    series_uid: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,15 +289,32 @@ def owner_of(path: Path) -> tuple[str, str] | None:
         return None
 
 
-def _read_file(path: Path, describe: Callable[[pydicom.Dataset, bytes], _T]) -> _T:
-    """Read a DICOM file whole and describe it; VerifyError when it is not whole.
+def identify(name: str, data: bytes) -> Identity:
+    """Prove that a DICOM file is whole and of a class that is exported, and say whose it is.
 
-    pydicom takes a file that ends early without a word; here that is an error.
+    Args:
+        name: What messages call it.
+        data: The file's whole content.
+
+    Raises:
+        VerifyError: It is not whole, or of no class that is exported.
     """
+    return _parse(name, data, _identity)
+
+
+def _read_file(path: Path, describe: Callable[[pydicom.Dataset, bytes], _T]) -> _T:
     try:
         data = path.read_bytes()
     except OSError as error:
         raise VerifyError(f"{path.name} cannot be read ({error.strerror or error})") from None
+    return _parse(path.name, data, describe)
+
+
+def _parse(name: str, data: bytes, describe: Callable[[pydicom.Dataset, bytes], _T]) -> _T:
+    """Read a DICOM file whole and describe it; VerifyError when it is not whole.
+
+    pydicom takes a file that ends early without a word; here that is an error.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # oddities of values that nothing here looks at
@@ -285,38 +328,41 @@ def _read_file(path: Path, describe: Callable[[pydicom.Dataset, bytes], _T]) -> 
                 raise VerifyError("is cut off")
             return describe(dataset, data)
     except VerifyError as error:
-        raise VerifyError(f"{path.name} {error}") from None
+        raise VerifyError(f"{name} {error}") from None
     except Exception as error:  # noqa: BLE001 - a damaged file makes the parser raise anything
-        raise VerifyError(f"{path.name} is damaged or no DICOM file ({error})") from None
+        raise VerifyError(f"{name} is damaged or no DICOM file ({error})") from None
 
 
 def _owner(dataset: pydicom.Dataset, _: bytes) -> tuple[str, str]:
     return str(dataset.get("PatientID") or "").strip(), str(dataset.get("SeriesInstanceUID") or "")
 
 
-def _describe(name: str, dataset: pydicom.Dataset, data: bytes) -> _File:
+def _identity(dataset: pydicom.Dataset, data: bytes) -> Identity:
     sop_class = str(dataset.get("SOPClassUID", ""))
     if sop_class not in _PREFIX:
         raise VerifyError(f"does not belong here ({UID(sop_class).name or 'no SOP class'})")
-    # The last of the elements that a whole file of its class has: a file that ends between two
-    # elements lacks it.
-    is_structure_set = sop_class == RTStructureSetStorage
-    last = "RTROIObservationsSequence" if is_structure_set else "PixelData"
-    if sop_class != SpatialRegistrationStorage and last not in dataset:
+    last = _LAST[sop_class]
+    if last not in dataset:
         raise VerifyError(f"is cut off: {last} is missing")
-    if not (name.startswith(_PREFIX[sop_class]) and name.endswith(".dcm")):
-        raise VerifyError(f"must be called {_PREFIX[sop_class]}*.dcm")
     patient_id, series_uid = _owner(dataset, data)
+    return Identity(str(dataset.SOPInstanceUID), sop_class, patient_id, series_uid)
+
+
+def _describe(name: str, dataset: pydicom.Dataset, data: bytes) -> _File:
+    identity = _identity(dataset, data)
+    prefix = _PREFIX[identity.sop_class_uid]
+    if not (name.startswith(prefix) and name.endswith(".dcm")):
+        raise VerifyError(f"must be called {prefix}*.dcm")
     return _File(
         entry=FileEntry(
             name=name,
-            sop_instance_uid=str(dataset.SOPInstanceUID),
-            sop_class_uid=sop_class,
-            series_uid=series_uid,
+            sop_instance_uid=identity.sop_instance_uid,
+            sop_class_uid=identity.sop_class_uid,
+            series_uid=identity.series_uid,
             size=len(data),
             sha256=hashlib.sha256(data).hexdigest(),
         ),
-        patient_id=patient_id,
+        patient_id=identity.patient_id,
         study_uid=str(dataset.get("StudyInstanceUID") or ""),
         frames=frozenset(_frames(dataset)),
         image_references=frozenset(_image_references(dataset)),

@@ -1,0 +1,43 @@
+"""Choose the engine that moves data over the network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from stardust_esapi.errors import UsageError
+from stardust_esapi.settings import Engine as Choice
+from stardust_esapi.settings import Settings
+from stardust_esapi.transfer.engine import NetworkEngine
+
+QUARANTINE = "quarantine"
+
+
+@contextmanager
+def network_engine(settings: Settings, root: Path) -> Iterator[NetworkEngine]:
+    """Start the engine that the settings name; it is stopped when the context ends.
+
+    Args:
+        settings: Names the engine and its peer.
+        root: The output folder; what nobody asked for goes into its ``quarantine`` folder.
+
+    Raises:
+        UsageError: There is no peer in the settings, the port is taken, or a program is missing.
+    """
+    if settings.network.peer is None:
+        raise UsageError(
+            f"--engine {settings.engine} needs to know where to get the data: give --peer "
+            "AE@HOST:PORT, or `peer` under [network] in the settings."
+        )
+    # Each is imported when chosen only: pynetdicom takes its time.
+    if settings.engine is Choice.QR:
+        from stardust_esapi.transfer.network.qr_engine import QrEngine
+
+        with QrEngine(settings.network, root / QUARANTINE) as engine:
+            yield engine
+    else:
+        from stardust_esapi.transfer.network.dcmtk import DcmtkEngine
+
+        with DcmtkEngine(settings.network, root / QUARANTINE) as dcmtk:
+            yield dcmtk

@@ -1,0 +1,277 @@
+"""The engine ``qr``: ask the peer what it holds, have it sent to us, and count what arrives."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from loguru import logger
+from pydicom.dataset import Dataset
+
+from stardust_esapi.errors import TransferError, UsageError
+from stardust_esapi.model import TransferRequest
+from stardust_esapi.settings import Network, Retrieve
+from stardust_esapi.transfer.network.inbox import Delivery, Expected, Inbox, Pulse, Quarantined
+from stardust_esapi.transfer.network.query import Holding, find_holdings, identifier
+from stardust_esapi.transfer.network.receiver import Receiver
+from stardust_esapi.transfer.network.session import Answer, PeerError, Session, listing
+
+# Seconds.
+_FIRST_PAUSE = 1.0
+_LONGEST_PAUSE = 60.0
+_SETTLE = 1.0  # peers that answer before they have sent everything
+_CANCEL_GRACE = 1.0  # for the peer to end by itself
+_TICK = 0.1
+# A list of UIDs in explicit VR holds 65534 bytes (PS3.5 7.1.2), a UID 64 and a separator.
+_MOST_UIDS = 500
+# Fewer instances are not worth an association of their own.
+_WORTH_A_LANE = 25
+
+
+class QrEngine:
+    """Fetch series from a Query/Retrieve SCP, any number of them at the same time.
+
+    A context manager: it listens, and watches over what runs, while the context lasts.
+
+    Args:
+        network: The peer, and how to talk to it.
+        quarantine: Folder for instances that nobody asked for.
+
+    Raises:
+        UsageError: No peer is set.
+    """
+
+    name = "qr"
+
+    def __init__(self, network: Network, quarantine: Path) -> None:
+        if network.peer is None:
+            raise UsageError("No peer is set. Give --peer AE@HOST:PORT, or network.peer.")
+        self._network = network
+        self._inbox = Inbox(quarantine)
+        self._free = threading.BoundedSemaphore(network.associations)
+        self._sessions: dict[Session, Delivery | None] = {}
+        self._changed = threading.Condition()
+        self._cancelled = threading.Event()
+        self._cancelled_at = 0.0
+        self._closed = threading.Event()
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        """Start to listen, where the peer sends to us.
+
+        Raises:
+            UsageError: The port cannot be had, or the TLS certificates cannot be used.
+        """
+        if self._network.retrieve is Retrieve.MOVE:
+            self._stack.enter_context(Receiver(self._network, self._inbox.store))
+        watch = threading.Thread(target=self._watch, name="qr-watch", daemon=True)
+        watch.start()
+        self._stack.callback(watch.join)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """End what still runs, and stop to listen."""
+        self.cancel()
+        self._closed.set()
+        self._stack.close()
+
+    @property
+    def quarantined(self) -> tuple[Quarantined, ...]:
+        """What arrived and was not taken, so far."""
+        return tuple(self._inbox.quarantined)
+
+    def cancel(self) -> None:
+        """Have every running fetch end soon, with a TransferError; later ones do not begin."""
+        self._cancelled_at = self._cancelled_at or time.monotonic()
+        self._cancelled.set()
+
+    def fetch(self, request: TransferRequest, folder: Path, advance: Callable[[int], None]) -> None:
+        """Fetch the images of a request, its structure set and its registration.
+
+        Args:
+            request: The series and what goes with it.
+            folder: An existing empty folder.
+            advance: Told the number of images so far, from the receiving thread.
+
+        Raises:
+            TransferError: Not everything arrived, or something else did; whole files of what did
+                arrive are in the folder.
+        """
+        try:
+            self._fetch(request, folder, advance)
+        except TransferError as error:
+            raise TransferError(
+                f"patient {request.patient_id}, {request.kind} series {request.series_uid}, peer "
+                f"{self._network.peer}: {error}"
+            ) from error
+
+    def _fetch(
+        self, request: TransferRequest, folder: Path, advance: Callable[[int], None]
+    ) -> None:
+        pulse = Pulse()
+        holdings = self._query(request, pulse)
+        expected = {
+            uid: Expected(holding.sop_class_uid, holding.series_uid)
+            for holding in holdings
+            for uid in holding.sop_instance_uids
+        }
+        with self._inbox.delivery(request.patient_id, folder, expected, advance, pulse) as delivery:
+            last = ""
+            for attempt in self._attempts():
+                try:
+                    # Later attempts go the way that every peer knows.
+                    last = self._retrieve(holdings, delivery, pulse, split=attempt == 0)
+                    delivery.settle(_SETTLE)
+                except PeerError as error:
+                    if error.permanent:
+                        raise
+                    last = str(error)
+                if delivery.failure:
+                    raise TransferError(delivery.failure)
+                missing = delivery.missing
+                if not missing:
+                    return
+                logger.warning(
+                    f"patient {request.patient_id}, series {request.series_uid}: {len(missing)} of "
+                    f"{len(expected)} instances are missing. Last word of the peer: {last}"
+                )
+        raise TransferError(
+            f"{len(missing)} of {len(expected)} instances did not arrive in "
+            f"{self._network.retries + 1} attempts: {listing(missing)}. Last word of the peer: "
+            f"{last} Run again; if it stays so, ask the peer's administrator"
+            f"{self._reachability()}."
+        )
+
+    def _query(self, request: TransferRequest, pulse: Pulse) -> list[Holding]:
+        trouble = PeerError("")
+        for _ in self._attempts():
+            try:
+                with self._lanes(1), self._session(pulse, None) as session:
+                    return find_holdings(session.find, request)
+            except PeerError as error:
+                if error.permanent:
+                    raise
+                trouble = error
+        raise trouble
+
+    def _retrieve(
+        self, holdings: list[Holding], delivery: Delivery, pulse: Pulse, *, split: bool
+    ) -> str:
+        """Ask once for everything that is missing; gives the peer's last word.
+
+        Associations that no other series needs share the work.
+        """
+        missing = set(delivery.missing)
+        with self._lanes(len(missing) // _WORTH_A_LANE if split else 1) as lanes:
+            wanted = deque(i for h in holdings for i in _identifiers(h, missing, lanes))
+
+            def work(_: int) -> list[Answer]:
+                with self._session(pulse, delivery) as session:
+                    return [session.retrieve(one) for one in _drain(wanted)]
+
+            with ThreadPoolExecutor(lanes) as pool:
+                answers = [answer for done in pool.map(work, range(lanes)) for answer in done]
+        for answer in answers:
+            level = "INFO" if answer.clean else "WARNING"
+            logger.log(level, f"series {holdings[0].series_uid} and its companions: {answer}")
+        return f"{next((a for a in answers if not a.clean), answers[-1])}."
+
+    @contextmanager
+    def _lanes(self, most: int) -> Iterator[int]:
+        """Wait for one association, and take up to ``most`` where more are free."""
+        lanes = 1
+        self._free.acquire()
+        try:
+            while lanes < most and self._free.acquire(blocking=False):
+                lanes += 1
+            yield lanes
+        finally:
+            self._free.release(lanes)
+
+    def _reachability(self) -> str:
+        if self._network.retrieve is Retrieve.GET:
+            return ""
+        return (
+            f" whether it reaches {self._network.aet} at this computer's address, port "
+            f"{self._network.port}"
+        )
+
+    def _attempts(self) -> Iterator[int]:
+        for attempt in range(self._network.retries + 1):
+            if attempt:
+                self._cancelled.wait(min(_FIRST_PAUSE * 2 ** (attempt - 1), _LONGEST_PAUSE))
+            if self._cancelled.is_set():
+                raise TransferError("the transfer was cancelled. Run again to go on.")
+            yield attempt
+
+    @contextmanager
+    def _session(self, pulse: Pulse, delivery: Delivery | None) -> Iterator[Session]:
+        """A session that is watched over."""
+        session = Session(self._network, self._inbox.store, pulse)
+        pulse.beat()
+        with self._changed:
+            self._sessions[session] = delivery
+        try:
+            with session:
+                yield session
+        finally:
+            with self._changed:
+                del self._sessions[session]
+
+    def _watch(self) -> None:
+        while not self._closed.wait(_TICK) or self._sessions:
+            if self._closed.is_set():
+                time.sleep(_TICK)
+            with self._changed:
+                sessions = list(self._sessions.items())
+            for session, delivery in sessions:
+                if self._cancelled.is_set():
+                    session.cancel()
+                    if time.monotonic() - self._cancelled_at > _CANCEL_GRACE:
+                        session.break_off("the transfer was cancelled.")
+                elif delivery and delivery.failure:
+                    session.break_off(delivery.failure)
+                elif session.pulse.silence > self._network.timeout:
+                    session.break_off(
+                        f"the peer gave no sign of life for {self._network.timeout:g} s."
+                    )
+
+
+def _drain(wanted: deque[Dataset]) -> Iterator[Dataset]:
+    """Take one after the other, together with other threads."""
+    while True:
+        try:
+            one = wanted.popleft()
+        except IndexError:
+            return
+        yield one
+
+
+def _identifiers(holding: Holding, missing: Collection[str], parts: int) -> Iterator[Dataset]:
+    """What to ask for: the series as a whole, or just those of its instances that are missing.
+
+    Args:
+        holding: What the peer has.
+        missing: SOP Instance UIDs that are wanted.
+        parts: Into how many requests of about the same size a series is divided.
+    """
+    keys = {"StudyInstanceUID": holding.study_uid, "SeriesInstanceUID": holding.series_uid}
+    wanted = [uid for uid in holding.sop_instance_uids if uid in missing]
+    if holding.whole_series and len(wanted) == len(holding.sop_instance_uids) and parts == 1:
+        yield identifier("SERIES", **keys)
+        return
+    size = min(-(-len(wanted) // parts), _MOST_UIDS)
+    for start in range(0, len(wanted), size or 1):
+        yield identifier("IMAGE", **keys, SOPInstanceUID=wanted[start : start + size])

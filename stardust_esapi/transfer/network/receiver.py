@@ -1,0 +1,90 @@
+"""Our storage SCP: the peer's C-MOVE sends here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from loguru import logger
+from pynetdicom import AE, evt
+
+from stardust_esapi.errors import UsageError
+from stardust_esapi.settings import Network
+from stardust_esapi.transfer.network.entity import (
+    application_entity,
+    supported_contexts,
+    tune_socket,
+)
+from stardust_esapi.transfer.network.tls import server_context
+
+# One peer for all; it may well open an association for every instance.
+_MOST_ASSOCIATIONS = 64
+
+
+class Receiver:
+    """Listens on our port while the context lasts; only the configured peer may store.
+
+    The peer must call with its own AE title, and call us by ours; over TLS it must show a
+    certificate of the site's CA.
+
+    Args:
+        network: The peer, our AE title, address and port.
+        store: Handles EVT_C_STORE.
+    """
+
+    def __init__(self, network: Network, store: Callable[[evt.Event], int]) -> None:
+        self._network = network
+        self._store = store
+        self._entity: AE | None = None
+
+    def __enter__(self) -> Self:
+        """Start to listen.
+
+        Raises:
+            UsageError: The port cannot be had, or the TLS certificates cannot be used.
+        """
+        network = self._network
+        entity = application_entity(network)
+        entity.require_called_aet = True
+        entity.require_calling_aet = [network.peer.ae_title] if network.peer else []
+        entity.maximum_associations = _MOST_ASSOCIATIONS
+        tls = server_context(network.tls, network.timeout) if network.tls else None
+        try:
+            entity.start_server(
+                (network.bind, network.port),
+                block=False,
+                ssl_context=tls,
+                contexts=supported_contexts(),
+                evt_handlers=[
+                    (evt.EVT_CONN_OPEN, tune_socket, [network.timeout]),
+                    (evt.EVT_C_STORE, self._store),
+                    (evt.EVT_REJECTED, _tell_rejection),
+                ],
+            )
+        except OSError as error:
+            raise UsageError(
+                f"Cannot listen on port {network.port} ({network.bind or 'all addresses'}): "
+                f"{error.strerror or error}. Another program may use it: stop that, or set another "
+                "port here and at the peer."
+            ) from None
+        self._entity = entity
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Stop to listen, and end the associations that are open."""
+        if self._entity is not None:
+            self._entity.shutdown()
+
+
+def _tell_rejection(event: evt.Event) -> None:
+    requestor = event.assoc.requestor
+    logger.warning(
+        f"{requestor.address}, calling as {requestor.ae_title!r}, was turned away from our port: "
+        "it is not the peer that is set, or it called us by another AE title"
+    )

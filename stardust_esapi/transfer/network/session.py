@@ -1,0 +1,325 @@
+"""One association with the peer: query, then have it send (C-MOVE) or give (C-GET)."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Final, Self
+
+from pydicom.dataset import Dataset
+from pydicom.uid import UID
+from pynetdicom import AE, build_context, build_role, evt
+from pynetdicom.association import Association
+from pynetdicom.status import (
+    QR_FIND_SERVICE_CLASS_STATUS,
+    QR_MOVE_SERVICE_CLASS_STATUS,
+    STATUS_PENDING,
+    STATUS_SUCCESS,
+    STATUS_WARNING,
+    code_to_category,
+)
+
+from stardust_esapi.errors import TransferError, UsageError
+from stardust_esapi.settings import Network, Retrieve
+from stardust_esapi.transfer.network.entity import (
+    MAX_PDU,
+    PREFIXES,
+    application_entity,
+    proposed_contexts,
+    tune_socket,
+)
+from stardust_esapi.transfer.network.inbox import Pulse
+from stardust_esapi.transfer.network.query import QueryRefusedError
+from stardust_esapi.transfer.network.tls import client_context
+
+# Study Root Query/Retrieve Information Model (PS3.4 C.6.2.3).
+_FIND: Final = UID("1.2.840.10008.5.1.4.1.2.2.1")
+_MODELS: Final = {
+    Retrieve.MOVE: UID("1.2.840.10008.5.1.4.1.2.2.2"),
+    Retrieve.GET: UID("1.2.840.10008.5.1.4.1.2.2.3"),
+}
+_MOVE_DESTINATION_UNKNOWN: Final = 0xA801
+# Asking again changes nothing: SOP class not supported, not authorized, destination unknown.
+_PERMANENT: Final = frozenset({0x0122, 0x0124, _MOVE_DESTINATION_UNKNOWN})
+
+
+class PeerError(TransferError):
+    """The peer cannot be reached, does not answer or breaks off.
+
+    Attributes:
+        permanent: Trying again would change nothing.
+    """
+
+    def __init__(self, message: str, *, permanent: bool = False) -> None:
+        super().__init__(message)
+        self.permanent = permanent
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The final response to a C-MOVE or C-GET (PS3.4 C.4.2.1, C.4.3.1).
+
+    Attributes:
+        status: Status (0000,0900).
+        completed: Number of sub-operations that the peer takes for completed.
+        failed: Number of those that failed.
+        warnings: Number of those with a warning.
+        failed_uids: Failed SOP Instance UID List (0008,0058).
+        comment: Error Comment (0000,0902).
+    """
+
+    status: int
+    completed: int = 0
+    failed: int = 0
+    warnings: int = 0
+    failed_uids: tuple[str, ...] = ()
+    comment: str = ""
+
+    @property
+    def permanent(self) -> bool:
+        """Whether asking again would change nothing."""
+        return self.status in _PERMANENT
+
+    @property
+    def clean(self) -> bool:
+        """Whether the peer reports neither failures nor warnings."""
+        return self.status == 0 and not self.failed and not self.warnings
+
+    def __str__(self) -> str:
+        """Status in words and the counts."""
+        words = QR_MOVE_SERVICE_CLASS_STATUS.get(self.status, ("", ""))[1]
+        text = f"status {self.status:04X} ({words or code_to_category(self.status)})"
+        text += f", {self.completed} completed, {self.failed} failed, {self.warnings} with warnings"
+        if self.failed_uids:
+            text += f", failed: {listing(self.failed_uids)}"
+        return f"{text}, comment: {self.comment}" if self.comment else text
+
+
+def listing(uids: list[str] | tuple[str, ...], most: int = 3) -> str:
+    """Name the first few UIDs."""
+    more = f" and {len(uids) - most} more" if len(uids) > most else ""
+    return ", ".join(uids[:most]) + more
+
+
+class Session:
+    """An association with the peer, open while the context lasts.
+
+    One thread uses it; :meth:`cancel` and :meth:`break_off` come from another, which watches the
+    pulse: pynetdicom's own time-out counts responses alone, of which a peer need not send any
+    before the last instance has arrived.
+
+    Args:
+        network: The peer, and how to talk to it.
+        store: Handles EVT_C_STORE of a C-GET.
+        pulse: Beats with each answer.
+    """
+
+    def __init__(self, network: Network, store: Callable[[evt.Event], int], pulse: Pulse) -> None:
+        if network.peer is None:
+            raise UsageError("No peer is set. Give --peer AE@HOST:PORT, or network.peer.")
+        self.pulse = pulse
+        self._peer = network.peer
+        self._network = network
+        self._store = store
+        self._model = _MODELS[network.retrieve]
+        self._destination = network.destination or network.aet
+        self._association: Association | None = None
+        self._message_ids = itertools.count(1)
+        self._running: tuple[int, UID] | None = None
+        self._broken = ""
+
+    def __enter__(self) -> Self:
+        """Open the association.
+
+        Raises:
+            PeerError: The peer does not take it.
+            UsageError: The TLS certificates cannot be used.
+        """
+        entity = application_entity(self._network)
+        contexts = [build_context(_FIND), build_context(self._model)]
+        handlers: list[evt.EventHandlerType] = [(evt.EVT_CONN_OPEN, self._opened)]
+        roles = []
+        if self._network.retrieve is Retrieve.GET:
+            contexts += proposed_contexts()
+            handlers.append((evt.EVT_C_STORE, self._store))
+            roles = [build_role(sop_class, scp_role=True) for sop_class in PREFIXES]
+        tls = self._network.tls
+        association = self._associate(
+            entity,
+            contexts=contexts,
+            ext_neg=roles,
+            evt_handlers=handlers,
+            tls_args=(client_context(tls), self._peer.host) if tls else None,
+        )
+        # The pulse decides how long to wait, see above.
+        association.dimse_timeout = None
+        self._association = association
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Release the association; after an error, abort it."""
+        if self._association is not None:
+            if error is None:
+                self._association.release()
+            else:
+                self.break_off("")
+
+    def find(self, identifier: Dataset) -> list[Dataset]:
+        """Send a C-FIND.
+
+        Raises:
+            QueryRefusedError: The peer answered with a failure.
+            PeerError: It does not answer or broke off.
+        """
+        rows = []
+        with self._request(_FIND) as (association, message_id):
+            for status, row in association.send_c_find(identifier, _FIND, message_id):
+                code = self._code(status)
+                category = code_to_category(code)
+                if category == STATUS_PENDING and row is not None:
+                    rows.append(row)
+                elif category not in {STATUS_PENDING, STATUS_SUCCESS, STATUS_WARNING}:
+                    words = QR_FIND_SERVICE_CLASS_STATUS.get(code, ("", ""))[1] or category
+                    raise QueryRefusedError(
+                        f"the peer refused a query: status {code:04X} ({words})"
+                        f"{', ' + status.ErrorComment if 'ErrorComment' in status else ''}. "
+                        "Ask its administrator."
+                    )
+        return rows
+
+    def retrieve(self, identifier: Dataset) -> Answer:
+        """Send a C-MOVE or a C-GET and wait for its final response.
+
+        Raises:
+            PeerError: The peer does not answer or broke off, or asking again is no use.
+        """
+        answer = Answer(0)
+        with self._request(self._model) as (association, message_id):
+            if self._network.retrieve is Retrieve.GET:
+                responses = association.send_c_get(identifier, self._model, message_id)
+            else:
+                responses = association.send_c_move(
+                    identifier, self._destination, self._model, message_id
+                )
+            for status, failures in responses:
+                answer = _read_answer(self._code(status), status, failures)
+        if answer.permanent:
+            raise PeerError(self._advice(answer), permanent=True)
+        return answer
+
+    def cancel(self) -> None:
+        """Ask the peer, once, to stop what it does; it may go on, or take a while."""
+        running, association = self._running, self._association
+        self._running = None
+        if running and association:
+            message_id, model = running
+            with contextlib.suppress(RuntimeError, ValueError):  # it ended meanwhile
+                association.send_c_cancel(message_id, query_model=model)
+
+    def break_off(self, reason: str) -> None:
+        """Abort the association, so that whoever uses it stops waiting.
+
+        To be repeated until that has happened: pynetdicom's own thread may take the wake-up.
+        """
+        self._broken = self._broken or reason
+        association = self._association
+        if association is None:
+            return
+        if association.is_established:
+            association.abort(block=False)
+        elif association.dul.socket and association.dul.socket.socket:
+            with contextlib.suppress(OSError):
+                association.dul.socket.socket.shutdown(socket.SHUT_RDWR)
+        # pynetdicom wakes whoever waits for a message when the peer aborts, not when we do.
+        association.dimse.msg_queue.put((None, None))
+
+    def _opened(self, event: evt.Event) -> None:
+        self._association = event.assoc
+        tune_socket(event, self._network.timeout)
+
+    def _associate(self, entity: AE, **arguments: object) -> Association:
+        association = entity.associate(
+            self._peer.host,
+            self._peer.port,
+            ae_title=self._peer.ae_title,
+            max_pdu=MAX_PDU,
+            **arguments,  # type: ignore[arg-type]
+        )
+        if association.is_established:
+            self.pulse.beat()
+            return association
+        if self._broken:
+            raise PeerError(self._broken)
+        refusal = association.acceptor.primitive
+        if association.is_rejected and refusal:
+            raise PeerError(
+                f"the peer refused the association: {refusal.reason_str}. Check its AE title "
+                f"{self._peer.ae_title}, and that it knows ours, {self._network.aet}.",
+                permanent=refusal.result == 1,
+            )
+        tls = ", and that both sides use TLS with certificates of the same CA"
+        if self._association is None:
+            raise PeerError(
+                f"no connection to {self._peer.host}:{self._peer.port}. Check that the peer runs "
+                f"there and no firewall is between{tls if self._network.tls else ''}."
+            )
+        raise PeerError(
+            f"{self._peer.host}:{self._peer.port} took the connection, but did not agree to an "
+            f"association within {self._network.timeout:g} s. Check that a DICOM peer listens "
+            f"there, with or without TLS as set here{tls if self._network.tls else ''}."
+        )
+
+    @contextmanager
+    def _request(self, model: UID) -> Iterator[tuple[Association, int]]:
+        association = self._association
+        assert association is not None
+        message_id = next(self._message_ids)
+        if not any(cx.abstract_syntax == model for cx in association.accepted_contexts):
+            raise PeerError(f"the peer does not offer {model.name}.", permanent=True)
+        if not association.is_established:
+            raise PeerError(self._broken or "the peer broke off the association.")
+        self.pulse.beat()
+        self._running = (message_id, model)
+        try:
+            yield association, message_id
+        finally:
+            self._running = None
+
+    def _code(self, status: Dataset) -> int:
+        """The status of a response; pynetdicom gives an empty one when there is no more."""
+        if "Status" not in status:
+            raise PeerError(self._broken or "the peer broke off the association.")
+        self.pulse.beat()
+        return int(status.Status)
+
+    def _advice(self, answer: Answer) -> str:
+        if answer.status == _MOVE_DESTINATION_UNKNOWN:
+            own = self._destination == self._network.aet
+            where = f", with this computer's address and port {self._network.port}" if own else ""
+            return (
+                f"the peer does not know the destination {self._destination} ({answer}). Ask its "
+                f"administrator to enter this AE title{where}."
+            )
+        return f"the peer refused to send: {answer}. Ask its administrator."
+
+
+def _read_answer(code: int, status: Dataset, failures: Dataset | None) -> Answer:
+    failed = (failures.get("FailedSOPInstanceUIDList") if failures else None) or []
+    return Answer(
+        status=code,
+        completed=status.get("NumberOfCompletedSuboperations") or 0,
+        failed=status.get("NumberOfFailedSuboperations") or 0,
+        warnings=status.get("NumberOfWarningSuboperations") or 0,
+        failed_uids=(str(failed),) if isinstance(failed, str) else tuple(map(str, failed)),
+        comment=str(status.get("ErrorComment") or ""),
+    )

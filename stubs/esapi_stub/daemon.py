@@ -1,0 +1,467 @@
+"""A Query/Retrieve SCP in front of a stub database: stands in for Varian's DICOM DB Daemon.
+
+C-ECHO, and C-FIND, C-MOVE, C-GET of the Study Root model at STUDY, SERIES and IMAGE level (PS3.4
+Annex C). Files leave as they lie in the database: their datasets are neither decoded nor encoded
+where the peer takes their transfer syntax. A structure set can be fetched as soon as it is saved.
+
+A C-MOVE destination is another node, or a folder as Varian's File Daemon fills it.
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from socketserver import BaseServer
+from types import FrameType
+from typing import Any, Protocol
+
+from pydicom import Dataset, dcmread
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pynetdicom import AE, _config, build_context, evt
+from pynetdicom.association import Association
+from pynetdicom.transport import ThreadedAssociationServer
+
+from esapi_stub.holdings import LEVELS, Holdings, Instance, find, select
+
+# A path given to send_c_store leaves in chunks, as it is on disk. (A Dataset does not.)
+_config.STORE_SEND_CHUNKED_DATASET = True
+
+_VERIFICATION = "1.2.840.10008.1.1"
+_FIND = "1.2.840.10008.5.1.4.1.2.2.1"  # Study Root, as the two that follow
+_MOVE = "1.2.840.10008.5.1.4.1.2.2.2"
+_GET = "1.2.840.10008.5.1.4.1.2.2.3"
+_PLAIN = (ImplicitVRLittleEndian, ExplicitVRLittleEndian)
+_SUCCESS, _CANCEL, _PENDING, _PENDING_UNSUPPORTED = 0x0000, 0xFE00, 0xFF00, 0xFF01
+_IDENTIFIER_DOES_NOT_MATCH = 0xA900
+_MAX_ASSOCIATIONS = 64
+_POLL_S = 0.1
+# What Varian's File Daemon begins file names with, where it is not the modality.
+_PREFIXES = {"RTSTRUCT": "RS", "RTPLAN": "RP", "RTDOSE": "RD", "RTIMAGE": "RI", "REG": "RE"}
+# Between the two halves of a file: whoever collects from the folder meets half-written ones.
+_FILE_DAEMON_PAUSE_S = 0.005
+_NOT_IN_A_NAME = re.compile(r'[\x00-\x1f<>:"/\\|?*]|^\.+$')
+
+
+@dataclass(frozen=True)
+class Faults:
+    """How a daemon misbehaves when instances are fetched; for tests of whoever receives.
+
+    Attributes:
+        drop_last: The last instance is counted as sent and is not sent.
+        duplicate: The first instance is sent twice.
+        reorder: The instances are sent from the last to the first.
+        stall_after: After so many instances nothing happens any more; the connections stay.
+        close_after: After so many instances all connections are aborted.
+        foreign: A DICOM file that is sent after the others, as if it were one of them.
+    """
+
+    drop_last: bool = False
+    duplicate: bool = False
+    reorder: bool = False
+    stall_after: int | None = None
+    close_after: int | None = None
+    foreign: Path | None = None
+
+
+class Daemon:
+    """The daemon; a context manager that serves while the context lasts.
+
+    Attributes:
+        faults: How it misbehaves; can be replaced at any time, for the requests that follow.
+    """
+
+    def __init__(
+        self,
+        db: Path,
+        *,
+        ae_title: str = "VMSDBD1",
+        host: str = "127.0.0.1",
+        port: int = 0,
+        destinations: Mapping[str, tuple[str, int]] | None = None,
+        file_daemons: Mapping[str, Path] | None = None,
+        strict: bool = False,
+        faults: Faults = Faults(),
+    ) -> None:
+        """Describe a daemon.
+
+        Args:
+            db: Folder of the stub database.
+            ae_title: What it is called; it serves nobody who calls it otherwise.
+            host: Address to listen on.
+            port: Port to listen on; 0 for any that is free.
+            destinations: Host and port of the nodes a C-MOVE may name, by AE title.
+            file_daemons: Folders that stand for File Daemons, by AE title.
+            strict: Whether a C-FIND, C-MOVE or C-GET matches nothing where the unique key of a
+                level above is absent, as in DCMTK's dcmqrscp; Varian's daemon accepts that.
+            faults: How it misbehaves.
+        """
+        self.faults = faults
+        self._holdings = Holdings(db)
+        self._address = host, port
+        self._destinations = dict(destinations or {})
+        self._file_daemons = dict(file_daemons or {})
+        self._strict = strict
+        self._stopping = threading.Event()
+        self._ae = _Ae(ae_title)
+        self._ae.require_called_aet = True
+        self._ae.maximum_associations = _MAX_ASSOCIATIONS
+        for service in (_VERIFICATION, _FIND, _MOVE, _GET):
+            self._ae.add_supported_context(service)
+        self._server: ThreadedAssociationServer | None = None
+        self._thread: threading.Thread | None = None
+        self._writer = ThreadPoolExecutor(1, "file-daemon")
+
+    @property
+    def port(self) -> int:
+        """The port it listens on, once started."""
+        if self._server is None:
+            raise RuntimeError("The daemon has not been started.")
+        return int(self._server.server_address[1])
+
+    def start(self) -> None:
+        """Listen and serve, in threads.
+
+        Raises:
+            DatabaseError: There is no database, or it is damaged.
+            OSError: The port is taken.
+        """
+        self._holdings.instances()
+        self._server = self._ae.make_server(
+            self._address,
+            evt_handlers=[
+                (evt.EVT_CONN_OPEN, _send_at_once),
+                (evt.EVT_REQUESTED, self._on_requested),
+                (evt.EVT_C_FIND, self._on_find),
+                (evt.EVT_C_MOVE, self._on_move),
+                (evt.EVT_C_GET, self._on_get),
+            ],
+            server_class=ThreadedAssociationServer,
+        )
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(_POLL_S,))
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Abort all associations and let go of the port; what is in the folders is finished."""
+        self._stopping.set()
+        if self._server is not None and self._thread is not None:
+            BaseServer.shutdown(self._server)  # its own wants to have been made by start_server
+            self._server.server_close()
+            self._thread.join()
+        associations = self._ae.active_associations
+        for association in associations:
+            association.abort()
+            association.dimse.msg_queue.put((None, None))  # it need not wait for an answer
+        for association in associations:
+            association.join()
+        self._writer.shutdown()
+
+    def __enter__(self) -> Daemon:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def serve_forever(self, started: Callable[[], object]) -> None:
+        """Serve until SIGINT or SIGTERM; to be called in the main thread.
+
+        Args:
+            started: Called when the daemon listens.
+
+        Raises:
+            DatabaseError: As :meth:`start`.
+            OSError: As :meth:`start`.
+        """
+        ended = threading.Event()
+
+        def end(_number: int, _frame: FrameType | None) -> None:
+            ended.set()
+
+        before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            with self:
+                started()
+                while not ended.wait(1.0):  # on Windows a signal does not wake a longer one
+                    pass
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _on_requested(self, event: evt.Event) -> None:
+        """Offer what is held for C-GET, in the files' own encodings first."""
+        contexts = []
+        for sop_class, syntaxes in _encodings(self._holdings.instances()).items():
+            context = build_context(sop_class, list(dict.fromkeys([*syntaxes, *_PLAIN])))
+            context.scu_role, context.scp_role = False, True
+            contexts.append(context)
+        event.assoc.acceptor.supported_contexts += contexts
+
+    def _on_find(self, event: evt.Event) -> Iterator[tuple[int, Dataset | None]]:
+        keys = event.identifier
+        level = str(keys.get("QueryRetrieveLevel", ""))
+        if level not in LEVELS:
+            yield _IDENTIFIER_DOES_NOT_MATCH, None
+            return
+        for answer, supported in find(self._holdings.instances(), keys, level, strict=self._strict):
+            if event.is_cancelled:
+                yield _CANCEL, None
+                return
+            answer.RetrieveAETitle = self._ae.ae_title
+            yield _PENDING if supported else _PENDING_UNSUPPORTED, answer
+
+    def _on_move(self, event: evt.Event) -> Iterator[Any]:
+        """What pynetdicom wants: the destination, how many sub-operations, and each of them."""
+        sending = self._sending(event)
+        destination = str(event.move_destination)
+        known = destination in self._file_daemons or destination in self._destinations
+        if known and not sending:
+            yield "", 0
+            yield 0
+            return
+        mover = event.assoc.requestor.ae_title
+        receiver = self._receiver(destination, sending, mover) if known else None
+        if receiver is None:
+            yield None, None  # it answers 0xA801, Move Destination unknown
+            return
+        yield "", 0, {"receiver": receiver}
+        yield len(sending)
+        yield from self._suboperations(event, sending, receiver)
+
+    def _on_get(self, event: evt.Event) -> Iterator[Any]:
+        """As :meth:`_on_move`, without a destination."""
+        sending = self._sending(event)
+        receiver = _Node(event.assoc)
+        event.assoc.send_c_store = receiver.send_c_store  # type: ignore[method-assign, assignment]
+        yield len(sending)
+        yield from self._suboperations(event, sending, receiver)
+
+    def _sending(self, event: evt.Event) -> list[_Sending]:
+        """What a C-MOVE or C-GET asks for; nothing where the unique key of its level is empty."""
+        keys = event.identifier
+        level = str(keys.get("QueryRetrieveLevel", ""))
+        if level not in LEVELS or not keys.get(LEVELS[level]):
+            return []
+        found = select(self._holdings.instances(), keys, level, strict=self._strict)
+        sending = [_Sending(one) for one in found]
+        if sending:
+            if self.faults.drop_last:
+                sending[-1].dropped = True
+            if self.faults.duplicate:
+                sending.insert(0, _Sending(found[0]))
+            if self.faults.reorder:
+                sending.reverse()
+            if self.faults.foreign:
+                sending.append(_Sending(Instance.read(self.faults.foreign)))
+        return sending
+
+    def _receiver(
+        self, destination: str, sending: Sequence[_Sending], mover: str
+    ) -> _Receiver | None:
+        """Whoever stands behind a destination's AE title; None where it does not answer."""
+        if destination in self._file_daemons:
+            return _Folder(self._file_daemons[destination], self._writer)
+        host, port = self._destinations[destination]
+        contexts = [
+            build_context(sop_class, syntax)
+            for sop_class, syntaxes in _encodings(one.instance for one in sending).items()
+            for syntax in dict.fromkeys([*syntaxes, ImplicitVRLittleEndian])
+        ]
+        association = AE.associate(
+            self._ae,
+            host,
+            port,
+            contexts=contexts,
+            ae_title=destination,
+            evt_handlers=[(evt.EVT_CONN_OPEN, _send_at_once)],
+        )
+        return _Node(association, mover) if association.is_established else None
+
+    def _suboperations(
+        self, event: evt.Event, sending: Sequence[_Sending], receiver: _Receiver
+    ) -> Iterator[tuple[int, _Sending | None]]:
+        """One C-STORE after the other, until the peer has enough or a fault sets in."""
+        faults = self.faults
+        for number in range(len(sending) + 1):
+            if number == faults.stall_after:
+                while not self._over(event.assoc):
+                    time.sleep(_POLL_S)
+            if number == faults.close_after or self._over(event.assoc):
+                receiver.abort()
+                event.assoc.abort()  # else pynetdicom would now report success
+                return
+            if number == len(sending):
+                return
+            if event.is_cancelled:
+                yield _CANCEL, None
+                return
+            yield _PENDING, sending[number]
+
+    def _over(self, association: Association) -> bool:
+        """Whether the peer is gone or the daemon ends; pynetdicom asks only between requests."""
+        return (
+            self._stopping.is_set()
+            or association.acse.is_aborted()
+            or not association.dul.is_alive()
+        )
+
+
+class _Sending(Dataset):
+    """Stands for an instance on its way through pynetdicom, which takes datasets alone."""
+
+    def __init__(self, instance: Instance) -> None:
+        super().__init__()
+        self.SOPInstanceUID = instance["SOPInstanceUID"]  # for the list of what failed
+        self.instance = instance
+        self.dropped = False
+
+
+class _Receiver(Protocol):
+    """What pynetdicom needs of an association for the sub-operations of a C-MOVE."""
+
+    @property
+    def is_established(self) -> bool:
+        """Whether instances can be sent."""
+
+    def send_c_store(
+        self,
+        dataset: _Sending,
+        msg_id: int = 1,
+        *,
+        originator_aet: str | None = None,
+        originator_id: int | None = None,
+    ) -> Dataset:
+        """Send one instance; the status of the response."""
+
+    def release(self) -> None:
+        """End in order."""
+
+    def abort(self) -> None:
+        """End at once."""
+
+
+class _Ae(AE):
+    """An AE whose C-MOVE sub-operations go to the receiver that the handler names."""
+
+    def associate(self, *_: object, receiver: _Receiver, **__: object) -> Any:  # type: ignore[override]
+        """Called by pynetdicom between the handler's first and second yield."""
+        return receiver
+
+
+class _Node:
+    """A DICOM node: sent to as the file lies on disk, where it takes that transfer syntax."""
+
+    def __init__(self, association: Association, mover: str | None = None) -> None:
+        self._association = association
+        self._mover = mover
+
+    @property
+    def is_established(self) -> bool:
+        return self._association.is_established
+
+    def send_c_store(
+        self,
+        dataset: _Sending,
+        msg_id: int = 1,
+        *,
+        originator_aet: str | None = None,  # noqa: ARG002 - pynetdicom gives the daemon's, not
+        originator_id: int | None = None,  # the one of who asked (PS3.7 9.1.1.1.6)
+    ) -> Dataset:
+        if dataset.dropped:
+            return _stored()
+        one = dataset.instance
+        as_it_is = any(
+            context.as_scu
+            and context.abstract_syntax == one.sop_class
+            and context.transfer_syntax[0] == one.transfer_syntax
+            for context in self._association.accepted_contexts
+        )
+        return Association.send_c_store(
+            self._association,
+            one.path if as_it_is else _uncompressed(one.path),
+            msg_id,
+            originator_aet=self._mover,
+            originator_id=originator_id,
+        )
+
+    def release(self) -> None:
+        self._association.release()
+
+    def abort(self) -> None:
+        self._association.abort()
+
+
+class _Folder:
+    """A File Daemon: takes every instance, and writes it when it gets to it."""
+
+    is_established = True
+
+    def __init__(self, folder: Path, writer: ThreadPoolExecutor) -> None:
+        self._folder = folder
+        self._writer = writer
+
+    def send_c_store(
+        self,
+        dataset: _Sending,
+        msg_id: int = 1,  # noqa: ARG002
+        *,
+        originator_aet: str | None = None,  # noqa: ARG002
+        originator_id: int | None = None,  # noqa: ARG002
+    ) -> Dataset:
+        if not dataset.dropped:
+            self._writer.submit(_write_in_place, self._folder, dataset.instance)
+        return _stored()
+
+    def release(self) -> None:
+        pass
+
+    def abort(self) -> None:
+        pass
+
+
+def _write_in_place(folder: Path, one: Instance) -> None:
+    patient = folder / _NOT_IN_A_NAME.sub("_", one["PatientID"])
+    patient.mkdir(parents=True, exist_ok=True)
+    prefix = _PREFIXES.get(one["Modality"], one["Modality"])
+    content = one.path.read_bytes()
+    with (patient / f"{prefix}.{one['SOPInstanceUID']}.dcm").open("wb") as file:
+        file.write(content[: len(content) // 2])
+        file.flush()
+        time.sleep(_FILE_DAEMON_PAUSE_S)
+        file.write(content[len(content) // 2 :])
+
+
+def _uncompressed(path: Path) -> Dataset:
+    """A file's dataset, in an encoding that pynetdicom can turn into any plain one."""
+    dataset = dcmread(path)
+    if dataset.file_meta.TransferSyntaxUID.is_compressed:
+        dataset.decompress(generate_instance_uid=False)
+    return dataset
+
+
+def _encodings(instances: Iterable[Instance]) -> dict[str, list[str]]:
+    """Transfer syntaxes of each SOP class, the most frequent first."""
+    counts: dict[str, Counter[str]] = {}
+    for one in instances:
+        counts.setdefault(one.sop_class, Counter())[one.transfer_syntax] += 1
+    return {sop_class: [s for s, _ in c.most_common()] for sop_class, c in counts.items()}
+
+
+def _stored() -> Dataset:
+    status = Dataset()
+    status.Status = _SUCCESS
+    return status
+
+
+def _send_at_once(event: evt.Event) -> None:
+    """Small messages must not wait for the peer's acknowledgement of those before (Nagle)."""
+    wrapped = event.assoc.dul.socket
+    if wrapped is not None and wrapped.socket is not None:
+        wrapped.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

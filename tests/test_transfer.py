@@ -1,0 +1,186 @@
+"""The network way of the export, whole, against the stub daemon in front of the stub database."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from pytest_mock import MockerFixture
+
+from esapi_stub.daemon import Daemon, Faults
+from esapi_stub.sample import Phantom, PhantomContrast, PhantomMr
+from stardust_esapi.verify.check import verify_tree
+from support import Clinic, Outcome, row_of, write_case_list
+
+Run = Callable[..., Outcome]
+
+SMALL = Phantom("0815", size=(32, 32, 14))
+WHOLE = replace(
+    SMALL, patient_id="4711 KM", contrast=PhantomContrast(), mr=PhantomMr(size=(24, 24, 10))
+)
+
+
+@pytest.fixture
+def clinic(clinic_of: Callable[..., Clinic]) -> Clinic:
+    return clinic_of(WHOLE, SMALL, replace(SMALL, patient_id="Ü/3"))
+
+
+@pytest.fixture
+def port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def daemon(clinic: Clinic, port: int) -> Iterator[Daemon]:
+    with Daemon(clinic.db, destinations={"STARDUST": ("127.0.0.1", port)}) as running:
+        yield running
+
+
+def network(daemon: Daemon, port: int) -> tuple[object, ...]:
+    return ("--peer", f"VMSDBD1@127.0.0.1:{daemon.port}", "--port", port)
+
+
+def dicom_files(out: Path) -> list[str]:
+    return sorted(p.relative_to(out).as_posix() for p in out.glob("*_Export/*/*/*.dcm"))
+
+
+def test_save_then_transfer_whole(
+    clinic: Clinic, daemon: Daemon, port: int, run: Run, tmp_path: Path
+) -> None:
+    """Structure sets made a moment ago are transferred with their images."""
+    cases = write_case_list(tmp_path / "cases.csv", map(row_of, clinic.patients))
+    out = tmp_path / "out"
+    arguments = (
+        "export", "--cases", cases, "--out", out, "--esapi", clinic.esapi, "--write",
+        "--engine", "qr", *network(daemon, port),
+    )  # fmt: skip
+    done = run(*arguments)
+    assert done.code == 0, done.text
+    assert "All 3 cases exported" in done.out
+    report = verify_tree(out)
+    assert report.ok
+    assert report.series == 5
+    assert len(dicom_files(out)) == 3 * (14 + 1) + 18 + 1 + 10 + 1
+    # The daemon sends the files as they are: with Eclipse's own SOP Instance UIDs.
+    uids = clinic.patients[0].sop_instance_uids
+    folder = out / "CT_Export" / "4711 KM" / clinic.patients[0].series_uid
+    assert {p.name for p in folder.glob("CT*.dcm")} == {f"CT.{uid}.dcm" for uid in uids}
+    before = dicom_files(out)
+    assert run(*arguments).code == 0
+    assert dicom_files(out) == before
+
+
+def test_transfer_from_a_ready_list_without_esapi(
+    clinic: Clinic, daemon: Daemon, port: int, run: Run, tmp_path: Path, mocker: MockerFixture
+) -> None:
+    cases = write_case_list(tmp_path / "cases.csv", map(row_of, clinic.patients))
+    prepared = tmp_path / "prepared"
+    common = ("--cases", cases, "--out", prepared, "--esapi", clinic.esapi)
+    assert run("export", *common, "--write", "--engine", "none").code == 0
+    esapi = mocker.patch("stardust_esapi.pipeline.connect")
+    out = tmp_path / "out"
+    arguments = (
+        "transfer", "--list", prepared / "export_list.csv", "--out", out,
+        *network(daemon, port),
+    )  # fmt: skip
+    done = run(*arguments)
+    assert done.code == 0, done.text
+    assert "All 3 cases exported" in done.out
+    assert not esapi.called
+    assert verify_tree(out).ok
+    assert len(dicom_files(out)) == 3 * (14 + 1) + 18 + 1 + 10 + 1
+    assert "without ESAPI" in (out / "report.html").read_text(encoding="utf-8")
+    again = run(*arguments)
+    assert again.code == 0
+
+
+def test_the_file_daemon_delivers_into_a_folder(
+    clinic: Clinic, run: Run, tmp_path: Path, port: int
+) -> None:
+    drop = tmp_path / "import"
+    cases = write_case_list(tmp_path / "cases.csv", [row_of(clinic.patients[0])])
+    out = tmp_path / "out"
+    settings = tmp_path / "s.toml"
+    settings.write_text('[network]\ndestination = "VMSFD1"\ntimeout = 10\n')
+    with Daemon(clinic.db, file_daemons={"VMSFD1": drop}) as daemon:
+        done = run(
+            "export", "--cases", cases, "--out", out, "--esapi", clinic.esapi, "--write",
+            "--engine", "qr", *network(daemon, port), "--deliver", f"folder:{drop}",
+            "--settings", settings,
+        )  # fmt: skip
+    assert done.code == 0, done.text
+    assert verify_tree(out).ok
+
+
+def test_a_peer_that_sends_one_less_fails_the_case(
+    clinic: Clinic, run: Run, tmp_path: Path, port: int
+) -> None:
+    cases = write_case_list(tmp_path / "cases.csv", [row_of(clinic.patients[1])])
+    out = tmp_path / "out"
+    settings = tmp_path / "s.toml"
+    settings.write_text("[network]\nretries = 0\ntimeout = 10\n")
+    where = {"STARDUST": ("127.0.0.1", port)}
+    common = (
+        "export", "--cases", cases, "--out", out, "--esapi", clinic.esapi, "--write",
+        "--engine", "qr", "--settings", settings,
+    )  # fmt: skip
+    with Daemon(clinic.db, destinations=where, faults=Faults(drop_last=True)) as daemon:
+        done = run(*common, *network(daemon, port))
+    assert done.code == 1
+    assert "did not arrive" in done.out
+    assert not dicom_files(out)
+    with Daemon(clinic.db, destinations=where) as daemon:
+        assert run(*common, *network(daemon, port)).code == 0
+    assert verify_tree(out).ok
+
+
+def test_an_engine_without_a_peer_is_wrong_use(clinic: Clinic, run: Run, tmp_path: Path) -> None:
+    cases = write_case_list(tmp_path / "cases.csv", [row_of(clinic.patients[1])])
+    done = run(
+        "export", "--cases", cases, "--out", tmp_path / "o", "--esapi", clinic.esapi, "--write",
+        "--engine", "qr",
+    )  # fmt: skip
+    assert done.code == 2
+    assert "--peer" in done.err
+
+
+def test_the_doctor_finds_everything_fine(
+    clinic: Clinic, daemon: Daemon, port: int, run: Run, tmp_path: Path
+) -> None:
+    done = run(
+        "doctor", "--esapi", clinic.esapi, "--patient", "0815", "--out", tmp_path,
+        *network(daemon, port),
+    )  # fmt: skip
+    assert done.code == 0, done.text
+    for words in (
+        "disk space: fine",
+        "write approval: fine",
+        f"our port: fine: Port {port} is free",
+        "It answers a C-ECHO",
+        "1 studies of patient 0815",
+        "a move to STARDUST: fine: One image was asked for and arrived.",
+    ):
+        assert words in done.out, done.out
+
+
+def test_the_doctor_says_what_to_do(clinic: Clinic, run: Run, port: int, tmp_path: Path) -> None:
+    settings = tmp_path / "s.toml"
+    settings.write_text("[network]\ntimeout = 3\n")
+    with Daemon(clinic.db) as daemon:  # it knows no destination
+        done = run(
+            "doctor", "--esapi", "stub:nowhere", "--patient", "0815",
+            *network(daemon, port), "--settings", settings,
+        )  # fmt: skip
+    assert done.code == 1
+    assert "does not know the destination STARDUST" in done.out
+    assert "nowhere" in done.out
+    done = run("doctor", "--esapi", clinic.esapi, "--peer", "NOBODY@127.0.0.1:1",
+               "--settings", settings)  # fmt: skip
+    assert done.code == 1
+    assert "does not take our association" in done.out
+    assert "Traceback" not in done.text
