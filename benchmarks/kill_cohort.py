@@ -57,12 +57,12 @@ def main() -> None:
                     ended = world.run(runner, after=after)
                 if ended.code != -signal.SIGKILL:
                     break
-                places[(ended.where.partition(" < ")[2] and ended.where) or "at a random time"] += 1
+                call, *lines = ended.where.split(" < ")
+                place = f"{call} at {lines[0]}" if lines else "at a random time"
+                places[place] += 1
                 found = world.problems()
                 wrong += [f"{problem}; {world.history}" for problem in found]
-                print(
-                    f"world {worlds}, kill {places.total()}: {ended.where}, {len(found)} problems"
-                )
+                print(f"world {worlds}, kill {places.total()}: {place}, {len(found)} problems")
             found = [] if ended.code == plain.code else [f"exit code {ended.code}: {ended.text}"]
             found += world.unfinished() + differences(expected, world.result())
             wrong += [f"{problem}; {world.history}" for problem in found]

@@ -73,11 +73,12 @@ def run_dcmtk(job: Job, program: str, *options: str) -> None:
     for one in job.series:
         subprocess.run(
             [
-                *(program, "-S", "-aet", job.aet, "-aec", job.peer, "-od", job.folder, *options),
+                *(program, "-S", "-aet", job.aet, "-aec", job.peer, *options),
                 *("-k", "0008,0052=SERIES", "-k", f"0020,000D={one.study_uid}"),
                 *("-k", f"0020,000E={one.series_uid}", LOOPBACK, str(job.peer_port)),
             ],
             check=True,
+            cwd=job.folder,  # movescu +B writes there even with -od
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
@@ -95,7 +96,7 @@ def movescu_to_storescp(job: Job, *options: str) -> Taken:
     from dicom_peers import wait_for_port
 
     receiver = subprocess.Popen(
-        ["storescp", *options, "-od", job.folder, str(job.port)], stdout=subprocess.DEVNULL
+        ["storescp", *options, str(job.port)], cwd=job.folder, stdout=subprocess.DEVNULL
     )
     try:
         wait_for_port(job.port, receiver)
@@ -160,18 +161,18 @@ def ours(job: Job, *, proven: bool) -> None:
         bind=LOOPBACK,
     )
     requests = [
-        TransferRequest(Kind.CT, s.patient_id, "", s.study_uid, s.series_uid, images=SLICES)
+        TransferRequest(Kind.CT, s.patient_id, "Plan1", s.study_uid, s.series_uid, images=SLICES)
         for s in job.series
     ]
     cases = [
-        Case(row, one.patient_id, series_uid=one.series_uid)
+        Case(row, one.patient_id, plan_id="Plan1", series_uid=one.series_uid)
         for row, one in enumerate(job.series, 2)
     ]
 
     def advance(_: int) -> None:
         pass
 
-    def fetch(case: Case, request: TransferRequest) -> None:
+    def fetch(_: Case, request: TransferRequest) -> None:
         (root / request.series_uid).mkdir()
         engine.fetch(request, root / request.series_uid, advance)
 
@@ -217,7 +218,12 @@ def be_child(what: str) -> None:
     if what.startswith("plain"):
         import pynetdicom  # noqa: F401 - its import is not what is measured
     else:
+        from loguru import logger
+
         import stardust_esapi.transfer.network.qr_engine  # noqa: F401
+
+        logger.remove()
+        logger.add(sys.stderr, level="WARNING")
     taken = timed(partial(IN_A_CHILD[what], Job(**values)))
     # Not getrusage: what it tells begins with the parent's peak.
     status = Path("/proc/self/status").read_text()
@@ -317,10 +323,20 @@ def peer(name: str, folder: Path, our_port: int, source: Path) -> Iterator[tuple
 
     start = {"dcmqrscp": dicom_peers.dcmqrscp, "orthanc": dicom_peers.orthanc}[name]
     with start(folder / name, our_port) as node:
-        for series in sorted(source.iterdir()):
-            statuses = dicom_peers.send(series.iterdir(), node.port, node.ae_title)
-            if statuses != [0] * SLICES:
-                raise SystemExit(f"{name} did not take the series it should hold: {statuses}")
+        if name == "dcmqrscp":
+            # It need not be sent what lies on its disk. Sent to by several at the same time, it
+            # takes one's file for the other's.
+            files = sorted(source.rglob("*.dcm"))
+            fillers = [["dcmqridx", str(folder / name / "db"), *map(str, files)]]
+        else:
+            storescu = ["storescu", "-aec", node.ae_title, "-pdu", LARGE_PDU, "+sd"]
+            fillers = [
+                [*storescu, LOOPBACK, str(node.port), str(series)] for series in source.iterdir()
+            ]
+        # All at the same time: storescu waits most of the time.
+        running = [subprocess.Popen(filler) for filler in fillers]
+        if sum(filler.wait() for filler in running):
+            raise SystemExit(f"{name} did not take the series it should hold")
         yield node.ae_title, node.port
 
 
@@ -387,7 +403,7 @@ def memory(results: Results, name: str) -> float:
 def table(peer_name: str, methods: list[Method], found: dict[int, Results]) -> Iterator[str]:
     """One peer's table: seconds, images a second, times ours, for each number of series."""
     counts = sorted(found)
-    heads = [f"{n} series, s | images/s | × ours" for n in counts]
+    heads = [f"{n} series, s | images/s | times ours" for n in counts]
     yield f"| from {peer_name} | {' | '.join(heads)} | memory, MB |"
     yield f"| --- {'| ---: ' * (3 * len(counts) + 1)}|"
     for method in methods:
@@ -423,7 +439,7 @@ def bars(methods: list[Method], found: dict[str, dict[int, Results]]) -> Iterato
 
     alone = {w: r for w, r in each("`movescu +P`").items() if w.startswith("dcmqrscp")}
     if alone:
-        yield row("at least 8 × `movescu +P` from `dcmqrscp`", "", alone, lambda r: r >= 8)
+        yield row("at least 8 times `movescu +P` from `dcmqrscp`", "", alone, lambda r: r >= 8)
     best = {
         f"{peer_name} {count}": min(
             ratio(results, m.name) for m in methods if m.dcmtk and m.name in results
@@ -433,7 +449,7 @@ def bars(methods: list[Method], found: dict[str, dict[int, Results]]) -> Iterato
     }
     yield row("ahead of every pair of DCMTK's (the fastest of them)", "", best, lambda r: r > 1)
     yield row(
-        "at least 1.3 × the plain pynetdicom receiver",
+        "at least 1.3 times the plain pynetdicom receiver",
         "",
         each("plain pynetdicom"),
         lambda r: r >= 1.3,

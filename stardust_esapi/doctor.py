@@ -106,7 +106,7 @@ def _network(network: Network, patient_id: str) -> Iterator[Diagnosis]:
         yield Diagnosis("peer", Health.UNKNOWN, "Name one with --peer AE@HOST:PORT.")
         return
     # Imported here: pynetdicom takes its time.
-    import stardust_esapi.transfer.network.checks as checks
+    from stardust_esapi.transfer.network import checks
 
     yield _look("our port", lambda: (Health.GOOD, checks.port_is_free(network)))
     yield _look(f"peer {network.peer}", lambda: (Health.GOOD, checks.echo(network)))

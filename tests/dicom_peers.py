@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from pydicom import Dataset, dcmread
@@ -229,7 +230,9 @@ class Rogue:
     Attributes:
         datasets: What it holds.
         script: What it sends for a C-MOVE: other things, in another order, less, or later.
+        delay: Seconds before each instance.
         moves: The identifiers of the C-MOVEs, as they came.
+        cancelled: Whether a C-CANCEL came.
     """
 
     datasets: list[Dataset]
@@ -237,7 +240,9 @@ class Rogue:
     script: Script = field(default=lambda datasets: datasets)
     tls_server: ssl.SSLContext | None = None
     tls_client: ssl.SSLContext | None = None
+    delay: float = 0.0
     moves: list[Dataset] = field(default_factory=list)
+    cancelled: bool = False
     port: int = 0
     ae_title: str = "ROGUE"
 
@@ -269,7 +274,11 @@ class Rogue:
             if element.keyword == "QueryRetrieveLevel" or not element.value:
                 continue
             values = [element.value] if element.VM == 1 else list(element.value)
-            found = [ds for ds in found if ds.get(element.keyword) in values]
+            found = [
+                ds
+                for ds in found
+                if any(fnmatchcase(str(ds.get(element.keyword)), value) for value in values)
+            ]
         return found
 
     def _find(self, event: evt.Event) -> Iterator[tuple[int, Dataset | None]]:
@@ -289,11 +298,16 @@ class Rogue:
         if event.move_destination != OUR_AET:
             yield None, None
             return
+        tls = (self.tls_client, LOOPBACK) if self.tls_client else None
         wanted = list(self.script(self._matches(event.identifier)))
         contexts = [build_context(sop_class) for sop_class in PREFIXES]
-        tls = (self.tls_client, LOOPBACK) if self.tls_client else None
         tune = [(evt.EVT_CONN_OPEN, tune_socket, [20])]
         yield LOOPBACK, self.our_port, {"contexts": contexts, "tls_args": tls, "evt_handlers": tune}
         yield len(wanted)
         for ds in wanted:
+            if event.is_cancelled:
+                self.cancelled = True
+                yield 0xFE00, None
+                return
+            time.sleep(self.delay)
             yield 0xFF00, ds

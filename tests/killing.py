@@ -7,6 +7,7 @@ run, so that a run costs no start-up. POSIX only.
 from __future__ import annotations
 
 import difflib
+import gc
 import io
 import json
 import os
@@ -506,6 +507,11 @@ def _fork(order: list[Any]) -> dict[str, Any]:
 
 def main() -> None:
     """Answer orders, one a line, until there are no more."""
+    import matplotlib.backends.backend_agg
+    import matplotlib.figure
+    import matplotlib.patheffects  # noqa: F401 - the report's pictures import it on their way
+
+    gc.freeze()  # what the children share stays shared
     for line in sys.stdin:
         print(json.dumps(_fork(json.loads(line))), flush=True)  # noqa: T201
 

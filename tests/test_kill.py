@@ -99,11 +99,11 @@ def cohort(tmp_path_factory: pytest.TempPathFactory, runner: Runner) -> Cohort:
     )
     build(root / "dicom", root / "db")
     rows = [
-        row_of(plain),  # the smallest first: most places are reached there
-        row_of(plain, PlanID=""),  # the same structure set, found by series
-        row_of(faulty, PlanID="Plan9"),  # there is no such plan
         row_of(full),
         row_of(full, TargetID="Boost OAR"),  # the same images, another structure set
+        row_of(plain),
+        row_of(plain, PlanID=""),  # the same structure set, found by series
+        row_of(faulty, PlanID="Plan9"),  # there is no such plan
     ]
     cases = write_case_list(root / "cases.csv", rows)
     undisturbed = World.make(root / "undisturbed", root / "db", cases)

@@ -15,7 +15,11 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from stardust_esapi.errors import TransferError, UsageError
 from stardust_esapi.settings import Network
-from stardust_esapi.transfer.network.entity import IMAGE_CLASSES, application_entity, tune_socket
+from stardust_esapi.transfer.network.entity import (
+    IMAGE_CLASSES,
+    application_entity,
+    tune_socket,
+)
 from stardust_esapi.transfer.network.inbox import Expected, Inbox, Pulse
 from stardust_esapi.transfer.network.query import identifier
 from stardust_esapi.transfer.network.receiver import Receiver

@@ -30,6 +30,7 @@ from stardust_esapi.model import TransferRequest
 from stardust_esapi.names import folder_name
 from stardust_esapi.settings import Network, Retrieve
 from stardust_esapi.transfer.network.dcmtk_commands import (
+    ENVIRONMENT,
     check_network,
     check_uids,
     find_command,
@@ -371,6 +372,7 @@ class DcmtkEngine:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
+                env=ENVIRONMENT | os.environ,
                 creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
             )
             try:
@@ -378,9 +380,9 @@ class DcmtkEngine:
             finally:
                 process.kill()
                 process.wait()
-        said = log.read_text(errors="replace")
-        for line in said.splitlines():
-            logger.debug(f"{name}: {line}")
+                said = log.read_text(errors="replace")
+                for line in said.splitlines():
+                    logger.debug(f"{name}: {line}")
         words = _WORDS.findall(said)
         return _Outcome(name, process.returncode, words[-1].strip() if words else "")
 

@@ -26,6 +26,10 @@ from stardust_esapi.transfer.network.query import identifier
 SCRIPT_NAME: Final = "transfer"
 """Of the scripts, without ``.cmd`` and ``.sh``."""
 
+ENVIRONMENT: Final = {"TCP_NODELAY": "1"}
+"""For DCMTK's programs: by default their small responses wait for the peer's delayed TCP
+acknowledgement, some 40 ms an image (DCMTK, "Environment Variables")."""
+
 _UID = re.compile(r"[0-9]+(\.[0-9]+)+")
 _HOST = re.compile(r"[A-Za-z0-9_:][A-Za-z0-9_.:-]*")
 _CMD_PLAIN = re.compile(r"[A-Za-z0-9_+./:,=-]+")
@@ -161,6 +165,9 @@ def write_commands(
         "# Run by hand. An exit code of 0 proves nothing: count what arrived.",
         'cd -- "$(dirname -- "$0")" || exit 1',
     ]
+    for name, value in ENVIRONMENT.items():
+        windows.append(f"set {name}={value}")
+        posix.append(f"export {name}={value}")
     for comment, into, commands in steps:
         windows += ["", f"rem {comment}"]
         posix += ["", f"# {comment}"]

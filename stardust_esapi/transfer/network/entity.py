@@ -6,7 +6,7 @@ import logging
 import socket
 import sys
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
 from pydicom.uid import (
     UID,
@@ -22,6 +22,8 @@ from pydicom.uid import (
     SpatialRegistrationStorage,
 )
 from pynetdicom import AE, _config, build_context, evt
+from pynetdicom.association import Association
+from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.presentation import PresentationContext
 
 from stardust_esapi.settings import Network
@@ -89,18 +91,42 @@ def proposed_contexts() -> list[PresentationContext]:
     return contexts
 
 
+class _OnDemand(DIMSEServiceProvider):
+    """Leaves each message to the request that waits for it.
+
+    pynetdicom's own loop looks for messages as well. It is paused for a request, but may be past
+    the point where it notices: once in some thousand requests it takes the answer, and drops it.
+    """
+
+    def get_msg(self, block: bool = False) -> Any:
+        return super().get_msg(block) if block else (None, None)
+
+
 def tune_socket(event: evt.Event, timeout: float) -> None:
     """Handle EVT_CONN_OPEN: bound every wait on the socket, and answer without delay.
 
     pynetdicom reads a PDU blocking: a peer that stops in the middle of one would hold its thread
     for good.
     """
+    if event.assoc.is_requestor:
+        event.assoc.dimse = _OnDemand(event.assoc)
     connection = event.assoc.dul.socket
     if connection is not None and connection.socket is not None:
         connection.socket.settimeout(timeout)
         connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if sys.platform == "linux":
             event.assoc.bind(evt.EVT_DATA_SENT, _acknowledge_at_once, [connection.socket])
+
+
+def hang_up(association: Association) -> None:
+    """Close the connection under an association; pynetdicom takes it for the peer's doing.
+
+    It wakes whoever waits, also before there is an association that could be aborted.
+    """
+    connection = association.dul.socket
+    if connection is not None and connection.socket is not None:
+        with suppress(OSError):
+            connection.socket.shutdown(socket.SHUT_RDWR)
 
 
 def _acknowledge_at_once(_: evt.Event, connection: socket.socket) -> None:

@@ -18,6 +18,7 @@ from pydicom.dataset import Dataset
 from stardust_esapi.errors import TransferError, UsageError
 from stardust_esapi.model import TransferRequest
 from stardust_esapi.settings import Network, Retrieve
+from stardust_esapi.transfer.network.file_daemon import FolderCollector
 from stardust_esapi.transfer.network.inbox import Delivery, Expected, Inbox, Pulse, Quarantined
 from stardust_esapi.transfer.network.query import Holding, find_holdings, identifier
 from stardust_esapi.transfer.network.receiver import Receiver
@@ -61,6 +62,7 @@ class QrEngine:
         self._cancelled = threading.Event()
         self._cancelled_at = 0.0
         self._closed = threading.Event()
+        self._collector = self._make_collector()
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -69,7 +71,7 @@ class QrEngine:
         Raises:
             UsageError: The port cannot be had, or the TLS certificates cannot be used.
         """
-        if self._network.retrieve is Retrieve.MOVE:
+        if self._network.retrieve is Retrieve.MOVE and self._collector is None:
             self._stack.enter_context(Receiver(self._network, self._inbox.store))
         watch = threading.Thread(target=self._watch, name="qr-watch", daemon=True)
         watch.start()
@@ -86,6 +88,18 @@ class QrEngine:
         self.cancel()
         self._closed.set()
         self._stack.close()
+
+    def _make_collector(self) -> FolderCollector | None:
+        network = self._network
+        if not network.deliver or network.retrieve is Retrieve.GET:
+            return None
+        if network.destination is None:
+            raise UsageError(
+                "With --deliver folder:PATH, set network.destination to the File Daemon's AE "
+                "title, such as VMSFD1."
+            )
+        root = Path(network.deliver.removeprefix("folder:"))
+        return FolderCollector(root, network.timeout, self._cancelled)
 
     @property
     def quarantined(self) -> tuple[Quarantined, ...]:
@@ -132,8 +146,8 @@ class QrEngine:
             for attempt in self._attempts():
                 try:
                     # Later attempts go the way that every peer knows.
-                    last = self._retrieve(holdings, delivery, pulse, split=attempt == 0)
-                    delivery.settle(_SETTLE)
+                    with self._collected(request, delivery, folder, pulse):
+                        last = self._retrieve(holdings, delivery, pulse, split=attempt == 0)
                 except PeerError as error:
                     if error.permanent:
                         raise
@@ -153,6 +167,23 @@ class QrEngine:
             f"{last} Run again; if it stays so, ask the peer's administrator"
             f"{self._reachability()}."
         )
+
+    @contextmanager
+    def _collected(
+        self, request: TransferRequest, delivery: Delivery, folder: Path, pulse: Pulse
+    ) -> Iterator[None]:
+        """Have what was asked for meanwhile: at our port, or out of the File Daemon's folder."""
+        if self._collector is None:
+            yield
+            delivery.settle(_SETTLE)
+            return
+        snapshot = self._collector.expect(request.patient_id)
+        yield
+        try:
+            self._collector.collect(snapshot, delivery.missing, folder, lambda _: pulse.beat())
+        except TransferError as error:
+            logger.warning(f"patient {request.patient_id}, series {request.series_uid}: {error}")
+        delivery.count_files()
 
     def _query(self, request: TransferRequest, pulse: Pulse) -> list[Holding]:
         trouble = PeerError("")

@@ -13,6 +13,7 @@ from stardust_esapi.errors import UsageError
 from stardust_esapi.settings import Network
 from stardust_esapi.transfer.network.entity import (
     application_entity,
+    hang_up,
     supported_contexts,
     tune_socket,
 )
@@ -78,8 +79,13 @@ class Receiver:
         traceback: TracebackType | None,
     ) -> None:
         """Stop to listen, and end the associations that are open."""
-        if self._entity is not None:
-            self._entity.shutdown()
+        if self._entity is None:
+            return
+        for association in self._entity.active_associations:
+            if not association.is_established:  # pynetdicom fails to abort a mere connection
+                hang_up(association)
+                association.dul.join(self._network.timeout)
+        self._entity.shutdown()
 
 
 def _tell_rejection(event: evt.Event) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from stardust_esapi.transfer.network.entity import (
     MAX_PDU,
     PREFIXES,
     application_entity,
+    hang_up,
     proposed_contexts,
     tune_socket,
 )
@@ -227,19 +227,15 @@ class Session:
                 association.send_c_cancel(message_id, query_model=model)
 
     def break_off(self, reason: str) -> None:
-        """Abort the association, so that whoever uses it stops waiting.
-
-        To be repeated until that has happened: pynetdicom's own thread may take the wake-up.
-        """
+        """Abort the association, so that whoever uses it stops waiting."""
         self._broken = self._broken or reason
         association = self._association
         if association is None:
             return
         if association.is_established:
             association.abort(block=False)
-        elif association.dul.socket and association.dul.socket.socket:
-            with contextlib.suppress(OSError):
-                association.dul.socket.socket.shutdown(socket.SHUT_RDWR)
+        else:
+            hang_up(association)
         # pynetdicom wakes whoever waits for a message when the peer aborts, not when we do.
         association.dimse.msg_queue.put((None, None))
 

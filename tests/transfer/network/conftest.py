@@ -5,10 +5,12 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partialmethod
 from pathlib import Path
 
 import pytest
 from pydicom import Dataset, dcmread
+from pynetdicom.transport import ThreadedAssociationServer
 
 from dicom_peers import LOOPBACK, OUR_AET, Node, dcmqrscp, free_port, orthanc, send
 from esapi_stub.sample import PatientUids, Phantom, PhantomContrast, PhantomMr, write_phantom
@@ -118,6 +120,10 @@ def network_of(our_port: int) -> Callable[..., Network]:
 def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(qr_engine, "_FIRST_PAUSE", 0.05)
     monkeypatch.setattr(qr_engine, "_SETTLE", 0.2)
+    serve = ThreadedAssociationServer.serve_forever  # notices after half a second that it is over
+    monkeypatch.setattr(
+        ThreadedAssociationServer, "serve_forever", partialmethod(serve, poll_interval=0.05)
+    )
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -96,8 +97,6 @@ def test_a_structure_set_in_another_study_is_found(
 def test_what_the_peer_does_not_hold_is_said(
     archive, node: Node, network_of, tmp_path: Path, changes, words: str
 ) -> None:
-    from dataclasses import replace
-
     request = replace(archive.request(), **changes)
     (tmp_path / "ct").mkdir()
     with (
@@ -117,7 +116,7 @@ def test_an_unknown_destination_is_said_once_and_in_words(
     (tmp_path / "ct").mkdir()
     with (
         QrEngine(network, tmp_path / "quarantine") as engine,
-        pytest.raises(TransferError, match="does not know the destination ELSEWHERE.*A801"),
+        pytest.raises(TransferError, match=r"does not know the destination ELSEWHERE.*A801"),
     ):
         engine.fetch(archive.request(), tmp_path / "ct", lambda _: None)
     assert not list((tmp_path / "ct").iterdir())
@@ -130,8 +129,9 @@ def test_a_destination_that_the_peer_cannot_reach_is_said(
     (tmp_path / "ct").mkdir()
     with (
         QrEngine(network, tmp_path / "quarantine") as engine,
-        pytest.raises(TransferError, match=r"21 of 21 instances did not arrive in 2 attempts.*A702")
-        as caught,
+        pytest.raises(
+            TransferError, match=r"21 of 21 instances did not arrive in 2 attempts.*A702"
+        ) as caught,
     ):
         engine.fetch(archive.request(), tmp_path / "ct", lambda _: None)
     assert f"port {network.port}" in str(caught.value)
@@ -143,7 +143,7 @@ def test_an_ae_title_that_the_peer_refuses_is_said(
     address = orthanc_node.address.replace("ORTHANC", "OTHANC")
     with (
         QrEngine(network_of(address, retries=20), tmp_path / "quarantine") as engine,
-        pytest.raises(TransferError, match="Called AE title not recognised.*OTHANC"),
+        pytest.raises(TransferError, match=r"Called AE title not recognised.*OTHANC"),
     ):
         engine.fetch(archive.request(), tmp_path, lambda _: None)
 
