@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import pytest
 from pytest_mock import MockerFixture
 
+from dicom_peers import free_port
 from esapi_stub.daemon import Daemon, Faults
 from esapi_stub.sample import Phantom, PhantomContrast, PhantomMr
 from stardust_esapi.verify.check import verify_tree
@@ -30,9 +30,7 @@ def clinic(clinic_of: Callable[..., Clinic]) -> Clinic:
 
 @pytest.fixture
 def port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return free_port()
 
 
 @pytest.fixture

@@ -51,12 +51,12 @@ class Grid:
     def to_patient(self, index: ArrayLike) -> FloatArray:
         """Map (…, 3) indices to patient points, mm."""
         steps = np.asarray(index, dtype=float) * np.asarray(self.spacing)
-        return np.asarray(steps @ self.axes + np.asarray(self.origin))
+        return _turned(steps, self.axes) + np.asarray(self.origin)
 
     def to_index(self, points: ArrayLike) -> FloatArray:
         """Map (…, 3) patient points, mm, to fractional indices."""
         offset = np.asarray(points, dtype=float) - np.asarray(self.origin)
-        return np.asarray(offset @ self.axes.T / np.asarray(self.spacing), dtype=float)
+        return _turned(offset, self.axes.T) / np.asarray(self.spacing)
 
     def onto_plane(self, points: FloatArray, plane: int) -> FloatArray:
         """Move (n, 3) patient points along the normal onto a plane."""
@@ -71,6 +71,15 @@ class Grid:
         corners = [(a, b, c) for a in (0, x) for b in (0, y) for c in (0, z)]
         moved = np.abs(self.to_patient(corners) - other.to_patient(corners))
         return bool(moved.max() <= SAME_PLACE_MM)
+
+
+def _turned(vectors: FloatArray, axes: FloatArray) -> FloatArray:
+    """``vectors @ axes``, which BLAS would round by the processor and by how many there are."""
+    x, y, z = vectors[..., 0], vectors[..., 1], vectors[..., 2]
+    turned = np.empty(vectors.shape)
+    for at, (a, b, c) in enumerate(axes.T.tolist()):
+        turned[..., at] = x * a + y * b + z * c
+    return turned
 
 
 def area_and_centroid(polygons: Sequence[FloatArray]) -> tuple[float, FloatArray]:
@@ -95,7 +104,7 @@ def area_and_centroid(polygons: Sequence[FloatArray]) -> tuple[float, FloatArray
         area = float(cross.sum()) / 2
         if area == 0.0:
             continue
-        centroid = polygon[0] + (here + there).T @ cross / (6 * area)
+        centroid = polygon[0] + ((here + there) * cross[:, None]).sum(axis=0) / (6 * area)
         sign = -1 if depth % 2 else 1
         total += sign * abs(area)
         moment += sign * abs(area) * centroid

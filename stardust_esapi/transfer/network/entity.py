@@ -6,6 +6,7 @@ import logging
 import socket
 import sys
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final
 
 from pydicom.uid import (
@@ -31,6 +32,8 @@ from stardust_esapi.settings import Network
 # pynetdicom logs the datasets of queries, names and birth dates in them; what is worth telling,
 # this package tells. Its default handlers also cost about a tenth of the receiver's time.
 _config.LOG_HANDLER_LEVEL = "none"
+_config.LOG_REQUEST_IDENTIFIERS = False
+_config.LOG_RESPONSE_IDENTIFIERS = False
 logging.getLogger("pynetdicom").setLevel(logging.CRITICAL + 1)
 
 MAX_PDU: Final = 1 << 17
@@ -116,6 +119,25 @@ def tune_socket(event: evt.Event, timeout: float) -> None:
         connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if sys.platform == "linux":
             event.assoc.bind(evt.EVT_DATA_SENT, _acknowledge_at_once, [connection.socket])
+        connection.recv = partial(_receive, connection.socket)  # type: ignore[method-assign]
+
+
+def _receive(connection: socket.socket, count: int) -> bytearray:
+    """Read so many bytes, or fewer where the peer hangs up.
+
+    In place of pynetdicom's own, which asks for 4 kB at a time: 130 calls for a CT image, with
+    the interpreter handed from thread to thread at each.
+    """
+    data = bytearray(count)
+    room, got = memoryview(data), 0
+    while got < count:
+        read = connection.recv_into(room[got:])
+        if not read:
+            break
+        got += read
+    room.release()
+    del data[got:]
+    return data
 
 
 def hang_up(association: Association) -> None:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
 from typing import Final, cast
@@ -23,7 +24,7 @@ from pydicom.tag import BaseTag
 from pydicom.uid import UID
 from pynetdicom import evt
 from pynetdicom.dimse_primitives import C_STORE
-from pynetdicom.dsutils import encode_file_meta
+from pynetdicom.dsutils import create_file_meta, encode_file_meta
 
 from stardust_esapi import files
 from stardust_esapi.names import folder_name
@@ -308,13 +309,40 @@ def _write(path: Path, event: evt.Event) -> None:
     part = path.with_name(f".{path.name}.part")
     try:
         with part.open("wb") as file, _dataset(event).getbuffer() as data:
-            file.write(b"\x00" * 128 + b"DICM" + encode_file_meta(event.file_meta))
+            file.write(b"\x00" * 128 + b"DICM" + _file_meta(event))
             file.write(data)
         files.rename(part, path)
     except OSError:
         with suppress(OSError):
             part.unlink(missing_ok=True)
         raise
+
+
+def _file_meta(event: evt.Event) -> bytes:
+    """Encode the File Meta Information (PS3.10 7.1) of an instance.
+
+    Only the SOP Instance UID differs from one to the next of a series, and often not in length:
+    encoding it anew would take longer than writing the pixels.
+    """
+    request, syntax = _request(event), event.context.transfer_syntax
+    uid = str(request.AffectedSOPInstanceUID)
+    pattern = _meta_pattern(str(request.AffectedSOPClassUID), syntax, len(uid))
+    return pattern.replace(_placeholder(len(uid)).encode(), uid.encode("ascii", "replace"))
+
+
+@lru_cache(maxsize=64)
+def _meta_pattern(sop_class: str, syntax: str, length: int) -> bytes:
+    meta = create_file_meta(
+        sop_class_uid=UID(sop_class),
+        sop_instance_uid=UID(_placeholder(length)),
+        transfer_syntax=UID(syntax),
+    )
+    return encode_file_meta(meta)
+
+
+def _placeholder(length: int) -> str:
+    """A UID of this length that no real instance has: 9 is no root."""
+    return "9" * length
 
 
 def _request(event: evt.Event) -> C_STORE:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from socketserver import BaseServer
 from types import TracebackType
 from typing import Self
 
 from loguru import logger
 from pynetdicom import AE, evt
+from pynetdicom.transport import ThreadedAssociationServer
 
 from stardust_esapi.errors import UsageError
 from stardust_esapi.settings import Network
@@ -21,6 +24,7 @@ from stardust_esapi.transfer.network.tls import server_context
 
 # One peer for all; it may well open an association for every instance.
 _MOST_ASSOCIATIONS = 64
+_TICK = 0.05  # seconds
 
 
 class Receiver:
@@ -38,6 +42,7 @@ class Receiver:
         self._network = network
         self._store = store
         self._entity: AE | None = None
+        self._server: ThreadedAssociationServer | None = None
 
     def __enter__(self) -> Self:
         """Start to listen.
@@ -52,9 +57,9 @@ class Receiver:
         entity.maximum_associations = _MOST_ASSOCIATIONS
         tls = server_context(network.tls, network.timeout) if network.tls else None
         try:
-            entity.start_server(
+            server = entity.make_server(
                 (network.bind, network.port),
-                block=False,
+                server_class=ThreadedAssociationServer,
                 ssl_context=tls,
                 contexts=supported_contexts(),
                 evt_handlers=[
@@ -69,7 +74,14 @@ class Receiver:
                 f"{error.strerror or error}. Another program may use it: stop that, or set another "
                 "port here and at the peer."
             ) from None
-        self._entity = entity
+        # pynetdicom's start_server looks up twice a second only: that long it would take to end.
+        threading.Thread(
+            target=server.serve_forever,
+            kwargs={"poll_interval": _TICK},
+            name="receiver",
+            daemon=True,
+        ).start()
+        self._entity, self._server = entity, server
         return self
 
     def __exit__(
@@ -79,13 +91,15 @@ class Receiver:
         traceback: TracebackType | None,
     ) -> None:
         """Stop to listen, and end the associations that are open."""
-        if self._entity is None:
+        if self._entity is None or self._server is None:
             return
         for association in self._entity.active_associations:
             if not association.is_established:  # pynetdicom fails to abort a mere connection
                 hang_up(association)
                 association.dul.join(self._network.timeout)
-        self._entity.shutdown()
+            association.abort()
+        BaseServer.shutdown(self._server)  # pynetdicom's own is for servers it has started
+        self._server.server_close()
 
 
 def _tell_rejection(event: evt.Event) -> None:
