@@ -15,7 +15,7 @@ from stardust_esapi.esapi.session import OpenPatient
 from stardust_esapi.locate import Located, locate
 from stardust_esapi.model import Case, CaseResult, CaseState, Kind, TransferRequest
 from stardust_esapi.prepare.apply import FailedStructuresError, SetPlan, create, survey
-from stardust_esapi.record.ledger import Ledger
+from stardust_esapi.record.ledger import Ledger, SeriesRecord
 from stardust_esapi.report import album
 from stardust_esapi.settings import Settings
 from stardust_esapi.transfer.deliver import deliver
@@ -111,9 +111,20 @@ def deliver_case(
         folders[request.kind] = deliver(case, request, engine, ledger, root, advance)
     watcher.phase(case, "record")
     drawn = album.draw(root, case, folders)
-    remarks = (*prepared.remarks, *_shared(folders, prepared.requests), *drawn.problems)
+    remarks = (
+        *prepared.remarks,
+        *_shared(folders, prepared.requests),
+        *_troubled(ledger.series_of(case)),
+        *drawn.problems,
+    )
     ledger.exported(case, remarks)
-    return replace(prepared, state=CaseState.EXPORTED, folders=folders, remarks=remarks)
+    return replace(
+        prepared,
+        state=CaseState.EXPORTED,
+        folders=folders,
+        told=ledger.told(case),
+        remarks=remarks,
+    )
 
 
 def guarded(case: Case, work: Callable[[], CaseResult]) -> CaseResult:
@@ -199,6 +210,12 @@ def _intentions(sets: Iterable[SetPlan]) -> Iterator[str]:
 def _colors(sets: Iterable[SetPlan]) -> dict[str, Colors]:
     """Source colours by structure set UID and new id: before 16.1 Eclipse cannot keep them."""
     return {s.uid: {p.new_id: p.source.color for p in s.plan.structures} for s in sets}
+
+
+def _troubled(series: Mapping[Kind, SeriesRecord]) -> Iterator[str]:
+    for kind, record in series.items():
+        if not record.plain:
+            yield f"All of the {kind} series is here, but its transfer was not plain: {record.told}"
 
 
 def _shared(folders: Mapping[Kind, str], requests: Sequence[TransferRequest]) -> Iterator[str]:

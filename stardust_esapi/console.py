@@ -151,6 +151,8 @@ def print_summary(summary: RunSummary, out: Console) -> None:
         say(out, f"[yellow]twice[/] {escape(sentence)}")
     if out.is_terminal:
         out.print(_table(summary))
+    for sentence in summary.put_aside:
+        say(out, f"[yellow]put aside[/] {escape(sentence)}")
     if summary.rejected_rows:
         say(out, f"{summary.rejected_rows} rejected rows were left out.")
     say(out, f"[bold]{escape(summary.verdict)}.[/]")

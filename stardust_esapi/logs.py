@@ -39,4 +39,9 @@ def log_to_terminal(*, verbose: bool) -> None:
     """Let warnings through to the terminal, and all the steps where the user asks for them."""
     logger.remove()
     level = "INFO" if verbose else "WARNING"
-    logger.add(sys.stderr, level=level, format=_FORMAT, backtrace=False, diagnose=False)
+    logger.add(_write, level=level, format=_FORMAT, backtrace=False, diagnose=False)
+
+
+def _write(line: str) -> None:
+    """Print a message; a progress bar may stand in for ``sys.stderr``, so that lines do not mix."""
+    sys.stderr.write(line)

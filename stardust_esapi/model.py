@@ -155,6 +155,7 @@ class CaseResult:
         planned: True when the run was without write and only says what it would do.
         requests: The series of the case, ready for transfer.
         folders: Output folder of each exported series, relative to the output root, POSIX style.
+        told: What the sender said of each exported series; nothing where ESAPI gave it.
         outcomes: One outcome a structure and kind.
         remarks: Sentences worth reading that did not stop the case.
         seconds: Time spent on the case in this run.
@@ -166,6 +167,7 @@ class CaseResult:
     planned: bool = False
     requests: tuple[TransferRequest, ...] = ()
     folders: dict[Kind, str] = field(default_factory=dict)
+    told: dict[Kind, str] = field(default_factory=dict)
     outcomes: tuple[StructureOutcome, ...] = ()
     remarks: tuple[str, ...] = ()
     seconds: float = 0.0

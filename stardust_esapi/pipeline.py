@@ -117,7 +117,8 @@ def export(job: Job, watcher: Watcher) -> RunSummary:
     with _output(job.out):
         listed = read_case_list(job.cases)
         backend = connect(settings.esapi)
-        with _books(job) as (ledger, log), _courier(job, ledger, watcher) as courier:
+        aside: list[str] = []
+        with _books(job) as (ledger, log), _courier(job, ledger, watcher, aside) as courier:
             ledger.register(listed.cases)
 
             def work(case: Case, patient: OpenPatient) -> CaseResult:
@@ -135,7 +136,7 @@ def export(job: Job, watcher: Watcher) -> RunSummary:
             write_ready_list(job.out / READY_LIST_NAME, ledger.ready())
             write_root_manifest(job.out, ledger.series())
         summary = _summary(listed, settings, started, results, write=True)
-        return _report(summary, job.out)
+        return _report(replace(summary, put_aside=tuple(aside)), job.out)
 
 
 def transfer(job: Job, watcher: Watcher) -> RunSummary:
@@ -152,7 +153,8 @@ def transfer(job: Job, watcher: Watcher) -> RunSummary:
     job, settings = replace(job, out=files.long_path(job.out)), job.settings
     with _output(job.out):
         ready = {result.case: result for result in _ready_cases(job.cases, settings)}
-        with _books(job) as (ledger, log), _courier(job, ledger, watcher) as courier:
+        aside: list[str] = []
+        with _books(job) as (ledger, log), _courier(job, ledger, watcher, aside) as courier:
             ledger.register(ready)
             todo = _first_patients(_undone(list(ready), job, ledger, log), settings.limit)
             watcher.start(len(todo))
@@ -167,7 +169,7 @@ def transfer(job: Job, watcher: Watcher) -> RunSummary:
             write_root_manifest(job.out, ledger.series())
         listed = CaseList(job.cases, tuple(ready), 0, (), ())
         summary = _summary(listed, settings, started, results, write=True)
-        return _report(replace(summary, esapi=""), job.out)
+        return _report(replace(summary, esapi="", put_aside=tuple(aside)), job.out)
 
 
 def write_transfer_commands(listed: Path, out: Path, settings: Settings) -> list[Path]:
@@ -231,8 +233,12 @@ def _settle(
 
 
 @contextmanager
-def _courier(job: Job, ledger: Ledger, watcher: Watcher) -> Iterator[Courier | None]:
+def _courier(
+    job: Job, ledger: Ledger, watcher: Watcher, aside: list[str]
+) -> Iterator[Courier | None]:
     """The network side of a run; None where ESAPI moves the data itself, or nobody does.
+
+    At its end, ``aside`` gets a sentence for each instance that nobody had asked for.
 
     Raises:
         UsageError: The network cannot be used as the settings say.
@@ -251,6 +257,7 @@ def _courier(job: Job, ledger: Ledger, watcher: Watcher) -> Iterator[Courier | N
 
         with Courier(move, job.settings.network.associations, engine.cancel) as courier:
             yield courier
+        aside += engine.put_aside
 
 
 def _ready_cases(path: Path, settings: Settings) -> list[CaseResult]:
@@ -349,6 +356,7 @@ def _with_earlier(
             ledger.reason(case),
             requests=ledger.requests(case),
             folders=ledger.folders(case),
+            told=ledger.told(case),
             outcomes=ledger.outcomes(case),
             remarks=ledger.remarks(case),
         )

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import signal
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from pydicom import dcmread
 from pytest_mock import MockerFixture
 
 from dicom_peers import free_port
 from esapi_stub.daemon import Daemon, Faults
 from esapi_stub.sample import Phantom, PhantomContrast, PhantomMr
 from stardust_esapi.verify.check import verify_tree
-from support import Clinic, Outcome, row_of, write_case_list
+from support import Clinic, Outcome, row_of, spawn, write_case_list
 
 Run = Callable[..., Outcome]
 
@@ -138,6 +141,59 @@ def test_a_peer_that_sends_one_less_fails_the_case(
     assert verify_tree(out).ok
 
 
+def test_what_nobody_asked_for_is_named_to_the_user(
+    clinic: Clinic, run: Run, tmp_path: Path, port: int
+) -> None:
+    """An instance of another patient comes with the case: the case is whole without it."""
+    cases = write_case_list(tmp_path / "cases.csv", [row_of(clinic.patients[1])])
+    out = tmp_path / "out"
+    foreign = next(iter(sorted((tmp_path / "dicom" / "2").rglob("*.dcm"))))
+    uid = dcmread(foreign).SOPInstanceUID
+    where = {"STARDUST": ("127.0.0.1", port)}
+    with Daemon(clinic.db, destinations=where, faults=Faults(foreign=foreign)) as daemon:
+        done = run(
+            "export", "--cases", cases, "--out", out, "--esapi", clinic.esapi, "--write",
+            "--engine", "qr", *network(daemon, port),
+        )  # fmt: skip
+    assert done.code == 0, done.text
+    assert verify_tree(out).ok
+    report = (out / "report.html").read_text(encoding="utf-8")
+    for text in (done.out, report):
+        assert f"Instance {uid} of patient Ü/3 was not taken: nobody asked for it" in text
+    assert "C-MOVE: " in report
+    assert next(p.name for p in (out / "quarantine").iterdir()).startswith(uid)
+
+
+def test_ctrl_c_ends_a_transfer_and_the_next_run_goes_on(
+    clinic: Clinic, run: Run, tmp_path: Path, port: int
+) -> None:
+    cases = write_case_list(tmp_path / "cases.csv", map(row_of, clinic.patients))
+    out = tmp_path / "out"
+    where = {"STARDUST": ("127.0.0.1", port)}
+    with Daemon(clinic.db, destinations=where, faults=Faults(stall_after=5)) as daemon:
+        arguments = (
+            "export", "--cases", cases, "--out", out, "--esapi", clinic.esapi, "--write",
+            "--engine", "qr", *network(daemon, port),
+        )  # fmt: skip
+        process = spawn(*arguments)
+        staged: list[Path] = []
+        until = time.monotonic() + 60
+        while len(staged) < 5 and time.monotonic() < until:
+            staged = [*(out / ".staging").rglob("*.dcm")]
+            time.sleep(0.05)
+        assert len(staged) >= 5
+        process.send_signal(signal.SIGINT)
+        text, _ = process.communicate(timeout=30)
+        assert process.returncode == 130, text
+        assert "run the same command again" in text
+        assert "Traceback" not in text
+        assert not dicom_files(out)
+        daemon.faults = Faults()
+        assert run(*arguments).code == 0
+    assert verify_tree(out).ok
+    assert len(dicom_files(out)) == 3 * (14 + 1) + 18 + 1 + 10 + 1
+
+
 def test_an_engine_without_a_peer_is_wrong_use(clinic: Clinic, run: Run, tmp_path: Path) -> None:
     cases = write_case_list(tmp_path / "cases.csv", [row_of(clinic.patients[1])])
     done = run(
@@ -165,6 +221,29 @@ def test_the_doctor_finds_everything_fine(
         "a move to STARDUST: fine: One image was asked for and arrived.",
     ):
         assert words in done.out, done.out
+
+
+def test_the_doctor_looks_into_the_file_daemons_folder(
+    clinic: Clinic, run: Run, port: int, tmp_path: Path
+) -> None:
+    drop = tmp_path / "import"
+    drop.mkdir()
+    settings = tmp_path / "s.toml"
+    settings.write_text(
+        f'[network]\ndestination = "VMSFD1"\ntimeout = 3\ndeliver = "folder:{drop}"\n'
+    )
+    arguments = ("doctor", "--esapi", clinic.esapi, "--patient", "0815", "--settings", settings)
+    with Daemon(clinic.db, file_daemons={"VMSFD1": drop}) as daemon:
+        done = run(*arguments, *network(daemon, port))
+    assert done.code == 0, done.text
+    assert "One image was asked for, and VMSFD1 delivered it." in done.out
+    assert not [*drop.rglob("*.dcm")]
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    with Daemon(clinic.db, file_daemons={"VMSFD1": elsewhere}) as daemon:
+        done = run(*arguments, *network(daemon, port))
+    assert done.code == 1
+    assert "did not come whole into the File Daemon's folder" in done.out
 
 
 # pynetdicom 3.0.4 leaves the socket of a refused connection to the garbage collector.

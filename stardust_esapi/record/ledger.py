@@ -35,7 +35,7 @@ from stardust_esapi.names import folding
 from stardust_esapi.verify.manifest import RootEntry, SeriesManifest, manifest_digest
 
 LEDGER_NAME = "ledger.sqlite"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _LOCK_SECONDS = 10.0
 
@@ -63,6 +63,7 @@ CREATE TABLE series (
     case_key TEXT NOT NULL REFERENCES cases, kind TEXT NOT NULL, folder TEXT NOT NULL,
     folded TEXT NOT NULL, folded_parent TEXT NOT NULL, state TEXT NOT NULL,
     manifest_sha256 TEXT NOT NULL DEFAULT '',
+    told TEXT NOT NULL DEFAULT '', plain INTEGER NOT NULL DEFAULT 1,
     PRIMARY KEY (case_key, kind));
 CREATE INDEX series_folder ON series (folded);
 CREATE INDEX series_parent ON series (folded_parent);
@@ -97,11 +98,15 @@ class SeriesRecord:
         folder: Its output folder relative to the root, POSIX style.
         state: Claimed, staged or placed.
         manifest_sha256: SHA-256 of its ``manifest.json``; empty while only claimed.
+        told: What the sender said of the transfer; empty where nobody sent.
+        plain: Whether it reported no trouble and was asked but once.
     """
 
     folder: str
     state: SeriesState
     manifest_sha256: str
+    told: str = ""
+    plain: bool = True
 
 
 class Ledger:
@@ -299,8 +304,23 @@ class Ledger:
             self._set_remarks(case, remarks)
             self._set_state(case, CaseState.PREPARED)
 
-    def staged(self, case: Case, kind: Kind, manifest: SeriesManifest) -> None:
+    def staged(
+        self,
+        case: Case,
+        kind: Kind,
+        manifest: SeriesManifest,
+        told: str = "",
+        *,
+        plain: bool = True,
+    ) -> None:
         """Record that the files of a series lie complete and proven in the staging folder.
+
+        Args:
+            case: The case.
+            kind: Which of its series.
+            manifest: What lies there.
+            told: What the sender said of the transfer.
+            plain: Whether it reported no trouble and was asked but once.
 
         Raises:
             CaseError: The manifest is not of the series that the case asked for, or the series
@@ -325,6 +345,12 @@ class Ledger:
                 [(case.key, kind, *astuple(file)) for file in manifest.files],
             )
             self._set_series_state(case, kind, SeriesState.STAGED, manifest_digest(manifest))
+            self._db.execute(
+                "UPDATE series SET told = ?, plain = ? WHERE case_key = ? AND kind = ?",
+                (told, plain, case.key, kind),
+            )
+            if told:
+                self._event(case.key, kind, "transferred", told)
 
     def placed(self, case: Case, kind: Kind) -> None:
         """Record that the folder of a staged series has its final name.
@@ -453,7 +479,11 @@ class Ledger:
         rows = self._rows("SELECT * FROM series WHERE case_key = ? ORDER BY kind", case.key)
         return {
             Kind(row["kind"]): SeriesRecord(
-                row["folder"], SeriesState(row["state"]), row["manifest_sha256"]
+                row["folder"],
+                SeriesState(row["state"]),
+                row["manifest_sha256"],
+                row["told"],
+                bool(row["plain"]),
             )
             for row in rows
         }
@@ -464,6 +494,14 @@ class Ledger:
             kind: series.folder
             for kind, series in self.series_of(case).items()
             if series.state is SeriesState.PLACED
+        }
+
+    def told(self, case: Case) -> dict[Kind, str]:
+        """What the sender said of each series that is in its place."""
+        return {
+            kind: series.told
+            for kind, series in self.series_of(case).items()
+            if series.state is SeriesState.PLACED and series.told
         }
 
     def ready(self) -> list[TransferRequest]:
@@ -521,6 +559,10 @@ class Ledger:
                     f"{version}, this one knows {SCHEMA_VERSION}). Update this program, or choose "
                     "another --out."
                 )
+            elif version == 1:
+                self._db.execute("ALTER TABLE series ADD COLUMN told TEXT NOT NULL DEFAULT ''")
+                self._db.execute("ALTER TABLE series ADD COLUMN plain INTEGER NOT NULL DEFAULT 1")
+                self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
             elif version < SCHEMA_VERSION:
                 raise UsageError(f"{self.path} is no ledger of this program. Move it away.")
         check = self._db.execute("PRAGMA quick_check(1)").fetchone()[0]

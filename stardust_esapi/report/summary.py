@@ -30,6 +30,7 @@ class RunSummary:
         row_problems: Why rows of the list are not among the cases.
         duplicates: One sentence for each group of rows that mean the same case.
         results: One result a case, in the order of the list.
+        put_aside: One sentence for each instance that arrived and was not taken.
         pictures: PNG files by :attr:`Case.key` and kind.
     """
 
@@ -44,6 +45,7 @@ class RunSummary:
     row_problems: tuple[RowProblem, ...] = ()
     duplicates: tuple[str, ...] = ()
     results: tuple[CaseResult, ...] = ()
+    put_aside: tuple[str, ...] = ()
     pictures: Mapping[str, Mapping[Kind, bytes]] = field(default_factory=dict)
 
     @property

@@ -8,6 +8,8 @@ from types import TracebackType
 
 from stardust_esapi.model import CaseResult
 
+_TICK = 0.5  # seconds
+
 
 class Courier:
     """A few workers and a bounded queue before them, so that memory stays flat.
@@ -59,8 +61,9 @@ class Courier:
         """Results that are there, waiting until at most so many are under way."""
         while True:
             done = {future for future in self._flying if future.done()}
-            if not done and len(self._flying) > most:
-                done, _ = wait(self._flying, return_when=FIRST_COMPLETED)
+            while not done and len(self._flying) > most:
+                # In short waits: Windows lets nothing interrupt a long one, not even Ctrl-C.
+                done, _ = wait(self._flying, _TICK, return_when=FIRST_COMPLETED)
             self._flying -= done
             for future in done:
                 yield future.result()

@@ -65,10 +65,10 @@ def deliver(
     else:
         files.remove_tree(staging)
         files.make_folder(staging)
-        engine.fetch(request, staging, advance)
+        fetched = engine.fetch(request, staging, advance)
         manifest = inspect_folder(staging, request, case.key)
         write_manifest(staging, manifest)
-        ledger.staged(case, request.kind, manifest)
+        ledger.staged(case, request.kind, manifest, fetched.told, plain=fetched.plain)
         files.place_folder(staging, final)
     ledger.placed(case, request.kind)
     advance(request.images)

@@ -3,10 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from stardust_esapi.model import TransferRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """What the sender said of a series that arrived whole: to be kept and shown, not believed.
+
+    Attributes:
+        told: Its answers and counts in words; empty where nobody sends.
+        plain: False where it reported trouble, or had to be asked again.
+    """
+
+    told: str = ""
+    plain: bool = True
 
 
 class Engine(Protocol):
@@ -14,7 +28,9 @@ class Engine(Protocol):
 
     name: str
 
-    def fetch(self, request: TransferRequest, folder: Path, advance: Callable[[int], None]) -> None:
+    def fetch(
+        self, request: TransferRequest, folder: Path, advance: Callable[[int], None]
+    ) -> Fetched:
         """Write the files of a request into an empty staging folder.
 
         What arrives is proven afterwards, file by file, whatever an engine believes.
@@ -31,6 +47,10 @@ class Engine(Protocol):
 
 class NetworkEngine(Engine, Protocol):
     """An engine that needs no ESAPI, and that several threads may use at once."""
+
+    @property
+    def put_aside(self) -> tuple[str, ...]:
+        """A sentence for each instance that arrived and was not taken, so far."""
 
     def cancel(self) -> None:
         """End what is under way soon, and refuse what comes; for Ctrl-C."""

@@ -35,6 +35,7 @@ from stardust_esapi.transfer.dicom import (
     write_structure_set,
 )
 from stardust_esapi.transfer.dicom.images import reference
+from stardust_esapi.transfer.engine import Fetched
 
 if TYPE_CHECKING:
     from VMS.TPS.Common.Model import API
@@ -74,7 +75,9 @@ class EsapiEngine:
         self._patient = patient
         self._colors = colors
 
-    def fetch(self, request: TransferRequest, folder: Path, advance: Callable[[int], None]) -> None:
+    def fetch(
+        self, request: TransferRequest, folder: Path, advance: Callable[[int], None]
+    ) -> Fetched:
         """Write images, structure set and registration of a request into a folder.
 
         Raises:
@@ -94,6 +97,7 @@ class EsapiEngine:
         if request.registration_uid:
             with self._patient.refusals("reading the registration"):
                 write_registration(self._registration(request.registration_uid, series), folder)
+        return Fetched()
 
     def _image(self, request: TransferRequest) -> ImageView:
         """The image under the structure set, which may be a copy; else the series' first."""

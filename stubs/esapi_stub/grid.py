@@ -51,12 +51,12 @@ class Grid:
     def to_patient(self, index: ArrayLike) -> FloatArray:
         """Map (…, 3) indices to patient points, mm."""
         steps = np.asarray(index, dtype=float) * np.asarray(self.spacing)
-        return _turned(steps, self.axes) + np.asarray(self.origin)
+        return np.asarray(_turned(steps, self.axes) + np.asarray(self.origin))
 
     def to_index(self, points: ArrayLike) -> FloatArray:
         """Map (…, 3) patient points, mm, to fractional indices."""
         offset = np.asarray(points, dtype=float) - np.asarray(self.origin)
-        return _turned(offset, self.axes.T) / np.asarray(self.spacing)
+        return np.asarray(_turned(offset, self.axes.T) / np.asarray(self.spacing))
 
     def onto_plane(self, points: FloatArray, plane: int) -> FloatArray:
         """Move (n, 3) patient points along the normal onto a plane."""

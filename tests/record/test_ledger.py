@@ -344,6 +344,20 @@ def test_a_withdrawn_series_can_be_exported_anew(ledger: Ledger) -> None:
     assert ledger.folders(CASE) == {Kind.CT: "CT_Export/0042/1.2.1"}
 
 
+def test_what_the_sender_said_is_kept(ledger: Ledger) -> None:
+    ledger.prepared(CASE, [CT_REQUEST])
+    ledger.claim_folder(CASE, Kind.CT, ["CT_Export/0042/1.2.1"])
+    ledger.staged(CASE, Kind.CT, manifest(CT_REQUEST), "C-MOVE: B000, 1 failed.", plain=False)
+    assert ledger.told(CASE) == {}
+    ledger.placed(CASE, Kind.CT)
+    ledger = reopened(ledger)
+    assert ledger.told(CASE) == {Kind.CT: "C-MOVE: B000, 1 failed."}
+    assert not ledger.series_of(CASE)[Kind.CT].plain
+    assert ("transferred", "C-MOVE: B000, 1 failed.") in query(
+        ledger, "SELECT state, detail FROM events"
+    )
+
+
 # --- the file -------------------------------------------------------------------------------
 
 
@@ -356,12 +370,26 @@ def test_the_file_is_set_up_for_network_shares(ledger: Ledger) -> None:
 def test_a_newer_ledger_is_refused_and_left_alone(ledger: Ledger) -> None:
     ledger.close()
     with sqlite3.connect(ledger.path) as db:
-        db.execute("PRAGMA user_version = 2")
+        db.execute("PRAGMA user_version = 3")
     db.close()
     before = ledger.path.read_bytes()
-    with pytest.raises(UsageError, match=r"newer version.*format 2, this one knows 1.*Update"):
+    with pytest.raises(UsageError, match=r"newer version.*format 3, this one knows 2.*Update"):
         Ledger(ledger.path.parent)
     assert ledger.path.read_bytes() == before
+
+
+def test_a_ledger_of_the_first_format_goes_on(ledger: Ledger) -> None:
+    ledger.prepared(CASE, [CT_REQUEST])
+    place(ledger, CT_REQUEST)
+    ledger.close()
+    with sqlite3.connect(ledger.path) as db:
+        db.execute("ALTER TABLE series DROP COLUMN told")
+        db.execute("ALTER TABLE series DROP COLUMN plain")
+        db.execute("PRAGMA user_version = 1")
+    db.close()
+    ledger = reopened(ledger)
+    series = ledger.series_of(CASE)[Kind.CT]
+    assert (series.state, series.told, series.plain) == (SeriesState.PLACED, "", True)
 
 
 def test_another_database_is_refused(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from stardust_esapi.transfer.network.entity import (
     application_entity,
     tune_socket,
 )
+from stardust_esapi.transfer.network.file_daemon import FolderCollector
 from stardust_esapi.transfer.network.inbox import Expected, Inbox, Pulse
 from stardust_esapi.transfer.network.query import identifier
 from stardust_esapi.transfer.network.receiver import Receiver
@@ -90,26 +91,38 @@ def find_patient(network: Network, patient_id: str) -> str:
 def move_one(network: Network, patient_id: str, folder: Path) -> str:
     """Have the peer send one image: shows that it knows our AE title, address and port.
 
+    Where a File Daemon delivers, the image is collected from its folder.
+
     Args:
-        network: The peer.
+        network: The peer, and where it sends to.
         patient_id: A patient that has images there.
         folder: An existing empty folder for what arrives.
 
     Raises:
         TransferError: It did not arrive.
     """
-    if network.deliver or network.destination not in (None, network.aet):
-        raise TransferError(
-            f"The peer would send to {network.destination}, which is not ours to watch. Look into "
-            "the File Daemon's folder after a transfer."
+    if not network.deliver and network.destination not in (None, network.aet):
+        raise UsageError(
+            f"The peer would send to {network.destination}, and nothing says where that puts it. "
+            "Set network.deliver to its folder, or take network.destination away."
         )
     inbox, pulse = Inbox(folder / "quarantine"), Pulse()
     with _session(network) as session:
         study, series, sop_class, uid = _an_image(session, patient_id)
-    expected = {uid: Expected(sop_class, series)}
     wanted = identifier(
         "IMAGE", StudyInstanceUID=study, SeriesInstanceUID=series, SOPInstanceUID=uid
     )
+    if network.deliver:
+        collector = FolderCollector(Path(network.deliver.removeprefix("folder:")), network.timeout)
+        before = collector.expect(patient_id)
+        with _session(network) as session:
+            answer = session.retrieve(wanted)
+        try:
+            collector.collect(before, [uid], folder, lambda _: None)
+        except TransferError as error:
+            raise TransferError(f"{error} The peer said: {answer}.") from None
+        return f"One image was asked for, and {network.destination} delivered it."
+    expected = {uid: Expected(sop_class, series)}
     with (
         Receiver(network, inbox.store),
         inbox.delivery(patient_id, folder, expected, lambda _: None, pulse) as delivery,

@@ -29,6 +29,7 @@ from stardust_esapi.errors import TransferError, UsageError, VerifyError
 from stardust_esapi.model import TransferRequest
 from stardust_esapi.names import folder_name
 from stardust_esapi.settings import Network, Retrieve
+from stardust_esapi.transfer.engine import Fetched
 from stardust_esapi.transfer.network.dcmtk_commands import (
     ENVIRONMENT,
     check_network,
@@ -74,6 +75,11 @@ class _Outcome:
     program: str
     code: int
     words: str
+
+    @property
+    def clean(self) -> bool:
+        """Whether it complained of nothing."""
+        return self.code == 0 and not self.words
 
     def __str__(self) -> str:
         return f"{self.program} ended with {self.code}: {self.words or 'no complaint'}."
@@ -169,6 +175,7 @@ class DcmtkEngine:
             network.associations if network.retrieve is Retrieve.GET else 1
         )
         self._aside = threading.Lock()
+        self._told_aside: list[str] = []
         self._cancelled = threading.Event()
 
     def __enter__(self) -> Self:
@@ -183,17 +190,27 @@ class DcmtkEngine:
         """End what still runs."""
         self.cancel()
 
+    @property
+    def put_aside(self) -> tuple[str, ...]:
+        """A sentence for each instance that arrived and was not taken, so far."""
+        return tuple(self._told_aside)
+
     def cancel(self) -> None:
         """Have every running fetch end soon, with a TransferError; later ones do not begin."""
         self._cancelled.set()
 
-    def fetch(self, request: TransferRequest, folder: Path, advance: Callable[[int], None]) -> None:
+    def fetch(
+        self, request: TransferRequest, folder: Path, advance: Callable[[int], None]
+    ) -> Fetched:
         """Fetch the images of a request, its structure set and its registration.
 
         Args:
             request: The series and what goes with it.
             folder: An existing empty folder; a hidden one beside it is used meanwhile.
             advance: Told the number of images so far.
+
+        Returns:
+            How the programs ended, of every attempt.
 
         Raises:
             TransferError: Not everything arrived, or something else did; whole files of what did
@@ -202,7 +219,7 @@ class DcmtkEngine:
         """
         fetch = _Fetch(request, folder, advance)
         try:
-            self._fetch(fetch)
+            return self._fetch(fetch)
         except (TransferError, UsageError) as error:
             raise TransferError(
                 f"patient {request.patient_id}, {request.kind} series {request.series_uid}, peer "
@@ -211,26 +228,28 @@ class DcmtkEngine:
         finally:
             files.remove_tree(fetch.work)
 
-    def _fetch(self, fetch: _Fetch) -> None:
+    def _fetch(self, fetch: _Fetch) -> Fetched:
         request = fetch.request
         check_uids(uids_of(request))
         snapshot = self._collector().expect(request.patient_id) if self._import else None
-        trouble = ""
+        told: list[str] = []
         for attempt in range(self._network.retries + 1):
             if attempt:
                 self._cancelled.wait(min(_FIRST_PAUSE * 2 ** (attempt - 1), _LONGEST_PAUSE))
             try:
-                self._attempt(fetch, snapshot)
+                outcomes = self._attempt(fetch, snapshot)
             except (_TrialError, QueryRefusedError) as error:
-                trouble = str(error)
+                told.append(str(error))
                 logger.warning(
                     f"patient {request.patient_id}, series {request.series_uid}, attempt "
-                    f"{attempt + 1}: {trouble}"
+                    f"{attempt + 1}: {error}"
                 )
             else:
-                return
+                plain = not told and all(outcome.clean for outcome in outcomes)
+                told.append(" ".join(dict.fromkeys(map(str, outcomes))))
+                return Fetched(" Asked again: ".join(told), plain)
         raise TransferError(
-            f"{trouble} That was attempt {self._network.retries + 1}. Run again; if it stays so, "
+            f"{told[-1]} That was attempt {self._network.retries + 1}. Run again; if it stays so, "
             f"ask the peer's administrator{self._reachability()}."
         )
 
@@ -241,22 +260,23 @@ class DcmtkEngine:
         where = "" if self._import else f" at this computer's address, port {network.port}"
         return f" whether it knows and reaches {network.destination or network.aet}{where}"
 
-    def _attempt(self, fetch: _Fetch, snapshot: Snapshot | None) -> None:
-        """Ask for everything that is missing; returns when nothing is."""
+    def _attempt(self, fetch: _Fetch, snapshot: Snapshot | None) -> list[_Outcome]:
+        """Ask for everything that is missing; returns, with how it went, when nothing is."""
         holdings = find_holdings(partial(self._find, fetch), fetch.request)
         fetch.expect(holdings)
-        outcomes = []
+        outcomes, short = [], []
         with self._turn:
             for holding in holdings:
                 if fetch.missing(holding.sop_instance_uids):
-                    outcome = self._retrieve(fetch, holding, snapshot)
+                    outcomes.append(self._retrieve(fetch, holding, snapshot))
                     if fetch.missing(holding.sop_instance_uids):
-                        outcomes.append(outcome)
+                        short.append(outcomes[-1])
         if missing := fetch.missing(fetch.expected):
             raise _TrialError(
                 f"{len(missing)} of {len(fetch.expected)} instances did not arrive: "
-                f"{listing(missing)}. {outcomes[0]}"
+                f"{listing(missing)}. {short[0]}"
             )
+        return outcomes
 
     def _find(self, fetch: _Fetch, query: Dataset) -> list[Dataset]:
         folder = fetch.fresh_folder("found")
@@ -331,10 +351,12 @@ class DcmtkEngine:
                 files.rename(path, fetch.path(uid))
                 continue
             place = self._put_aside(path, uid)
-            logger.warning(
-                f"patient {fetch.request.patient_id}, series {fetch.request.series_uid}: instance "
-                f"{uid or path.name} was not taken: {reason}. It is in {place}"
+            sentence = (
+                f"While patient {fetch.request.patient_id}, series {fetch.request.series_uid} was "
+                f"fetched, instance {uid or path.name} was not taken: {reason}. It is in {place}."
             )
+            self._told_aside.append(sentence)
+            logger.warning("{}", sentence)
             if uid in fetch.expected:
                 wrong.append(f"the peer sent an instance {uid}, but {reason}")
         fetch.advance(fetch.images)

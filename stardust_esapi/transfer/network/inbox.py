@@ -91,6 +91,13 @@ class Quarantined:
     patient_id: str
     reason: str
 
+    def __str__(self) -> str:
+        """Say it in a sentence."""
+        return (
+            f"Instance {self.sop_instance_uid} of patient {self.patient_id or 'without id'} was "
+            f"not taken: {self.reason}. It is in {self.path or 'no place'}."
+        )
+
 
 class Delivery:
     """The instances that one fetch waits for; made by :meth:`Inbox.delivery`.
@@ -293,12 +300,10 @@ class Inbox:
         except OSError as error:
             reason += f", and it could not be kept: {error.strerror or error}"
             path = None
-        self.quarantined.append(Quarantined(path, uid, patient_id, reason))
-        logger.warning(
-            f"instance {uid} of patient {patient_id or 'without id'}, sent by "
-            f"{event.assoc.remote['ae_title']}, was not taken: {reason}. It is in "
-            f"{path or 'no place'}"
-        )
+        reason += f" (sent by {event.assoc.remote['ae_title']})"
+        quarantined = Quarantined(path, uid, patient_id, reason)
+        self.quarantined.append(quarantined)
+        logger.warning("{}", quarantined)
 
 
 def _write(path: Path, event: evt.Event) -> None:

@@ -18,11 +18,18 @@ from pydicom.dataset import Dataset
 from stardust_esapi.errors import TransferError, UsageError
 from stardust_esapi.model import TransferRequest
 from stardust_esapi.settings import Network, Retrieve
+from stardust_esapi.transfer.engine import Fetched
 from stardust_esapi.transfer.network.file_daemon import FolderCollector
 from stardust_esapi.transfer.network.inbox import Delivery, Expected, Inbox, Pulse, Quarantined
 from stardust_esapi.transfer.network.query import Holding, find_holdings, identifier
 from stardust_esapi.transfer.network.receiver import Receiver
-from stardust_esapi.transfer.network.session import Answer, PeerError, Session, listing
+from stardust_esapi.transfer.network.session import (
+    Answer,
+    PeerError,
+    Session,
+    in_short,
+    listing,
+)
 
 # Seconds.
 _FIRST_PAUSE = 1.0
@@ -106,12 +113,19 @@ class QrEngine:
         """What arrived and was not taken, so far."""
         return tuple(self._inbox.quarantined)
 
+    @property
+    def put_aside(self) -> tuple[str, ...]:
+        """The same in sentences."""
+        return tuple(map(str, self.quarantined))
+
     def cancel(self) -> None:
         """Have every running fetch end soon, with a TransferError; later ones do not begin."""
         self._cancelled_at = self._cancelled_at or time.monotonic()
         self._cancelled.set()
 
-    def fetch(self, request: TransferRequest, folder: Path, advance: Callable[[int], None]) -> None:
+    def fetch(
+        self, request: TransferRequest, folder: Path, advance: Callable[[int], None]
+    ) -> Fetched:
         """Fetch the images of a request, its structure set and its registration.
 
         Args:
@@ -119,12 +133,15 @@ class QrEngine:
             folder: An existing empty folder.
             advance: Told the number of images so far, from the receiving thread.
 
+        Returns:
+            The peer's final responses with their counts, of every attempt.
+
         Raises:
             TransferError: Not everything arrived, or something else did; whole files of what did
                 arrive are in the folder.
         """
         try:
-            self._fetch(request, folder, advance)
+            return self._fetch(request, folder, advance)
         except TransferError as error:
             raise TransferError(
                 f"patient {request.patient_id}, {request.kind} series {request.series_uid}, peer "
@@ -133,7 +150,7 @@ class QrEngine:
 
     def _fetch(
         self, request: TransferRequest, folder: Path, advance: Callable[[int], None]
-    ) -> None:
+    ) -> Fetched:
         pulse = Pulse()
         holdings = self._query(request, pulse)
         expected = {
@@ -142,29 +159,35 @@ class QrEngine:
             for uid in holding.sop_instance_uids
         }
         with self._inbox.delivery(request.patient_id, folder, expected, advance, pulse) as delivery:
-            last = ""
+            told: list[str] = []
+            plain = True
             for attempt in self._attempts():
                 try:
                     # Later attempts go the way that every peer knows.
                     with self._collected(request, delivery, folder, pulse):
-                        last = self._retrieve(holdings, delivery, pulse, split=attempt == 0)
+                        answers = self._retrieve(holdings, delivery, pulse, split=attempt == 0)
                 except PeerError as error:
                     if error.permanent:
                         raise
-                    last = str(error)
+                    told.append(str(error))
+                    plain = False
+                else:
+                    told.append(f"{in_short(answers)}.")
+                    plain = plain and all(answer.clean for answer in answers)
                 if delivery.failure:
                     raise TransferError(delivery.failure)
                 missing = delivery.missing
                 if not missing:
-                    return
+                    return Fetched(f"{self._service}: {' Asked again: '.join(told)}", plain)
+                plain = False
                 logger.warning(
                     f"patient {request.patient_id}, series {request.series_uid}: {len(missing)} of "
-                    f"{len(expected)} instances are missing. Last word of the peer: {last}"
+                    f"{len(expected)} instances are missing. Last word of the peer: {told[-1]}"
                 )
         raise TransferError(
             f"{len(missing)} of {len(expected)} instances did not arrive in "
             f"{self._network.retries + 1} attempts: {listing(missing)}. Last word of the peer: "
-            f"{last} Run again; if it stays so, ask the peer's administrator"
+            f"{told[-1]} Run again; if it stays so, ask the peer's administrator"
             f"{self._reachability()}."
         )
 
@@ -199,8 +222,8 @@ class QrEngine:
 
     def _retrieve(
         self, holdings: list[Holding], delivery: Delivery, pulse: Pulse, *, split: bool
-    ) -> str:
-        """Ask once for everything that is missing; gives the peer's last word.
+    ) -> list[Answer]:
+        """Ask once for everything that is missing; gives the peer's final responses.
 
         Associations that no other series needs share the work.
         """
@@ -217,7 +240,11 @@ class QrEngine:
         for answer in answers:
             level = "INFO" if answer.clean else "WARNING"
             logger.log(level, f"series {holdings[0].series_uid} and its companions: {answer}")
-        return f"{next((a for a in answers if not a.clean), answers[-1])}."
+        return answers
+
+    @property
+    def _service(self) -> str:
+        return "C-GET" if self._network.retrieve is Retrieve.GET else "C-MOVE"
 
     @contextmanager
     def _lanes(self, most: int) -> Iterator[int]:

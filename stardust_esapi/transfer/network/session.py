@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
@@ -98,6 +98,14 @@ class Answer:
         if self.failed_uids:
             text += f", failed: {listing(self.failed_uids)}"
         return f"{text}, comment: {self.comment}" if self.comment else text
+
+
+def in_short(answers: Sequence[Answer]) -> str:
+    """Say what several responses say together: the counts added up, trouble word by word."""
+    troubled = [str(answer) for answer in answers if not answer.clean]
+    completed = sum(answer.completed for answer in answers)
+    plain = f"Success, {completed} sub-operations completed, none failed, none with warnings"
+    return "; ".join(troubled) or plain
 
 
 def listing(uids: list[str] | tuple[str, ...], most: int = 3) -> str:

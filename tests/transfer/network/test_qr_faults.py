@@ -241,8 +241,13 @@ def test_only_what_is_missing_is_asked_for_again(
 
     rogue = rogue_of(lose_once)
     with QrEngine(network_of(rogue.address), quarantine) as engine:
-        engine.fetch(archive.request(), folder, lambda _: None)
+        fetched = engine.fetch(archive.request(), folder, lambda _: None)
     inspect_folder(folder, archive.request(), "0" * 16)
+    assert not fetched.plain
+    assert fetched.told == (
+        "C-MOVE: Success, 19 sub-operations completed, none failed, none with warnings."
+        " Asked again: Success, 2 sub-operations completed, none failed, none with warnings."
+    )
     series, structure_set, rest = rogue.moves
     assert series.QueryRetrieveLevel == "SERIES"
     assert series.StudyInstanceUID == archive.patient.study_uid
@@ -295,6 +300,32 @@ def test_failed_sub_operations_are_read_and_shown(
         logger.remove(sink)
     assert any("B000" in line and lost in line for line in lines)
     assert_nothing_wrong(folder, archive, archive.request())
+
+
+def test_failures_of_a_transfer_that_succeeded_in_the_end_are_told(
+    archive, network_of, rogue_of, changed, folder: Path, quarantine: Path
+) -> None:
+    lost = archive.patient.sop_instance_uids[0]
+
+    def spoil_once(datasets: list[Dataset]) -> list[Dataset]:
+        if len(rogue.moves) > 1:
+            return datasets
+        return [
+            changed(ds, SOPClassUID=SecondaryCaptureImageStorage)
+            if ds.SOPInstanceUID == lost
+            else ds
+            for ds in datasets
+        ]
+
+    rogue = rogue_of(spoil_once)
+    with QrEngine(network_of(rogue.address), quarantine) as engine:
+        fetched = engine.fetch(archive.request(), folder, lambda _: None)
+    inspect_folder(folder, archive.request(), "0" * 16)
+    assert not fetched.plain
+    first, again = fetched.told.split(" Asked again: ")
+    assert "19 completed, 1 failed" in first
+    assert lost in first
+    assert again.startswith("Success, 1 sub-operations completed")
 
 
 def test_order_and_repetition_do_not_matter(
