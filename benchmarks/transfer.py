@@ -23,9 +23,9 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
+from page import write_tables
+
 ROOT = Path(__file__).parents[1]
-PAGE = ROOT / "docs" / "performance.md"
-BEGIN, END = "<!-- benchmarks/transfer.py begins -->", "<!-- benchmarks/transfer.py ends -->"
 LOOPBACK = "127.0.0.1"
 SLICES = 200
 LARGE_PDU = "131072"
@@ -467,17 +467,6 @@ def bars(methods: list[Method], found: dict[str, dict[int, Results]]) -> Iterato
     yield row("at most 250 MB of memory", " MB", most, lambda mb: mb <= 250)
 
 
-def write_page(lines: list[str]) -> None:
-    """Put the tables between their markers."""
-    page = PAGE.read_text(encoding="utf-8")
-    before, _, rest = page.partition(BEGIN)
-    _, found, after = rest.partition(END)
-    if not found:
-        raise SystemExit(f"{PAGE} lacks the markers {BEGIN} and {END}")
-    text = "\n".join([f"{before}{BEGIN}", "", *lines, "", f"{END}{after}"])
-    PAGE.write_text(text, encoding="utf-8")
-
-
 def versions() -> str:
     from importlib.metadata import version
 
@@ -524,7 +513,7 @@ def main() -> None:
         lines += ["", *table(peer_name, methods, results_of)]
     print("\n".join(lines))
     if not wanted.quick:
-        write_page(lines)
+        write_tables("benchmarks/transfer.py", lines)
 
 
 if __name__ == "__main__":

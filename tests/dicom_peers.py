@@ -23,7 +23,7 @@ from pynetdicom.sop_class import (
     StudyRootQueryRetrieveInformationModelMove,
 )
 
-from stardust_esapi.transfer.network.entity import PREFIXES, tune_socket
+from stardust_esapi.transfer.network.entity import PREFIXES, tune
 
 LOOPBACK = "127.0.0.1"
 OUR_AET = "STARDUST"
@@ -179,7 +179,7 @@ def send(
         port,
         ae_title=called,
         tls_args=(tls, LOOPBACK) if tls else None,
-        evt_handlers=[(evt.EVT_CONN_OPEN, tune_socket, [20])],
+        evt_handlers=[(evt.EVT_CONN_OPEN, tune, [20])],
     )
     if not association.is_established:
         return []
@@ -308,8 +308,12 @@ class Rogue:
         tls = (self.tls_client, LOOPBACK) if self.tls_client else None
         wanted = list(self.script(self._matches(event.identifier)))
         contexts = [build_context(sop_class) for sop_class in PREFIXES]
-        tune = [(evt.EVT_CONN_OPEN, tune_socket, [20])]
-        yield LOOPBACK, self.our_port, {"contexts": contexts, "tls_args": tls, "evt_handlers": tune}
+        handlers = [(evt.EVT_CONN_OPEN, tune, [20])]
+        yield (
+            LOOPBACK,
+            self.our_port,
+            {"contexts": contexts, "tls_args": tls, "evt_handlers": handlers},
+        )
         yield len(wanted)
         for ds in wanted:
             if event.is_cancelled:

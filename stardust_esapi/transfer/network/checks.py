@@ -18,7 +18,7 @@ from stardust_esapi.settings import Network
 from stardust_esapi.transfer.network.entity import (
     IMAGE_CLASSES,
     application_entity,
-    tune_socket,
+    tune,
 )
 from stardust_esapi.transfer.network.file_daemon import FolderCollector
 from stardust_esapi.transfer.network.inbox import Expected, Inbox, Pulse
@@ -60,7 +60,7 @@ def echo(network: Network) -> str:
         peer.host,
         peer.port,
         ae_title=peer.ae_title,
-        evt_handlers=[(evt.EVT_CONN_OPEN, tune_socket, [network.timeout])],
+        evt_handlers=[(evt.EVT_CONN_OPEN, tune, [network.timeout])],
         tls_args=(client_context(network.tls), peer.host) if network.tls else None,
     )
     if not association.is_established:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import socket
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from pydicom.uid import (
     UID,
@@ -24,10 +25,10 @@ from pydicom.uid import (
 )
 from pynetdicom import AE, _config, build_context, evt
 from pynetdicom.association import Association
-from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.presentation import PresentationContext
 
 from stardust_esapi.settings import Network
+from stardust_esapi.transfer.network.dimse import DirectDimse
 
 # pynetdicom logs the datasets of queries, names and birth dates in them; what is worth telling,
 # this package tells. Its default handlers also cost about a tenth of the receiver's time.
@@ -35,6 +36,8 @@ _config.LOG_HANDLER_LEVEL = "none"
 _config.LOG_REQUEST_IDENTIFIERS = False
 _config.LOG_RESPONSE_IDENTIFIERS = False
 logging.getLogger("pynetdicom").setLevel(logging.CRITICAL + 1)
+
+_REQUESTOR_TICK: Final = 0.005  # seconds
 
 MAX_PDU: Final = 1 << 17
 """Bytes; DCMTK offers no more, and four times its default saves a fifth of the time."""
@@ -94,25 +97,21 @@ def proposed_contexts() -> list[PresentationContext]:
     return contexts
 
 
-class _OnDemand(DIMSEServiceProvider):
-    """Leaves each message to the request that waits for it.
-
-    pynetdicom's own loop looks for messages as well. It is paused for a request, but may be past
-    the point where it notices: once in some thousand requests it takes the answer, and drops it.
-    """
-
-    def get_msg(self, block: bool = False) -> Any:
-        return super().get_msg(block) if block else (None, None)
-
-
-def tune_socket(event: evt.Event, timeout: float) -> None:
-    """Handle EVT_CONN_OPEN: bound every wait on the socket, and answer without delay.
+def tune(event: evt.Event, timeout: float, on_pending: Callable[[], None] = lambda: None) -> None:
+    """Handle EVT_CONN_OPEN: bound every wait on the socket, answer at once, waste no time.
 
     pynetdicom reads a PDU blocking: a peer that stops in the middle of one would hold its thread
     for good.
+
+    Args:
+        event: The event.
+        timeout: The longest wait, seconds.
+        on_pending: Told of each pending response to a C-MOVE or C-GET.
     """
+    event.assoc.dimse = DirectDimse(event.assoc, on_pending)
     if event.assoc.is_requestor:
-        event.assoc.dimse = _OnDemand(event.assoc)
+        # pynetdicom looks for news a thousand times a second. Here there are few, and no hurry.
+        event.assoc.dul._run_loop_delay = _REQUESTOR_TICK
     connection = event.assoc.dul.socket
     if connection is not None and connection.socket is not None:
         connection.socket.settimeout(timeout)

@@ -18,7 +18,7 @@ from stardust_esapi.transfer.network.entity import (
     application_entity,
     hang_up,
     supported_contexts,
-    tune_socket,
+    tune,
 )
 from stardust_esapi.transfer.network.tls import server_context
 
@@ -63,7 +63,7 @@ class Receiver:
                 ssl_context=tls,
                 contexts=supported_contexts(),
                 evt_handlers=[
-                    (evt.EVT_CONN_OPEN, tune_socket, [network.timeout]),
+                    (evt.EVT_CONN_OPEN, tune, [network.timeout]),
                     (evt.EVT_C_STORE, self._store),
                     (evt.EVT_REJECTED, _tell_rejection),
                 ],

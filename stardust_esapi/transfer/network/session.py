@@ -31,7 +31,7 @@ from stardust_esapi.transfer.network.entity import (
     application_entity,
     hang_up,
     proposed_contexts,
-    tune_socket,
+    tune,
 )
 from stardust_esapi.transfer.network.inbox import Pulse
 from stardust_esapi.transfer.network.query import QueryRefusedError
@@ -249,7 +249,7 @@ class Session:
 
     def _opened(self, event: evt.Event) -> None:
         self._association = event.assoc
-        tune_socket(event, self._network.timeout)
+        tune(event, self._network.timeout, self.pulse.beat)
 
     def _associate(self, entity: AE, **arguments: object) -> Association:
         association = entity.associate(
