@@ -12,6 +12,7 @@ from loguru import logger
 
 from stardust_esapi.errors import CaseError, NotApprovedError, UsageError
 from stardust_esapi.esapi.session import OpenPatient
+from stardust_esapi.esapi.write_gate import Approval
 from stardust_esapi.locate import Located, locate
 from stardust_esapi.model import Case, CaseResult, CaseState, Kind, TransferRequest
 from stardust_esapi.prepare.apply import FailedStructuresError, SetPlan, create, survey
@@ -58,8 +59,11 @@ def prepare_case(
     ledger: Ledger,
     root: Path,
     watcher: Watcher,
+    approval: Approval,
 ) -> tuple[CaseResult, dict[str, Colors]]:
     """Locate and prepare a case; on return its structure sets are saved in Eclipse.
+
+    In a plug-in they are made, and left to Eclipse's user to save: a remark says so.
 
     Returns:
         The case as prepared, and the colours that its structure sets should have (see
@@ -73,13 +77,18 @@ def prepare_case(
     located = locate(case, patient.view, settings.kinds)
     watcher.phase(case, "prepare")
     sets = survey(case, located, patient, settings)
-    sets = create(case, sets, patient, settings.structures, write_allowed=True)
+    made = [s.structure_set_id for s in sets if not s.uid]
+    sets = create(case, sets, patient, settings.structures, approval)
     result = CaseResult(
         case,
         CaseState.PREPARED,
         requests=_requests(case, located, sets, settings),
         outcomes=tuple(outcome for s in sets for outcome in s.outcomes),
-        remarks=(*located.remarks, *(s.remark for s in sets if s.remark)),
+        remarks=(
+            *located.remarks,
+            *(s.remark for s in sets if s.remark),
+            *_unsaved(made, patient),
+        ),
     )
     record_prepared(result, ledger, root)
     return result, _colors(sets)
@@ -205,6 +214,14 @@ def _intentions(sets: Iterable[SetPlan]) -> Iterator[str]:
             )
         if s.remark:
             yield s.remark
+
+
+def _unsaved(made: Sequence[str], patient: OpenPatient) -> Iterator[str]:
+    if made and not patient.backend.saves:
+        yield (
+            f"Eclipse shows {' and '.join(made)} unsaved: save the patient there, or what was "
+            "exported has no counterpart in its database."
+        )
 
 
 def _colors(sets: Iterable[SetPlan]) -> dict[str, Colors]:

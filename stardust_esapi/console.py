@@ -22,6 +22,7 @@ from rich.table import Table
 
 from stardust_esapi.doctor import Diagnosis, Health
 from stardust_esapi.model import Case, CaseResult, CaseState
+from stardust_esapi.record.audit import AuditReport
 from stardust_esapi.report.summary import RunSummary, shown_state
 from stardust_esapi.verify.check import VerifyReport
 
@@ -189,6 +190,16 @@ def print_verification(report: VerifyReport, out: Console) -> None:
     verdict = f"{report.files} files of {report.series} series are as their manifests say"
     wrong = f"; {len(report.findings)} things are not" if report.findings else ""
     say(out, f"[bold]{verdict}{wrong}.[/]")
+
+
+def print_audit(report: AuditReport, out: Console) -> None:
+    """Print what a check of the audit log found."""
+    for sentence in report.problems:
+        say(out, f"[red]audit log[/] {escape(sentence)}")
+    for sentence in report.open_ends:
+        say(out, f"[yellow]audit log[/] {escape(sentence)}")
+    whole = "is not as it was written" if report.problems else "is whole, as far as it goes"
+    say(out, f"The audit log of {report.events} events {whole}; its chain ends in {report.last}.")
 
 
 def print_findings(findings: Iterable[Diagnosis], out: Console) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -22,12 +22,16 @@ from stardust_esapi.case_run import (
     record_prepared,
 )
 from stardust_esapi.caselist import CaseList, DuplicateRows, read_case_list
-from stardust_esapi.errors import UsageError
+from stardust_esapi.errors import NotApprovedError, UsageError
+from stardust_esapi.esapi import host
 from stardust_esapi.esapi.backend import Backend
 from stardust_esapi.esapi.connect import connect
 from stardust_esapi.esapi.session import OpenPatient, Session
+from stardust_esapi.esapi.write_gate import Approval
 from stardust_esapi.logs import log_to
 from stardust_esapi.model import Case, CaseResult, CaseState, Kind, TransferRequest
+from stardust_esapi.record.audit import AUDIT_NAME, AuditLog, Event
+from stardust_esapi.record.audit import check as check_audit
 from stardust_esapi.record.ledger import LEDGER_NAME, Ledger
 from stardust_esapi.record.output_log import OutputLog
 from stardust_esapi.record.ready_list import READY_LIST_NAME, read_ready_list, write_ready_list
@@ -55,31 +59,44 @@ class Job:
         cases: The case list.
         out: The output folder; a check leaves nothing there.
         settings: Everything else.
+        write: Whether the user allowed this run to change the clinical database (``--write``).
+        backend: How ESAPI is reached, where that is not what the settings say: in a plug-in.
+        wanted: Which cases of the list are meant; a plug-in takes those that are open.
     """
 
     cases: Path
     out: Path
     settings: Settings
+    write: bool = False
+    backend: Backend | None = None
+    wanted: Callable[[Case], bool] = field(default=lambda case: True)  # noqa: ARG005
+
+    def connect(self) -> Backend:
+        """Reach ESAPI.
+
+        Raises:
+            UsageError: It cannot be had on this machine.
+        """
+        return self.backend or connect(self.settings.esapi)
 
 
-def check(
-    cases: Path, settings: Settings, watcher: Watcher, limit: int | None = None
-) -> RunSummary:
+def check(job: Job, watcher: Watcher) -> RunSummary:
     """Locate every case and say what an export would do; leaves nothing behind.
 
     Raises:
         UsageError: The list cannot be read or ESAPI not be reached.
     """
     started = datetime.now().astimezone()
-    listed = read_case_list(cases)
+    settings = job.settings
+    listed = _read_list(job)
 
     def work(case: Case, patient: OpenPatient) -> CaseResult:
         return plan_case(case, patient, settings, watcher)
 
-    chosen = _first_patients(listed.cases, limit)
+    chosen = _first_patients(listed.cases, settings.limit)
     watcher.start(len(chosen))
     results = []
-    for result in _each_case(chosen, connect(settings.esapi), work):
+    for result in _each_case(chosen, job.connect(), work):
         watcher.finish(result)
         results.append(result)
     return _summary(listed, settings, started, results, write=False)
@@ -95,7 +112,7 @@ def rehearse(job: Job, watcher: Watcher) -> RunSummary:
     """
     job = replace(job, out=files.long_path(job.out))
     with _output(job.out):
-        summary = check(job.cases, job.settings, watcher, job.settings.limit)
+        summary = check(job, watcher)
         if not (job.out / LEDGER_NAME).exists():
             ready = [r for result in summary.results for r in result.requests if _is_ready(r)]
             write_ready_list(job.out / READY_LIST_NAME, ready)
@@ -110,19 +127,25 @@ def export(job: Job, watcher: Watcher) -> RunSummary:
 
     Raises:
         UsageError: The list or the output folder cannot be used, or ESAPI not be reached.
-        NotApprovedError: Eclipse does not let this run write; nothing was changed.
+        NotApprovedError: This run may not write, or Eclipse does not let it; nothing was changed.
     """
     started = datetime.now().astimezone()
     job, settings = replace(job, out=files.long_path(job.out)), job.settings
+    backend = job.connect()
+    approval = Approval(job.write, host.current(), _audit(job))
+    obstacle = approval.obstacle(backend)
+    if obstacle:
+        raise NotApprovedError(f"{obstacle} Nothing was opened, nothing changed.")
     with _output(job.out):
-        listed = read_case_list(job.cases)
-        backend = connect(settings.esapi)
+        listed = _read_list(job)
         aside: list[str] = []
         with _books(job) as (ledger, log), _courier(job, ledger, watcher, aside) as courier:
             ledger.register(listed.cases)
 
             def work(case: Case, patient: OpenPatient) -> CaseResult:
-                result, colors = prepare_case(case, patient, settings, ledger, job.out, watcher)
+                result, colors = prepare_case(
+                    case, patient, settings, ledger, job.out, watcher, approval
+                )
                 if settings.engine is Engine.ESAPI:
                     engine = EsapiEngine(patient, colors)
                     result = deliver_case(result, engine, ledger, job.out, watcher)
@@ -131,12 +154,12 @@ def export(job: Job, watcher: Watcher) -> RunSummary:
             todo = _first_patients(_undone(listed.cases, job, ledger, log), settings.limit)
             watcher.start(len(todo))
             prepared = _each_case(todo, backend, work)
-            now = _settle(_moved(prepared, courier), ledger, log, watcher, settings)
+            now = _settle(_moved(prepared, courier), ledger, log, watcher, job)
             results = _with_earlier(listed.cases, now, ledger)
             write_ready_list(job.out / READY_LIST_NAME, ledger.ready())
             write_root_manifest(job.out, ledger.series())
         summary = _summary(listed, settings, started, results, write=True)
-        return _report(replace(summary, put_aside=tuple(aside)), job.out)
+        return _report(replace(summary, put_aside=tuple(aside), audit=_audited(job)), job.out)
 
 
 def transfer(job: Job, watcher: Watcher) -> RunSummary:
@@ -164,12 +187,13 @@ def transfer(job: Job, watcher: Watcher) -> RunSummary:
                 return result
 
             prepared = (guarded(case, partial(record, ready[case])) for case in todo)
-            now = _settle(_moved(prepared, courier), ledger, log, watcher, settings)
+            now = _settle(_moved(prepared, courier), ledger, log, watcher, job)
             results = _with_earlier(list(ready), now, ledger)
             write_root_manifest(job.out, ledger.series())
         listed = CaseList(job.cases, tuple(ready), 0, (), ())
         summary = _summary(listed, settings, started, results, write=True)
-        return _report(replace(summary, esapi="", put_aside=tuple(aside)), job.out)
+        summary = replace(summary, esapi="", put_aside=tuple(aside), audit=_audited(job))
+        return _report(summary, job.out)
 
 
 def write_transfer_commands(listed: Path, out: Path, settings: Settings) -> list[Path]:
@@ -215,7 +239,7 @@ def _settle(
     ledger: Ledger,
     log: OutputLog,
     watcher: Watcher,
-    settings: Settings,
+    job: Job,
 ) -> list[CaseResult]:
     """Record every result as it comes; stop at the first failure where ``fail_fast`` says so."""
     settled = []
@@ -223,11 +247,13 @@ def _settle(
         logger.info("{} {}", result.state, result.reason or result.case)
         if result.state is CaseState.FAILED:  # success is in the ledger already
             ledger.failed(result.case, result.reason, result.outcomes)
+        if result.state is CaseState.EXPORTED:
+            _audit(job).append(Event.EXPORTED, _export_facts(result))
         status = f"{result.state}: {result.reason}" if result.reason else result.state
         log.append(*_log_row(result.case, status))
         watcher.finish(result)
         settled.append(result)
-        if settings.fail_fast and result.state is CaseState.FAILED:
+        if job.settings.fail_fast and result.state is CaseState.FAILED:
             break
     return settled
 
@@ -258,6 +284,37 @@ def _courier(
         with Courier(move, job.settings.network.associations, engine.cancel) as courier:
             yield courier
         aside += engine.put_aside
+
+
+def _read_list(job: Job) -> CaseList:
+    listed = read_case_list(job.cases)
+    return replace(listed, cases=tuple(case for case in listed.cases if job.wanted(case)))
+
+
+def _audit(job: Job) -> AuditLog:
+    return AuditLog(job.settings.audit or job.out / AUDIT_NAME)
+
+
+def _audited(job: Job) -> str:
+    """What the audit log holds: its end, kept elsewhere, proves that nothing was cut off."""
+    log = _audit(job)
+    if not log.path.exists():
+        return ""
+    report = check_audit(log.path)
+    said = f"Audit log {log.path.name}: {report.events} events, the last one {report.last}."
+    return " ".join((said, *report.problems, *report.open_ends))
+
+
+def _export_facts(result: CaseResult) -> dict[str, object]:
+    """Who took what out of Eclipse: ESAPI has no public call that would log it there."""
+    return {
+        "patient_id": result.case.patient_id,
+        "case": str(result.case),
+        "series": [request.series_uid for request in result.requests],
+        "script": host.current().name,
+        "script_version": host.current().version,
+        "package_version": __version__,
+    }
 
 
 def _ready_cases(path: Path, settings: Settings) -> list[CaseResult]:
@@ -408,6 +465,7 @@ def _summary(
     *,
     write: bool,
 ) -> RunSummary:
+    own = host.current()
     return RunSummary(
         program_version=__version__,
         started=started,
@@ -420,6 +478,7 @@ def _summary(
         row_problems=listed.problems,
         duplicates=tuple(_duplicate(rows) for rows in listed.duplicates),
         results=tuple(results),
+        launcher=f"{own.name} {own.version}" if own.is_launcher else "",
     )
 
 

@@ -514,3 +514,42 @@ def test_a_clinics_own_words(
     assert "type (none) cannot be added by a script, CONTROL taken" in report
     manifest = json.loads((out / "manifest.json").read_bytes())
     assert [entry["exported"] for entry in manifest["series"]] == [True]
+
+
+def test_verify_checks_the_audit_log_too(
+    clinic_of: ClinicOf, cases: Callable[..., Path], run: Run, tmp_path: Path
+) -> None:
+    clinic = clinic_of(SMALL)
+    out = tmp_path / "out"
+    done = run(
+        "export", "--cases", cases(row_of(clinic.patients[0])), "--out", out,
+        "--esapi", clinic.esapi, "--write",
+    )  # fmt: skip
+    assert done.code == 0, done.text
+    last = json.loads((out / "audit.jsonl").read_text(encoding="utf-8").splitlines()[-1])["hash"]
+    assert f"3 events, the last one {last}" in (out / "report.html").read_text(encoding="utf-8")
+    proven = run("verify", out)
+    assert proven.code == 0
+    assert last in proven.out
+    log = out / "audit.jsonl"
+    log.write_text(log.read_text(encoding="utf-8").replace("0815", "0816", 1), encoding="utf-8")
+    proven = run("verify", out)
+    assert proven.code == 1
+    assert "Line 1 was changed" in proven.out
+
+
+def test_the_audit_log_lies_where_the_settings_say(
+    clinic_of: ClinicOf, cases: Callable[..., Path], run: Run, tmp_path: Path
+) -> None:
+    clinic = clinic_of(SMALL)
+    (tmp_path / "clinic").mkdir()
+    log = tmp_path / "clinic" / "writes.jsonl"
+    settings = tmp_path / "site.toml"
+    settings.write_text(f'audit = "{log.as_posix()}"\n', encoding="utf-8")
+    done = run(
+        "export", "--cases", cases(row_of(clinic.patients[0])), "--out", tmp_path / "out",
+        "--esapi", clinic.esapi, "--write", "--settings", settings,
+    )  # fmt: skip
+    assert done.code == 0, done.text
+    assert len(log.read_text(encoding="utf-8").splitlines()) == 3
+    assert not (tmp_path / "out" / "audit.jsonl").exists()

@@ -147,7 +147,9 @@ def exported(real_clinic: Clinic, tmp_path_factory: pytest.TempPathFactory) -> E
     (uids,) = real_clinic.patients
     row = row_of(uids, TargetID="Tumor Bed", GTV="Breast", MR_Slices="40")
     cases = write_case_list(folder / "cases.csv", [row])
-    job = pipeline.Job(cases, folder / "out", load_settings(None, {"esapi": f"stub:{db}"}, folder))
+    job = pipeline.Job(
+        cases, folder / "out", load_settings(None, {"esapi": f"stub:{db}"}, folder), write=True
+    )
     (result,) = pipeline.export(job, Silent()).results
     return Exported(uids, real_clinic.db.parent / "dicom", db, cases, job.out, result)
 

@@ -24,6 +24,12 @@ class Backend(Protocol):
     name: str
     """How the user chose it, such as ``stub:DB`` or ``eclipse``."""
 
+    saves: bool
+    """Whether this program saves; not in a plug-in, where Eclipse's user does."""
+
+    def write_obstacle(self) -> str:
+        """Why nothing can be written this way, known before anything is opened; else empty."""
+
     def create_application(self) -> API.Application:
         """Start ESAPI (``Application.CreateApplication``); call once in a process's life."""
 
@@ -32,6 +38,15 @@ class Backend(Protocol):
 
     def read_contours(self, structure: API.Structure, plane: int) -> list[FloatArray]:
         """Contours on one plane (``Structure.GetContoursOnImagePlane``), each (n, 3), mm."""
+
+    def add_contour(self, structure: API.Structure, points: FloatArray, plane: int) -> None:
+        """Add a contour (``Structure.AddContourOnImagePlane``).
+
+        Args:
+            structure: The structure; the patient is open for writing.
+            points: Shape (n, 3), mm, patient coordinates.
+            plane: Index of the image plane; the points' own distance from it counts for nothing.
+        """
 
     def read_matrix(self, registration: API.Registration) -> FloatArray:
         """``Registration.TransformationMatrix`` as (4, 4), mm."""

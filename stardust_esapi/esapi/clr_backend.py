@@ -1,17 +1,31 @@
-"""The real ESAPI through pythonnet: the only module that touches it (``--esapi eclipse``)."""
+"""ESAPI as .NET assemblies, through pythonnet: the only module that touches it.
+
+Three hosts lead here. Python itself (``python.exe``), which Eclipse lets in through
+``CustomScriptExecutable`` and keeps read-only on a clinical system; the launcher
+``StardustExporter.exe``, which has started .NET and then Python, and logs in as the script that
+was approved; and the plug-in, where Eclipse has logged in and opened the patient already.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import importlib
+import os
 import re
-from collections.abc import Iterable
+import struct
+import sys
+import warnings
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stardust_esapi.errors import UsageError
+from stardust_esapi.esapi import host
 from stardust_esapi.geometry import FloatArray
 
 if TYPE_CHECKING:
@@ -19,11 +33,22 @@ if TYPE_CHECKING:
 
 SCRIPT_NAME = "stardust-esapi"
 _ASSEMBLIES = ("VMS.TPS.Common.Model.API", "VMS.TPS.Common.Model.Types")
+_MEDIA = "PresentationCore"  # System.Windows.Media.Color; a stand-in has one of its own
 _PROGRAM_FOLDERS = tuple(
     Path(f"{drive}:/{folder}/Varian/RTM")
     for drive in ("C", "D")
     for folder in ("Program Files (x86)", "Program Files")
 )
+_STUB_DATABASE = "ESAPI_STUB_DB"  # how the C# stand-in is told its database
+
+_LAUNCHER_IS_THE_WAY = (
+    "Python itself is the host, and a clinical Eclipse keeps that read-only whatever is approved. "
+    "The launcher is the way: start the same command with StardustExporter.exe, which Script "
+    "Approval knows (see approval/README.md)."
+)
+
+_COINIT_APARTMENTTHREADED = 0x2
+_RPC_E_CHANGED_MODE = 0x80010106
 
 
 def find_assemblies(roots: Iterable[Path] = _PROGRAM_FOLDERS) -> Path:
@@ -43,52 +68,88 @@ def find_assemblies(roots: Iterable[Path] = _PROGRAM_FOLDERS) -> Path:
     if not found:
         raise UsageError(
             "There is no Eclipse with ESAPI on this machine (looked under "
-            f"{', '.join(str(root) for root in roots)}). Run it on an Eclipse workstation, or "
-            "choose a stub database with --esapi stub:DB."
+            f"{', '.join(str(root) for root in roots)}). Run it on an Eclipse workstation, name "
+            "the folder with --esapi eclipse:FOLDER, or choose a stub database with "
+            "--esapi stub:DB."
         )
     return max(found)[1]
 
 
 class ClrBackend:
-    """Reach the ESAPI installed on this Eclipse workstation.
+    """Reach ESAPI's assemblies, in the runtime of this process.
+
+    Args:
+        name: How the user chose it.
+        folder: Where the assemblies lie, or how to find out; in a launcher, which has found them
+            already, nobody asks.
+        stub_database: For the C# stand-in: its stub database.
+        clinical: Whether it is a clinical system, as far as that is known beforehand.
 
     Raises:
         UsageError: No Eclipse, or its assemblies cannot be loaded.
     """
 
-    name = "eclipse"
+    saves = True
 
-    def __init__(self, folder: Path | None = None) -> None:
-        folder = folder or find_assemblies()
-        try:
-            import pythonnet
+    def __init__(
+        self,
+        name: str,
+        folder: Path | Callable[[], Path],
+        *,
+        stub_database: Path | None = None,
+        clinical: bool = True,
+    ) -> None:
+        self.name = name
+        self._stub_database = stub_database
+        self._clinical = clinical
+        if host.current().is_launcher:
+            where = ""
+        else:
+            where = str(folder if isinstance(folder, Path) else folder())
+            _check_bitness()
+            _enter_apartment()
+            _start_runtime()
+        self._api, self._types, self._system = _load(where)
+        self._interop = importlib.import_module("System.Runtime.InteropServices")
+        self._plain_vectors = self._are_vectors_plain()
 
-            pythonnet.load("netfx")
-            import clr
-
-            for assembly in _ASSEMBLIES:
-                clr.AddReference(str(folder / assembly))
-            self._api: Any = importlib.import_module(_ASSEMBLIES[0])
-            self._system: Any = importlib.import_module("System")
-        except Exception as error:
-            raise UsageError(
-                f"ESAPI in {folder} cannot be loaded: {error}. It needs 64-bit Python and "
-                ".NET Framework 4 on an Eclipse workstation."
-            ) from error
+    def write_obstacle(self) -> str:
+        """Why nothing can be written when Python itself is the host of a clinical system."""
+        return "" if host.current().is_launcher or not self._clinical else _LAUNCHER_IS_THE_WAY
 
     def create_application(self) -> API.Application:
-        """Log in as the Windows user (``CustomScriptExecutable.CreateApplication`` from 15.5).
+        """Log in as the Windows user.
 
-        What runs so is read-only on a clinical system, whatever is approved.
+        Raises:
+            UsageError: Eclipse did not let this program in.
         """
         try:
-            if hasattr(self._api, "CustomScriptExecutable"):
-                application = self._api.CustomScriptExecutable.CreateApplication(SCRIPT_NAME)
-            else:
-                application = self._api.Application.CreateApplication()
-        except Exception as error:
-            raise UsageError(f"Eclipse did not let this program log in: {error}.") from error
-        return cast("API.Application", application)
+            with self._stub_environment():
+                return cast("API.Application", self._log_in())
+        except self._system.Exception as error:
+            raise UsageError(_login_problem(error)) from error
+
+    def _log_in(self) -> object:
+        # Asked for by feature: the members differ by version.
+        if host.current().is_launcher:
+            return self._api.Application.CreateApplication()
+        if hasattr(self._api, "CustomScriptExecutable"):  # from 15.5
+            return self._api.CustomScriptExecutable.CreateApplication(SCRIPT_NAME)
+        try:
+            return self._api.Application.CreateApplication()  # from 15.0
+        except TypeError:
+            return self._api.Application.CreateApplication(None, None)
+
+    @contextlib.contextmanager
+    def _stub_environment(self) -> Any:
+        if self._stub_database is None:
+            yield
+            return
+        os.environ[_STUB_DATABASE] = str(self._stub_database.absolute())
+        try:
+            yield
+        finally:
+            del os.environ[_STUB_DATABASE]
 
     def read_plane(self, image: API.Image, plane: int) -> NDArray[np.int32]:
         """Raw voxel values of one plane, shape (YSize, XSize)."""
@@ -98,10 +159,17 @@ class ClrBackend:
 
     def read_contours(self, structure: API.Structure, plane: int) -> list[FloatArray]:
         """Contours on one plane, each (n, 3), mm."""
-        return [
-            np.array([(p.x, p.y, p.z) for p in contour], dtype=float)
-            for contour in structure.GetContoursOnImagePlane(plane)
-        ]
+        contours = cast("Any", structure.GetContoursOnImagePlane(plane))
+        if not self._plain_vectors:
+            return [
+                np.array([(p.x, p.y, p.z) for p in contour], dtype=float).reshape(-1, 3)
+                for contour in contours
+            ]
+        return [self._read_vectors(contour) for contour in contours]
+
+    def add_contour(self, structure: API.Structure, points: FloatArray, plane: int) -> None:
+        """Add a contour, (n, 3), mm."""
+        structure.AddContourOnImagePlane(self._write_vectors(points), plane)
 
     def read_matrix(self, registration: API.Registration) -> FloatArray:
         """The registration's 4x4 matrix, mm."""
@@ -117,3 +185,168 @@ class ClrBackend:
             return None
         dotnet = cast("Any", error)
         return str(dotnet.GetType().FullName), str(dotnet.Message)
+
+    def _read_vectors(self, vectors: Any) -> FloatArray:
+        """A ``VVector[]`` as (n, 3), in one copy."""
+        points = np.empty((len(vectors), 3))
+        if len(points):
+            with self._pinned(vectors) as address:
+                ctypes.memmove(points.ctypes.data, address, points.nbytes)
+        return points
+
+    def _write_vectors(self, points: FloatArray) -> Any:
+        """A ``VVector[]`` of (n, 3), in one copy."""
+        if not self._plain_vectors:
+            vectors = [self._types.VVector(*point) for point in points.tolist()]
+            return self._system.Array[self._types.VVector](vectors)
+        block = np.ascontiguousarray(points, dtype=float)
+        array = self._system.Array.CreateInstance(self._types.VVector, len(block))
+        if len(block):
+            with self._pinned(array) as address:
+                ctypes.memmove(address, block.ctypes.data, block.nbytes)
+        return array
+
+    @contextlib.contextmanager
+    def _pinned(self, array: Any) -> Any:
+        """Keep an array where it is in memory, and say where."""
+        handle = self._interop.GCHandle.Alloc(array, self._interop.GCHandleType.Pinned)
+        try:
+            yield handle.AddrOfPinnedObject().ToInt64()
+        finally:
+            handle.Free()
+
+    def _are_vectors_plain(self) -> bool:
+        """Whether a ``VVector`` lies in memory as three doubles x, y, z: nothing promises it."""
+        probe = self._system.Array.CreateInstance(self._types.VVector, 2)
+        probe[0], probe[1] = self._types.VVector(1, 2, 3), self._types.VVector(4, 5, 6)
+        try:
+            if self._interop.Marshal.SizeOf(probe[0]) != 3 * np.dtype(float).itemsize:
+                return False
+            return bool(np.array_equal(self._read_vectors(probe), [[1, 2, 3], [4, 5, 6]]))
+        except self._system.ArgumentException:  # it cannot be pinned
+            return False
+
+
+class PlugInBackend(ClrBackend):
+    """Reach ESAPI inside Eclipse, which started a plug-in on what is open on its screen.
+
+    Args:
+        context: ``ScriptContext`` of the plug-in.
+
+    Nothing is opened, saved or closed: that is Eclipse's, and its user's.
+    """
+
+    saves = False
+
+    def __init__(self, context: API.ScriptContext) -> None:
+        super().__init__("plug-in", Path())
+        self._context = context
+
+    def create_application(self) -> API.Application:
+        """What stands for an application while Eclipse itself is it."""
+        return cast("API.Application", _Eclipse(self._context))
+
+
+class _Eclipse:
+    """The running Eclipse as far as a plug-in may use it, under the names of ``Application``."""
+
+    def __init__(self, context: API.ScriptContext) -> None:
+        self._context = context
+        self.CurrentUser = context.CurrentUser
+        self.ScriptEnvironment = SimpleNamespace(ApiVersionInfo=context.VersionInfo)
+
+    def OpenPatientById(self, patient_id: str) -> API.Patient | None:  # noqa: N802
+        """The open patient, if that is the one; never another."""
+        patient = self._context.Patient
+        return patient if patient is not None and patient.Id == patient_id else None
+
+    def ClosePatient(self) -> None:  # noqa: N802
+        """Nothing: Eclipse's user has the patient open."""
+
+    def Dispose(self) -> None:  # noqa: N802
+        """Nothing: Eclipse goes on."""
+
+
+def _check_bitness() -> None:
+    bits = 8 * struct.calcsize("P")
+    if bits != 64:
+        raise UsageError(
+            f"This is {bits}-bit Python; ESAPI's assemblies are 64-bit. Install 64-bit Python."
+        )
+
+
+def _enter_apartment() -> None:
+    """Make this thread a single-threaded apartment, as ESAPI wants, before .NET chooses."""
+    if sys.platform != "win32":
+        return
+    result = ctypes.windll.ole32.CoInitializeEx(None, _COINIT_APARTMENTTHREADED) & 0xFFFFFFFF
+    if result == _RPC_E_CHANGED_MODE:
+        raise UsageError(
+            "ESAPI needs a single-threaded apartment (STA), and something in this process has made "
+            "the thread multi-threaded. Start stardust-esapi in a process of its own."
+        )
+
+
+def _start_runtime() -> None:
+    """Start .NET for the whole life of this process: .NET Framework on Windows, else Mono."""
+    runtime = "netfx" if sys.platform == "win32" else "mono"
+    try:
+        import pythonnet
+
+        with warnings.catch_warnings():
+            # Mono 6.8 is what Debian has; it serves the stand-in well.
+            warnings.filterwarnings("ignore", message="Hosting Mono versions before v6.12")
+            pythonnet.load(runtime)
+            importlib.import_module("clr")
+    except Exception as error:
+        needed = ".NET Framework 4.7.2 or newer" if runtime == "netfx" else "Mono (mono-devel)"
+        raise UsageError(
+            f".NET cannot be started from this Python: {error}. It needs pythonnet and {needed}."
+        ) from error
+
+
+def _load(folder: str) -> tuple[Any, Any, Any]:
+    """Load ESAPI's assemblies: from a folder, or as the launcher finds them.
+
+    Returns:
+        The namespaces API, Types and System.
+    """
+    clr = importlib.import_module("clr")
+    system: Any = importlib.import_module("System")
+    where = f"ESAPI in {folder}" if folder else "ESAPI"
+    names = list(_ASSEMBLIES)
+    if folder and Path(folder, f"{_MEDIA}.dll").is_file():
+        names.append(_MEDIA)
+    try:
+        for name in names:
+            clr.AddReference(str(Path(folder, name)) if folder else name)
+        api, types = (importlib.import_module(name) for name in _ASSEMBLIES)
+    except system.BadImageFormatException as error:
+        raise UsageError(
+            f"{where} cannot be loaded: {error.Message} Its assemblies are 64-bit .NET "
+            "Framework ones: use 64-bit Python, and the folder esapi/API of Eclipse."
+        ) from error
+    except Exception as error:
+        raise UsageError(
+            f"{where} cannot be loaded: {str(error).splitlines()[0]}. Check that the folder holds "
+            f"{' and '.join(f'{name}.dll' for name in _ASSEMBLIES)} of this workstation's Eclipse."
+        ) from error
+    return api, types, system
+
+
+def _login_problem(error: Any) -> str:
+    """What to do about an exception of CreateApplication, as far as its words tell."""
+    said = str(error.Message).rstrip(".")
+    words = said.casefold()
+    if "licen" in words:
+        advice = (
+            "This workstation or user has no licence for scripting (Eclipse Scripting API): ask "
+            "whoever administers ARIA."
+        )
+    elif any(word in words for word in ("log in", "login", "logon", "password", "user", "access")):
+        advice = (
+            "Check that this Windows user can log in to Eclipse by hand, and is not locked out."
+        )
+    else:
+        advice = "Check that Eclipse itself starts on this workstation for this Windows user."
+    return f"Eclipse did not let this program log in: {said}. {advice}"

@@ -7,25 +7,36 @@ from pathlib import Path
 from stardust_esapi.errors import UsageError
 from stardust_esapi.esapi.backend import Backend
 
-_STUB = "stub:"
-
 
 def connect(choice: str) -> Backend:
-    """Return the backend for ``eclipse`` or ``stub:DB``.
+    """Return the backend for a choice.
+
+    Args:
+        choice: ``eclipse`` (the newest ESAPI of this workstation), ``eclipse:FOLDER`` (the one in
+            a folder), ``stub:DB`` (the Python stub on a stub database) or ``clr-stub:DB`` (the C#
+            stand-in on it, through pythonnet).
 
     Each kind is imported when chosen only: the clinic has no stub, a laptop no Eclipse.
 
     Raises:
         UsageError: The choice is unknown, or cannot be had on this machine.
     """
-    if choice == "eclipse":
-        from stardust_esapi.esapi.clr_backend import ClrBackend
+    kind, _, place = choice.partition(":")
+    if choice == "eclipse" or (kind == "eclipse" and place):
+        from stardust_esapi.esapi.clr_backend import ClrBackend, find_assemblies
 
-        return ClrBackend()
-    if choice.startswith(_STUB) and choice != _STUB:
+        return ClrBackend(choice, Path(place) if place else find_assemblies)
+    if kind == "clr-stub" and place:
+        from stardust_esapi.esapi.clr_backend import ClrBackend
+        from stardust_esapi.esapi.stub_backend import clr_stand_in
+
+        folder, clinical = clr_stand_in(Path(place))
+        return ClrBackend(choice, folder, stub_database=Path(place), clinical=clinical)
+    if kind == "stub" and place:
         from stardust_esapi.esapi.stub_backend import StubBackend
 
-        return StubBackend(Path(choice.removeprefix(_STUB)))
+        return StubBackend(Path(place))
     raise UsageError(
-        f"--esapi {choice}: write `eclipse`, or `stub:` and the folder of a stub database."
+        f"--esapi {choice}: write `eclipse`, `eclipse:` and the folder of its assemblies, or "
+        "`stub:` (`clr-stub:`) and the folder of a stub database."
     )

@@ -124,6 +124,7 @@ class OpenPatient:
         self.api = patient
         self.patient_id = str(patient.Id)
         self.backend = session.backend
+        self.user_id = str(session.application.CurrentUser.Id)
         self._names = (patient.LastName or "", patient.FirstName or "", patient.MiddleName or "")
         self.refresh()
 
@@ -193,4 +194,3 @@ class OpenPatient:
                 self.session.application.SaveModifications()
         finally:
             reminder.cancel()
-        self.refresh()

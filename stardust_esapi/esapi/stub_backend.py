@@ -17,6 +17,31 @@ from stardust_esapi.geometry import FloatArray
 if TYPE_CHECKING:
     from VMS.TPS.Common.Model import API
 
+_NOT_INSTALLED = (
+    "The stub ESAPI is not installed here. Run scripts/demo once, or `pip install ./stubs` in a "
+    "checkout."
+)
+_BUILD_ONE = "Make one with `stardust-esapi stub build`."
+
+
+def clr_stand_in(database: Path) -> tuple[Path, bool]:
+    """Folder of the C# stand-in's assemblies for a stub database, and whether that is clinical.
+
+    Raises:
+        UsageError: The stub is not installed, or the folder holds no stub database.
+    """
+    try:
+        import esapi_stub
+        from esapi_stub.database import Database
+    except ImportError:
+        raise UsageError(_NOT_INSTALLED) from None
+    try:
+        settings = Database.open(database).settings
+    except esapi_stub.DatabaseError as error:
+        raise UsageError(f"{error} {_BUILD_ONE}") from error
+    checkout = Path(esapi_stub.__file__).parents[2]
+    return checkout / "build" / f"esapi-{settings.version}", settings.clinical
+
 
 class StubBackend:
     """Reach the Python stub, filled from the database in a folder.
@@ -25,24 +50,27 @@ class StubBackend:
         UsageError: The stub is not installed, or the folder holds no stub database.
     """
 
+    saves = True
+
     def __init__(self, database: Path) -> None:
         try:
             import esapi_stub
         except ImportError:
-            raise UsageError(
-                "The stub ESAPI is not installed here. Run scripts/demo once, or "
-                "`pip install ./stubs` in a checkout."
-            ) from None
+            raise UsageError(_NOT_INSTALLED) from None
         self._stub = esapi_stub
         self._database = database
         self.name = f"stub:{database}"
+
+    def write_obstacle(self) -> str:
+        """None: the stub stands for a script that may be approved; its database says so."""
+        return ""
 
     def create_application(self) -> API.Application:
         """Start the stub on its database."""
         try:
             return cast("API.Application", self._stub.open_application(self._database))
         except self._stub.DatabaseError as error:
-            raise UsageError(f"{error} Make one with `stardust-esapi stub build`.") from error
+            raise UsageError(f"{error} {_BUILD_ONE}") from error
 
     def read_plane(self, image: API.Image, plane: int) -> NDArray[np.int32]:
         """Raw voxel values of one plane, shape (YSize, XSize)."""
@@ -56,6 +84,13 @@ class StubBackend:
             np.array([(p.x, p.y, p.z) for p in contour], dtype=float)
             for contour in structure.GetContoursOnImagePlane(plane)
         ]
+
+    def add_contour(self, structure: API.Structure, points: FloatArray, plane: int) -> None:
+        """Add a contour, (n, 3), mm."""
+        from esapi_stub.types import VVector
+
+        vectors = [VVector(*point) for point in points.tolist()]
+        structure.AddContourOnImagePlane(cast("Any", vectors), plane)
 
     def read_matrix(self, registration: API.Registration) -> FloatArray:
         """The registration's 4x4 matrix, mm."""

@@ -1,15 +1,46 @@
-"""The one place where a write to the clinical database can begin."""
+"""The one place where a write to the clinical database can begin, and where it ends.
+
+:func:`modifications` alone calls ``Patient.BeginModifications`` and
+``Application.SaveModifications``. It asks for everything that must hold first, and nothing passes
+it without two lines in the audit log: one before Eclipse is asked, one for how it ended.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 from loguru import logger
 
-from stardust_esapi.errors import EsapiRefusedError, NotApprovedError
+from stardust_esapi import __version__
+from stardust_esapi.errors import CaseError, NotApprovedError
+from stardust_esapi.esapi.host import Host
 from stardust_esapi.esapi.session import OpenPatient
+from stardust_esapi.record.audit import AuditLog, Event
+
+if TYPE_CHECKING:
+    from stardust_esapi.esapi.backend import Backend
 
 _UNAPPROVED = "No valid license to modify patient data with script"
+_STILL_OPEN = "Eclipse still shows what was begun, unsaved: close the patient there without saving."
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedSet:
+    """A structure set that is about to be made.
+
+    Attributes:
+        structure_set_id: Its id.
+        series_uid: Series Instance UID of the image it goes on.
+        structures: Ids of its structures.
+    """
+
+    structure_set_id: str
+    series_uid: str
+    structures: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,44 +48,103 @@ class WritePlan:
     """What is about to be written, decided before the gate opens.
 
     Attributes:
-        purpose: The case, in words.
-        structure_sets: Id of each structure set to make, and the series it goes on.
+        case: The case, in words.
+        structure_sets: What is to be made.
     """
 
-    purpose: str
-    structure_sets: tuple[tuple[str, str], ...]
+    case: str
+    structure_sets: tuple[PlannedSet, ...]
 
 
-def begin_modifications(patient: OpenPatient, plan: WritePlan, *, write_allowed: bool) -> None:
-    """Open the patient for writing (``Patient.BeginModifications``); nothing else may.
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """What allows a run to write, but for what Eclipse itself says.
+
+    Attributes:
+        requested: Whether the user started this run with ``--write``.
+        host: The launcher that this Python runs in, or Python itself.
+        audit: Where every write is recorded.
+    """
+
+    requested: bool
+    host: Host
+    audit: AuditLog
+
+    def obstacle(self, backend: Backend) -> str:
+        """Why this run may not write, known before anything is opened; empty if it may try."""
+        if not self.requested:
+            return "This run is without --write and must not change anything."
+        return self.host.obstacle or backend.write_obstacle()
+
+
+@contextmanager
+def modifications(patient: OpenPatient, plan: WritePlan, approval: Approval) -> Iterator[None]:
+    """Open the patient for writing (``Patient.BeginModifications``), save when the block is done.
+
+    Where the block raises, nothing is saved: the patient closes without it. In a plug-in, Eclipse's
+    user has the patient open and saves: the message then says what to do.
 
     Args:
         patient: The open patient.
         plan: What will be written; an empty plan is a mistake.
-        write_allowed: Whether the user started this run with ``--write``.
+        approval: What allows this run to write.
 
     Raises:
         NotApprovedError: The run, the script or the user may not write.
-        EsapiRefusedError: Eclipse refuses this patient, such as one that is locked.
+        EsapiRefusedError: Eclipse refuses this patient, such as one that is locked, or the save.
+        UsageError: The audit log cannot be written; nothing was changed.
     """
     if not plan.structure_sets:
         raise ValueError("the write gate was asked to open for nothing")
-    if not write_allowed:
-        raise NotApprovedError(
-            f"{plan.purpose}: this run is without --write and must not change anything."
-        )
+    obstacle = approval.obstacle(patient.backend)
+    if obstacle:
+        raise NotApprovedError(f"{plan.case}: {obstacle} Nothing was changed.")
     if not patient.api.CanModifyData():
         raise NotApprovedError(
             "Eclipse does not let this script change patient data (CanModifyData is false). "
             "The script must be writable and approved in Script Approval, and the user needs the "
             "right to edit. Nothing was changed."
         )
+    facts = _facts(patient, plan, approval)
+    approval.audit.append(Event.BEGUN, facts)
+    begun = False
     try:
         with patient.refusals("opening the record for writing"):
             patient.api.BeginModifications()
-    except EsapiRefusedError as error:
-        if _UNAPPROVED in str(error):
+        begun = True
+        for made in plan.structure_sets:
+            logger.info("{}: writing {} on {}", plan.case, made.structure_set_id, made.series_uid)
+        yield
+        if patient.backend.saves:
+            patient.save()
+    except BaseException as error:
+        event = Event.DROPPED if begun else Event.REFUSED
+        approval.audit.append(event, facts | {"reason": _reason(error)})
+        if not begun and _UNAPPROVED in str(error):
             raise NotApprovedError(f"{error} Approve the script in Script Approval.") from error
+        if begun and not patient.backend.saves and isinstance(error, CaseError):
+            error.args = (f"{error} {_STILL_OPEN}",)
         raise
-    for structure_set_id, series_uid in plan.structure_sets:
-        logger.info("{}: writing {} on series {}", plan.purpose, structure_set_id, series_uid)
+    approval.audit.append(Event.SAVED if patient.backend.saves else Event.LEFT, facts)
+    patient.refresh()
+
+
+def _facts(patient: OpenPatient, plan: WritePlan, approval: Approval) -> dict[str, object]:
+    """Who, what, and with which program; never a name."""
+    host = approval.host
+    return {
+        "write": uuid.uuid4().hex,
+        "eclipse_user": patient.user_id,
+        "patient_id": patient.patient_id,
+        "case": plan.case,
+        "structure_sets": [asdict(made) for made in plan.structure_sets],
+        "script": host.name,
+        "script_version": host.version,
+        "manifest": host.manifest_digest,
+        "package_version": __version__,
+    }
+
+
+def _reason(error: BaseException) -> str:
+    """A sentence where the error is one of ours; else its kind alone: it could hold anything."""
+    return str(error) if isinstance(error, CaseError) else type(error).__name__

@@ -15,7 +15,7 @@ import numpy as np
 from stardust_esapi.errors import EsapiRefusedError, PrepareError
 from stardust_esapi.esapi.backend import Backend
 from stardust_esapi.esapi.session import OpenPatient
-from stardust_esapi.esapi.write_gate import WritePlan, begin_modifications
+from stardust_esapi.esapi.write_gate import Approval, PlannedSet, WritePlan, modifications
 from stardust_esapi.geometry import FloatArray
 from stardust_esapi.locate import Located, same_id
 from stardust_esapi.model import Action, Case, Kind, StructureOutcome
@@ -100,8 +100,7 @@ def create(
     sets: Sequence[SetPlan],
     patient: OpenPatient,
     settings: StructureSettings,
-    *,
-    write_allowed: bool,
+    approval: Approval,
 ) -> tuple[SetPlan, ...]:
     """Make the structure sets that are missing, prove them, and save.
 
@@ -117,13 +116,20 @@ def create(
     missing = [s for s in sets if not s.uid]
     if not missing:
         return tuple(sets)
-    purpose = WritePlan(str(case), tuple((s.structure_set_id, s.image.series_uid) for s in missing))
-    begin_modifications(patient, purpose, write_allowed=write_allowed)
-    made = {s.kind: _create_set(case, s, patient, settings) for s in missing}
-    patient.save()
+    plan = WritePlan(str(case), tuple(_planned(s) for s in missing))
+    with modifications(patient, plan, approval):
+        made = {s.kind: _create_set(case, s, patient, settings) for s in missing}
     return tuple(
         replace(made[s.kind], uid=_find_saved(case, s, patient)) if s.kind in made else s
         for s in sets
+    )
+
+
+def _planned(wanted: SetPlan) -> PlannedSet:
+    return PlannedSet(
+        wanted.structure_set_id,
+        wanted.image.series_uid,
+        tuple(planned.new_id for planned in wanted.plan.structures),
     )
 
 

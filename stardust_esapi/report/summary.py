@@ -31,6 +31,8 @@ class RunSummary:
         duplicates: One sentence for each group of rows that mean the same case.
         results: One result a case, in the order of the list.
         put_aside: One sentence for each instance that arrived and was not taken.
+        launcher: Name and version of the launcher it ran in; empty where Python was the host.
+        audit: What the audit log holds after the run, and the end of its chain; may be empty.
         pictures: PNG files by :attr:`Case.key` and kind.
     """
 
@@ -46,6 +48,8 @@ class RunSummary:
     duplicates: tuple[str, ...] = ()
     results: tuple[CaseResult, ...] = ()
     put_aside: tuple[str, ...] = ()
+    launcher: str = ""
+    audit: str = ""
     pictures: Mapping[str, Mapping[Kind, bytes]] = field(default_factory=dict)
 
     @property

@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from pytest_mock import MockerFixture
 
 from stardust_esapi.errors import UsageError
-from stardust_esapi.esapi.clr_backend import ClrBackend, find_assemblies
+from stardust_esapi.esapi import clr_backend
+from stardust_esapi.esapi.clr_backend import find_assemblies
 from stardust_esapi.esapi.connect import connect
+from support import write_case_list
 
 API = "VMS.TPS.Common.Model.API.dll"
 
@@ -31,12 +36,72 @@ def test_no_eclipse_is_a_sentence(tmp_path: Path) -> None:
         find_assemblies([tmp_path])
 
 
-def test_assemblies_that_cannot_be_loaded_are_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="cannot be loaded"):
-        ClrBackend(install(tmp_path, "15.6"))
+def command_line(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """In a process of its own: .NET, once started, stays until the process ends."""
+    return subprocess.run(
+        [sys.executable, "-m", "stardust_esapi", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
-@pytest.mark.parametrize("choice", ["", "stub", "stub:", "mosaiq"])
+@pytest.fixture
+def case_list(tmp_path: Path) -> Path:
+    return write_case_list(tmp_path / "cases.csv", [{"Patient-ID": "0815", "PlanID": "P1"}])
+
+
+def test_assemblies_that_are_none_are_a_sentence(tmp_path: Path, case_list: Path) -> None:
+    folder = install(tmp_path, "15.6")
+    done = command_line("check", "--cases", case_list, "--esapi", f"eclipse:{folder}")
+    assert done.returncode == 2
+    assert f"ESAPI in {folder} cannot be loaded" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_no_eclipse_is_told_without_a_traceback(case_list: Path) -> None:
+    done = command_line("check", "--cases", case_list)
+    assert done.returncode == 2
+    assert "no Eclipse with ESAPI on this machine" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_database_that_is_none_is_told(tmp_path: Path, case_list: Path) -> None:
+    done = command_line("check", "--cases", case_list, "--esapi", f"clr-stub:{tmp_path}")
+    assert done.returncode == 2
+    assert "no stub database" in done.stderr
+
+
+def test_python_of_another_size_is_told(mocker: MockerFixture) -> None:
+    mocker.patch("struct.calcsize", return_value=4)
+    with pytest.raises(UsageError, match="32-bit Python"):
+        clr_backend._check_bitness()
+
+
+class Refusal(Exception):  # noqa: N818
+    """As a .NET exception arrives."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.Message = message
+
+
+@pytest.mark.parametrize(
+    ("said", "advice"),
+    [
+        ("No license for Eclipse Scripting API.", "ask whoever administers ARIA"),
+        ("Login failed: the user is locked.", "log in to Eclipse by hand"),
+        ("RPC server unavailable", "Eclipse itself starts"),
+    ],
+)
+def test_what_keeps_a_script_out_comes_with_advice(said: str, advice: str) -> None:
+    """Neither a licence nor a login can be missing here: the words are all there is to go by."""
+    sentence = clr_backend._login_problem(Refusal(said))
+    assert said.rstrip(".") in sentence
+    assert advice in sentence
+
+
+@pytest.mark.parametrize("choice", ["", "stub", "stub:", "clr-stub:", "eclipse:", "mosaiq"])
 def test_an_unknown_choice(choice: str) -> None:
     with pytest.raises(UsageError, match="--esapi"):
         connect(choice)

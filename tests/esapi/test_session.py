@@ -1,26 +1,37 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import pytest
 from pytest_mock import MockerFixture
 
 from esapi_stub.database import configure
 from esapi_stub.sample import Phantom, PhantomContrast, PhantomMr
-from stardust_esapi.errors import EsapiRefusedError, LocateError, NotApprovedError, UsageError
+from stardust_esapi import __version__
+from stardust_esapi.errors import (
+    EsapiRefusedError,
+    LocateError,
+    NotApprovedError,
+    PrepareError,
+    UsageError,
+)
 from stardust_esapi.esapi.connect import connect
+from stardust_esapi.esapi.host import Host
 from stardust_esapi.esapi.session import OpenPatient, Session
-from stardust_esapi.esapi.write_gate import WritePlan, begin_modifications
+from stardust_esapi.esapi.write_gate import Approval, PlannedSet, WritePlan, modifications
+from stardust_esapi.record.audit import AuditLog, check
 from support import Clinic
 
 PHANTOM = Phantom(
     "0815", size=(32, 32, 14), contrast=PhantomContrast(), mr=PhantomMr(size=(24, 24, 10)),
     patient_name="Kepler^Johanna",
 )  # fmt: skip
-PLAN = WritePlan("row 2", (("zCopyFromPlan", "1.2.3"),))
+PLAN = WritePlan("row 2", (PlannedSet("zCopyFromPlan", "1.2.3", ("gtv+",)),))
 
 
 @pytest.fixture
@@ -123,52 +134,147 @@ def test_a_session_disposes_and_another_can_follow(clinic: Clinic) -> None:
         _ = session.application
 
 
-def test_unsaved_changes_are_lost_and_saved_ones_stay(clinic: Clinic, session: Session) -> None:
-    def make(patient: OpenPatient) -> None:
-        begin_modifications(patient, PLAN, write_allowed=True)
-        made = patient.image(patient.view.images[0]).CreateNewStructureSet()
-        made.Id = "zCopyFromPlan"
+@pytest.fixture
+def approval(tmp_path: Path) -> Approval:
+    return Approval(True, Host(), AuditLog(tmp_path / "audit.jsonl"))
 
+
+def audited(approval: Approval) -> list[dict[str, Any]]:
+    if not approval.audit.path.exists():
+        return []
+    text = approval.audit.path.read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def make(patient: OpenPatient) -> None:
+    made = patient.image(patient.view.images[0]).CreateNewStructureSet()
+    made.Id = "zCopyFromPlan"
+
+
+def test_what_the_gate_lets_through_is_saved_and_in_the_audit_log(
+    clinic: Clinic, session: Session, approval: Approval
+) -> None:
     with session.open_patient("0815") as patient:
+        with modifications(patient, PLAN, approval):
+            make(patient)
+        assert len(patient.view.structure_sets) == 2
+    with session.open_patient("0815") as patient:
+        assert len(patient.view.structure_sets) == 2
+    begun, saved = audited(approval)
+    assert (begun["event"], saved["event"]) == ("begun", "saved")
+    assert begun["write"] == saved["write"]
+    assert saved["patient_id"] == "0815"
+    assert saved["eclipse_user"]
+    assert saved["structure_sets"] == [
+        {"structure_set_id": "zCopyFromPlan", "series_uid": "1.2.3", "structures": ["gtv+"]}
+    ]
+    assert (saved["script"], saved["script_version"]) == ("python", __version__)
+    assert "Kepler" not in approval.audit.path.read_text(encoding="utf-8")
+    assert check(approval.audit.path).problems == ()
+
+
+def test_what_raises_inside_the_gate_saves_nothing_and_is_in_the_audit_log(
+    session: Session, approval: Approval
+) -> None:
+    def fail() -> None:
         make(patient)
+        raise PrepareError("row 2: the copies differ")
+
+    with session.open_patient("0815") as patient, pytest.raises(PrepareError):
+        with modifications(patient, PLAN, approval):
+            fail()
     with session.open_patient("0815") as patient:
         assert len(patient.view.structure_sets) == 1
-        make(patient)
-        patient.save()
-        assert len(patient.view.structure_sets) == 2
+    assert [(e["event"], e.get("reason")) for e in audited(approval)] == [
+        ("begun", None),
+        ("dropped", "row 2: the copies differ"),
+    ]
+
+
+def test_what_is_not_ours_leaves_its_kind_alone_in_the_audit_log(
+    session: Session, approval: Approval
+) -> None:
+    """The message of an unexpected error could hold anything."""
+    with session.open_patient("0815") as patient, pytest.raises(ZeroDivisionError):
+        with modifications(patient, PLAN, approval):
+            raise ZeroDivisionError("Kepler, Johanna")
+    assert audited(approval)[-1]["reason"] == "ZeroDivisionError"
+
+
+@pytest.mark.parametrize(
+    ("host", "said"),
+    [
+        (Host("Exporter", "1.2.3.4", is_launcher=True), "read-only launcher"),
+        (
+            Host(
+                "Exporter", "1.2.3.4", is_launcher=True, is_writeable=True,
+                difference="changed stardust_esapi/pipeline.py",
+            ),
+            "changed stardust_esapi/pipeline.py",
+        ),
+    ],
+)  # fmt: skip
+def test_a_launcher_that_must_not_write_does_not(
+    session: Session, approval: Approval, host: Host, said: str
+) -> None:
+    with session.open_patient("0815") as patient, pytest.raises(NotApprovedError, match=said):
+        with modifications(patient, PLAN, replace(approval, host=host)):
+            raise AssertionError("the gate is open")
+    assert audited(approval) == []
+
+
+def test_no_audit_log_no_write(session: Session, approval: Approval, tmp_path: Path) -> None:
+    (tmp_path / "audit.jsonl").write_text("not ours\n", encoding="utf-8")
     with session.open_patient("0815") as patient:
-        assert len(patient.view.structure_sets) == 2
+        with pytest.raises(UsageError, match="not an audit log"):
+            with modifications(patient, PLAN, approval):
+                raise AssertionError("the gate is open")
+        assert not patient.api.HasModifiedData
 
 
-def test_the_gate_stays_shut(clinic: Clinic, session: Session, mocker: MockerFixture) -> None:
+def test_the_gate_stays_shut(
+    clinic: Clinic, session: Session, approval: Approval, mocker: MockerFixture
+) -> None:
+    def try_to(plan: WritePlan, approval: Approval) -> None:
+        with modifications(patient, plan, approval):
+            raise AssertionError("the gate is open")
+
     with session.open_patient("0815") as patient:
         begin = mocker.spy(type(patient.api), "BeginModifications")
         with pytest.raises(ValueError, match="for nothing"):
-            begin_modifications(patient, WritePlan("row 2", ()), write_allowed=True)
+            try_to(WritePlan("row 2", ()), approval)
         with pytest.raises(NotApprovedError, match="without --write"):
-            begin_modifications(patient, PLAN, write_allowed=False)
+            try_to(PLAN, replace(approval, requested=False))
         assert begin.call_count == 0
     configure(clinic.db, script_approved=False)
     with session.open_patient("0815") as patient:
         with pytest.raises(NotApprovedError, match="Script Approval"):
-            begin_modifications(patient, PLAN, write_allowed=True)
+            try_to(PLAN, approval)
         assert begin.call_count == 0
+    assert audited(approval) == []
 
 
-def test_the_gate_is_the_only_caller_of_begin_modifications() -> None:
+def test_the_gate_alone_begins_and_saves() -> None:
     import stardust_esapi
 
     package = Path(stardust_esapi.__file__).parent
-    callers = [
-        path.relative_to(package).as_posix()
-        for path in package.rglob("*.py")
-        if "BeginModifications()" in path.read_text(encoding="utf-8")
-    ]
-    assert callers == ["esapi/write_gate.py"]
+    callers = {
+        call: [
+            path.relative_to(package).as_posix()
+            for path in sorted(package.rglob("*.py"))
+            if call in path.read_text(encoding="utf-8")
+        ]
+        for call in ("BeginModifications()", ".SaveModifications()", "patient.save()")
+    }
+    assert callers == {
+        "BeginModifications()": ["esapi/write_gate.py"],
+        ".SaveModifications()": ["esapi/session.py"],
+        "patient.save()": ["esapi/write_gate.py"],
+    }
 
 
 def test_a_license_refused_after_all_is_not_approved(
-    clinic: Clinic, session: Session, mocker: MockerFixture
+    clinic: Clinic, session: Session, approval: Approval, mocker: MockerFixture
 ) -> None:
     """CanModifyData can be true and BeginModifications refuse all the same."""
     from esapi_stub.system import ApplicationException
@@ -182,20 +288,22 @@ def test_a_license_refused_after_all_is_not_approved(
             ),
         )
         with pytest.raises(NotApprovedError, match="Approve the script"):
-            begin_modifications(patient, PLAN, write_allowed=True)
+            with modifications(patient, PLAN, approval):
+                raise AssertionError("the gate is open")
+    assert [e["event"] for e in audited(approval)] == ["begun", "refused"]
 
 
 def test_a_save_that_waits_for_a_dialog_is_told_of(
-    session: Session, mocker: MockerFixture, monkeypatch: pytest.MonkeyPatch
+    session: Session, approval: Approval, mocker: MockerFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Eclipse's multi-user dialog cannot be provoked here: a save that takes its time can."""
     told = Event()
     monkeypatch.setattr("stardust_esapi.esapi.session._SAVE_PATIENCE_SECONDS", 0.01)
     mocker.patch("loguru.logger.warning", side_effect=lambda text: told.set())
     with session.open_patient("0815") as patient:
-        begin_modifications(patient, PLAN, write_allowed=True)
         mocker.patch.object(
             type(session.application), "SaveModifications", side_effect=lambda: told.wait(10)
         )
-        patient.save()
+        with modifications(patient, PLAN, approval):
+            pass
     assert told.is_set()

@@ -318,7 +318,9 @@ def export(
     """Export a list with write, in this process."""
     cases = write_case_list(folder / f"{name}.csv", rows)
     loaded = load_settings(None, {"esapi": f"stub:{db}", **flags}, folder)
-    return list(pipeline.export(pipeline.Job(cases, folder / name, loaded), Silent()).results)
+    return list(
+        pipeline.export(pipeline.Job(cases, folder / name, loaded, write=True), Silent()).results
+    )
 
 
 def export_phantoms(

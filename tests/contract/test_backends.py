@@ -1,0 +1,220 @@
+"""What the product asks of a backend: every way of reaching ESAPI must give the same.
+
+``ESAPI_CONTRACT=clr-15.6`` or ``clr-16.1`` chooses the C# stand-in through pythonnet, as in
+:mod:`test_esapi_behaviour`; the Python stub on the same database is what it is held against.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from esapi_stub.build import build
+from esapi_stub.database import configure
+from esapi_stub.sample import Phantom, PhantomContrast, PhantomMr, write_phantom
+from stardust_esapi import pipeline
+from stardust_esapi.errors import NotApprovedError
+from stardust_esapi.esapi.backend import Backend
+from stardust_esapi.esapi.connect import connect
+from stardust_esapi.esapi.session import Session
+from stardust_esapi.model import CaseState
+from stardust_esapi.settings import load_settings
+from support import Clinic, row_of, write_case_list
+
+CHOSEN = os.environ.get("ESAPI_CONTRACT", "")
+TESTED = [CHOSEN] if CHOSEN else ["python-15.6", "python-16.1"]
+PHANTOM = Phantom(
+    "Prüfkörper 12", size=(40, 32, 14), contrast=PhantomContrast(), mr=PhantomMr(size=(24, 24, 10))
+)
+
+
+class Silent:
+    def start(self, cases: int) -> None: ...
+    def phase(self, case: object, phase: str, done: int = 0, total: int = 0) -> None: ...
+    def finish(self, result: object) -> None: ...
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Clinic:
+    folder = tmp_path_factory.mktemp("clinic")
+    uids = write_phantom(folder / "dicom", PHANTOM)
+    build(folder / "dicom", folder / "db")
+    return Clinic(folder / "db", (uids,))
+
+
+@pytest.fixture(params=TESTED)
+def clinic(
+    request: pytest.FixtureRequest, template: Clinic, tmp_path: Path
+) -> tuple[Clinic, str, str]:
+    """A database of its own, how ESAPI is reached on it, and the version."""
+    kind, version = request.param.split("-")
+    db = tmp_path / "db"
+    shutil.copytree(template.db, db)
+    # Off the clinic: there alone Python itself may write.
+    configure(db, version=version, clinical=kind == "python")
+    choice = f"{'clr-stub' if kind == 'clr' else 'stub'}:{db}"
+    return Clinic(db, template.patients), choice, version
+
+
+def seen(clinic: Clinic, choice: str, look: Callable[[Backend, Any], Any]) -> Any:
+    """What a backend shows of the open patient."""
+    with Session(connect(choice)) as session, session.open_patient("Prüfkörper 12") as patient:
+        return look(session.backend, patient)
+
+
+def test_planes_are_those_of_the_python_stub(clinic) -> None:
+    place = clinic[0]
+
+    def planes(backend: Backend, patient: Any) -> list[np.ndarray]:
+        return [
+            backend.read_plane(patient.image(view), plane)
+            for view in patient.view.images
+            for plane in range(view.geometry.size[2])
+        ]
+
+    found, wanted = seen(*clinic[:2], planes), seen(place, place.esapi, planes)
+    assert len(found) == len(wanted) > 14
+    for one, other in zip(found, wanted, strict=True):
+        assert one.dtype == np.int32
+        np.testing.assert_array_equal(one, other)
+    assert len(np.unique(np.concatenate([plane.ravel() for plane in found]))) > 10
+
+
+def test_contours_are_those_of_the_python_stub_to_the_last_bit(clinic) -> None:
+    place = clinic[0]
+    uid = place.patients[0].structure_set_uid
+
+    def contours(backend: Backend, patient: Any) -> Any:
+        return patient.contours(uid)
+
+    found, wanted = seen(*clinic[:2], contours), seen(place, place.esapi, contours)
+    assert {name: list(planes) for name, planes in found.items()} == {
+        name: list(planes) for name, planes in wanted.items()
+    }
+    assert "GTV1" in found
+    for name, planes in found.items():
+        for plane, polygons in planes.items():
+            for one, other in zip(polygons, wanted[name][plane], strict=True):
+                assert one.shape[1] == 3
+                assert one.tobytes() == other.tobytes()
+
+
+def test_an_empty_plane_has_no_contours(clinic) -> None:
+    def first(backend: Backend, patient: Any) -> Any:
+        structure_set = patient.structure_set(clinic[0].patients[0].structure_set_uid)
+        gtv = next(s for s in structure_set.Structures if s.Id == "GTV1")
+        return backend.read_contours(gtv, 0)
+
+    assert seen(*clinic[:2], first) == []
+
+
+def test_matrices_are_those_of_the_python_stub(clinic) -> None:
+    place = clinic[0]
+
+    def matrices(backend: Backend, patient: Any) -> list[np.ndarray]:
+        return [
+            backend.read_matrix(patient.registration(r.uid)) for r in patient.view.registrations
+        ]
+
+    found, wanted = seen(*clinic[:2], matrices), seen(place, place.esapi, matrices)
+    assert [m.shape for m in found] == [(4, 4)]
+    assert found[0].tobytes() == wanted[0].tobytes()
+    assert not np.array_equal(found[0], np.eye(4))
+
+
+def test_contours_written_as_a_block_come_back_as_a_block(clinic) -> None:
+    angles = np.linspace(0, 2 * np.pi, 200, endpoint=False)
+    circle = np.stack([20 * np.cos(angles), 15 * np.sin(angles), np.zeros(200)], axis=1)
+
+    def write(backend: Backend, patient: Any) -> Any:
+        view = next(v for v in patient.view.images if v.modality == "CT")
+        middle = np.asarray(view.geometry.to_patient(np.asarray(view.geometry.size) / 2))
+        patient.api.BeginModifications()
+        made = patient.image(view).CreateNewStructureSet()
+        structure = made.AddStructure("CONTROL", "ring")
+        backend.add_contour(structure, circle + middle, 5)
+        return circle + middle, backend.read_contours(structure, 5)
+
+    wanted, [found] = seen(*clinic[:2], write)
+    assert abs(area(found) / area(wanted) - 1) < 0.02
+    np.testing.assert_allclose(found[:, :2].mean(axis=0), wanted[:, :2].mean(axis=0), atol=0.5)
+
+
+def area(polygon: np.ndarray) -> float:
+    x, y = polygon[:, 0], polygon[:, 1]
+    return float(abs(np.dot(x, np.roll(y, 1)) - np.dot(y, np.roll(x, 1))) / 2)
+
+
+def test_members_are_asked_for_by_feature(clinic) -> None:
+    def settable(backend: Backend, patient: Any) -> bool:
+        structure_set = patient.structure_set(clinic[0].patients[0].structure_set_uid)
+        return backend.can_set(next(iter(structure_set.Structures)), "Color")
+
+    assert seen(*clinic[:2], settable) is (clinic[2] == "16.1")
+
+
+def test_refusals_carry_their_dotnet_type(clinic) -> None:
+    def refused(backend: Backend, patient: Any) -> Any:
+        with pytest.raises(Exception) as caught:  # noqa: PT011 - of the backend's own kind
+            patient.image(patient.view.images[0]).CreateNewStructureSet()
+        return backend.refusal(caught.value), backend.refusal(ValueError("ours"))
+
+    (kind, message), ours = seen(*clinic[:2], refused)
+    assert kind.startswith("System.")
+    assert "BeginModifications" in message
+    assert ours is None
+
+
+def tree(out: Path) -> dict[str, str]:
+    """SHA-256 of what an export leaves for its readers."""
+    kept = [out / "export_list.csv", out / "Output_Log.csv", out / "manifest.json"]
+    kept += [path for kind in ["CT", "KM", "MR"] for path in (out / f"{kind}_Export").rglob("*")]
+    return {
+        path.relative_to(out).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in kept
+        if path.is_file()
+    }
+
+
+def test_a_whole_export_is_that_of_the_python_stub_byte_for_byte(
+    clinic, template: Clinic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
+    place, choice, version = clinic
+    shutil.copytree(template.db, tmp_path / "other")
+    configure(tmp_path / "other", version=version)
+    cases = write_case_list(tmp_path / "cases.csv", [row_of(place.patients[0])])
+    trees = []
+    for name, esapi in (("found", choice), ("wanted", f"stub:{tmp_path / 'other'}")):
+        settings = load_settings(None, {"esapi": esapi}, tmp_path)
+        job = pipeline.Job(cases, tmp_path / name, settings, write=True)
+        [result] = pipeline.export(job, Silent()).results
+        assert result.state is CaseState.EXPORTED, result.reason
+        trees.append(tree(tmp_path / name))
+    assert trees[0] == trees[1]
+    assert sum(path.endswith(".dcm") for path in trees[0]) > 14 + 18 + 10
+
+
+def test_python_itself_is_refused_the_write_before_anything_is_opened(
+    clinic, tmp_path: Path
+) -> None:
+    place, choice, _ = clinic
+    if choice.startswith("stub:"):
+        pytest.skip("the Python stub stands for an approved script")
+    configure(place.db, clinical=True)
+    cases = write_case_list(tmp_path / "cases.csv", [row_of(place.patients[0])])
+    settings = load_settings(None, {"esapi": choice}, tmp_path)
+    job = pipeline.Job(cases, tmp_path / "out", settings, write=True)
+    with pytest.raises(NotApprovedError, match=r"launcher is the way.*Nothing was opened"):
+        pipeline.export(job, Silent())
+    assert not (tmp_path / "out").exists()
+    # What it may do is look.
+    [result] = pipeline.check(job, Silent()).results
+    assert result.planned

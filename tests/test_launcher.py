@@ -1,0 +1,83 @@
+"""The Python side of the launchers; the .NET side is in tests/launchers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from esapi_stub.sample import Phantom
+from stardust_esapi.esapi import host
+from stardust_esapi.launcher import run_console
+from stardust_esapi.record.audit import check
+from support import Clinic, row_of, write_case_list
+
+SMALL = Phantom("0815", size=(32, 32, 14))
+
+
+@dataclass(frozen=True)
+class Launcher:
+    Name: str = "StardustExporter"
+    Version: str = "0.1.0.4711"
+    IsWriteable: bool = True
+    ManifestDigest: str = "ab" * 32
+    Verified: bool = True
+    Difference: str = ""
+
+
+@pytest.fixture
+def export(clinic_of: Callable[..., Clinic], tmp_path: Path) -> Callable[..., int]:
+    clinic = clinic_of(SMALL)
+    cases = write_case_list(tmp_path / "cases.csv", [row_of(clinic.patients[0])])
+
+    def run(launcher: Launcher, *more: str) -> int:
+        arguments = ("export", "--cases", cases, "--out", tmp_path / "out", "--esapi", clinic.esapi)
+        return run_console(launcher, [*map(str, arguments), *more])
+
+    return run
+
+
+def test_the_approved_launcher_writes_and_stands_in_the_audit_log(
+    export: Callable[..., int], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert export(Launcher(), "--write") == 0
+    text = (tmp_path / "out" / "audit.jsonl").read_text(encoding="utf-8")
+    assert '"script": "StardustExporter", "script_version": "0.1.0.4711"' in text
+    assert "ab" * 32 in text
+    assert [line.split('"event": "')[1].split('"')[0] for line in text.splitlines()] == [
+        "begun", "saved", "exported",
+    ]  # fmt: skip
+    assert check(tmp_path / "out" / "audit.jsonl").problems == ()
+    assert host.current() == host.Host()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"IsWriteable": False}, "read-only launcher"),
+        ({"Verified": False, "Difference": "added stardust_esapi/evil.py"}, "added stardust_esapi"),
+        ({"Verified": False}, "not compared"),
+    ],
+)
+def test_any_other_launcher_does_not_write(
+    export: Callable[..., int],
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    change: dict[str, object],
+    said: str,
+) -> None:
+    launcher = replace(Launcher(), **change)
+    assert export(launcher, "--write") == 3
+    assert said in capfd.readouterr().err
+    assert not (tmp_path / "out").exists()
+    # To look is allowed.
+    assert export(launcher) == 0
+    assert (tmp_path / "out" / "plan.html").exists()
+
+
+def test_exit_codes_come_through(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run_console(Launcher(), ["--version"]) == 0
+    assert run_console(Launcher(), ["export"]) == 2
+    assert run_console(Launcher(), ["verify", "/absent/folder"]) == 2
