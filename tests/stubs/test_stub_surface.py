@@ -8,61 +8,9 @@ from enum import IntEnum
 
 import pytest
 
+from esapi_members import CLASSES, MET, OBJECT, public
 from esapi_stub import types
-from esapi_stub.api import application, image, patient, structures
-from esapi_stub.api.base import ApiDataObject, SerializableObject
 from esapi_stub.surface import VERSIONS, load, versioned
-
-CLASSES = {
-    kind.__name__: kind
-    for module in (application, patient, image, structures)
-    for kind in vars(module).values()
-    if inspect.isclass(kind) and issubclass(kind, SerializableObject)
-} | {"ApiDataObject": ApiDataObject}
-OBJECT = {"ToString", "Equals", "GetHashCode", "GetType"}
-# What the product calls or may; `Member@version` where it begins later than the first version.
-MET = {
-    "Application": (
-        "OpenPatientById ClosePatient SaveModifications Dispose CurrentUser "
-        "PatientSummaries ScriptEnvironment OpenPatient"
-    ),
-    "ScriptEnvironment": "ApiVersionInfo ApplicationName",
-    "PatientSummary": "Id",
-    "User": "Id Name",
-    "Patient": (
-        "Id LastName FirstName MiddleName DateOfBirth Sex Studies StructureSets Courses "
-        "Registrations BeginModifications CanModifyData HasModifiedData"
-    ),
-    "Study": "Id UID Series Images3D@16.1",
-    "Series": "Id UID Modality FOR Images Study Comment",
-    "Image": (
-        "Id Series FOR Origin XDirection YDirection ZDirection XRes YRes ZRes XSize YSize "
-        "ZSize ImagingOrientation Level Window DisplayUnit GetVoxels VoxelToDisplayValue "
-        "CreateNewStructureSet GetImageProfile UserToDicom DicomToUser HasUserOrigin "
-        "UserOrigin CreationDateTime UID@16.1"
-    ),
-    "StructureSet": (
-        "Id UID Image Patient Structures AddStructure CanAddStructure RemoveStructure "
-        "CanRemoveStructure Copy Delete HistoryDateTime"
-    ),
-    "Structure": (
-        "Id Name DicomType Color IsEmpty HasSegment ROINumber Volume CenterPoint "
-        "GetContoursOnImagePlane AddContourOnImagePlane SubtractContourOnImagePlane "
-        "ClearAllContoursOnImagePlane SegmentVolume IsHighResolution "
-        "CanConvertToHighResolution ConvertToHighResolution CanEditSegmentVolume "
-        "IsPointInsideSegment GetNumberOfSeparateParts ApprovalHistory IsApproved@16.1"
-    ),
-    "Registration": (
-        "UID Id SourceFOR RegisteredFOR TransformationMatrix TransformPoint "
-        "InverseTransformPoint Status"
-    ),
-    "Course": "Id PlanSetups ExternalPlanSetups Patient",
-    "PlanSetup": (
-        "Id UID StructureSet Course ApprovalStatus NumberOfFractions TotalDose "
-        "TargetVolumeID Series SeriesUID"
-    ),
-    "ExternalPlanSetup": "Id",
-}
 
 
 def signatures(version: str, kind: str) -> dict[str, list[str]]:
@@ -83,10 +31,6 @@ def parameters(signature: str) -> list[str]:
     inner = signature[signature.index("(") + 1 : -1]
     inner = re.sub(r"<[^()]*?>|\[[^]]*\]", "", inner)
     return [part.split()[-1] for part in inner.split(",") if part.strip()]
-
-
-def public(kind: type) -> list[str]:
-    return [name for name in dir(kind) if not name.startswith("_") and hasattr(kind, name)]
 
 
 @pytest.mark.parametrize("version", VERSIONS)
