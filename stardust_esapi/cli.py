@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Sequence
 from enum import IntEnum
 from pathlib import Path
 from types import FrameType
@@ -11,10 +12,12 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from stardust_esapi import __version__, console, pipeline, stub_cli
+from stardust_esapi import __version__, approval_cli, console, pipeline, stub_cli
 from stardust_esapi.doctor import Health, examine
 from stardust_esapi.errors import NotApprovedError, StardustError, UsageError
 from stardust_esapi.logs import log_to_terminal
+from stardust_esapi.record.audit import AUDIT_NAME
+from stardust_esapi.record.audit import check as check_audit
 from stardust_esapi.report.summary import RunSummary
 from stardust_esapi.settings import Engine, OnExisting, Retrieve, load_settings
 from stardust_esapi.verify.check import verify_tree
@@ -37,13 +40,16 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(approval_cli.app, name="approval")
 app.add_typer(stub_cli.app, name="stub")
 
 Cases = Annotated[Path, typer.Option("--cases", help="Case list: CSV or XLSX.", show_default=False)]
 Esapi = Annotated[
     str | None,
     typer.Option(
-        "--esapi", help="How ESAPI is reached: eclipse, or stub:DB.", show_default="eclipse"
+        "--esapi",
+        help="How ESAPI is reached: eclipse, or stub:DB, clr-stub:DB.",
+        show_default="eclipse",
     ),
 ]
 SettingsFile = Annotated[
@@ -143,7 +149,7 @@ def export(
         "fail_fast": fail_fast,
         "network": _network(peer, aet, port, retrieve, deliver),
     }
-    job = pipeline.Job(cases, out, load_settings(settings, flags))
+    job = pipeline.Job(cases, out, load_settings(settings, flags), write=write)
     terminal = console.console()
     with console.watcher(terminal) as watcher:
         summary = pipeline.export(job, watcher) if write else pipeline.rehearse(job, watcher)
@@ -161,9 +167,10 @@ def check(
 ) -> None:
     """Read the list, locate every case, say row by row what is wrong. Never writes."""
     loaded = load_settings(settings, {"esapi": esapi, "kinds": kinds})
+    loaded = loaded.model_copy(update={"limit": None})  # the whole list is looked at
     terminal = console.console()
     with console.watcher(terminal) as watcher:
-        summary = pipeline.check(cases, loaded, watcher)
+        summary = pipeline.check(pipeline.Job(cases, Path(), loaded), watcher)
     console.print_summary(summary, terminal)
     _leave(summary)
 
@@ -241,19 +248,29 @@ def doctor(
 def verify(
     folder: Annotated[Path, typer.Argument(help="An exported folder.", show_default=False)],
 ) -> None:
-    """Prove an exported folder again from its manifest."""
+    """Prove an exported folder again from its manifest, and its audit log from the chain."""
     report = verify_tree(folder)
     terminal = console.console()
     console.print_verification(report, terminal)
-    if not report.ok:
+    audit = check_audit(folder / AUDIT_NAME) if (folder / AUDIT_NAME).exists() else None
+    if audit is not None:
+        console.print_audit(audit, terminal)
+    if not report.ok or (audit is not None and audit.problems):
         raise typer.Exit(Exit.SOME_FAILED)
 
 
-def main() -> None:
-    """Run the program; expected failures become one sentence and an exit code."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the program; expected failures become one sentence and an exit code.
+
+    Args:
+        arguments: What stands after the program's name; by default what this process was given.
+
+    Raises:
+        SystemExit: Always, with one of :class:`Exit`.
+    """
     before = signal.signal(signal.SIGINT, _stop)
     try:
-        app()
+        app(arguments, prog_name="stardust-esapi")
     except NotApprovedError as error:
         _leave_saying(str(error), Exit.NOT_APPROVED)
     except UsageError as error:

@@ -1,0 +1,206 @@
+"""The site folder: this package and its locked dependencies, as pip lays them out, nothing else."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from importlib.metadata import Distribution, distributions
+from pathlib import Path
+
+from stardust_esapi.approval.manifest import (
+    Manifest,
+    Target,
+    compare,
+    is_covered,
+    make_manifest,
+)
+from stardust_esapi.errors import UsageError
+from stardust_esapi.files import make_folder, rename, sync_folder
+
+PACKAGE = "stardust-esapi"
+RUNTIME = "pythonnet/runtime/Python.Runtime.dll"
+_COMPLAINT = 1500  # characters of what pip said, in an error
+
+
+@dataclass(frozen=True)
+class Dependency:
+    """One installed distribution.
+
+    Attributes:
+        name: As its metadata write it.
+        version: Its version.
+    """
+
+    name: str
+    version: str
+
+
+@dataclass(frozen=True)
+class Site:
+    """What a site folder holds.
+
+    Attributes:
+        manifest: Of all its files.
+        dependencies: The distributions beside this package, by name.
+    """
+
+    manifest: Manifest
+    dependencies: tuple[Dependency, ...]
+
+
+def make_site(
+    site: Path,
+    requirements: Path,
+    package: Path | None = None,
+    wheels: Path | None = None,
+    target: Target | None = None,
+) -> None:
+    """Make a site folder by pip; it bears its name only when it is whole.
+
+    Args:
+        site: The folder to make.
+        requirements: What to install, with a hash for each, such as ``requirements.lock``.
+        package: This package, as a wheel or a source folder, where the requirements lack it.
+        wheels: Take the requirements from this folder and never from an index.
+        target: Another Python than the one that runs. pip then judges the requirements' markers by
+            the running Python all the same: leave those out that the target does not need.
+
+    Raises:
+        UsageError: The folder exists, or pip cannot install what is asked.
+        OSError: The file system refuses.
+    """
+    if site.exists():
+        raise UsageError(f"{site} exists already. Remove it, or name another folder.")
+    make_folder(site.parent)
+    source = [] if wheels is None else ["--no-index", "--find-links", str(wheels)]
+    foreign = (
+        []
+        if target is None
+        else [
+            "--python-version", target.python, "--implementation", "cp",
+            "--platform", target.platform, "--only-binary", ":all:",
+            # pip would ask the Python that runs, whatever it was told of the other one.
+            "--ignore-requires-python",
+        ]
+    )  # fmt: skip
+    with tempfile.TemporaryDirectory(prefix=f".{site.name}-", dir=site.parent) as name:
+        made = Path(name) / site.name
+        into = ["--no-deps", "--no-compile", "--target", str(made)]
+        _pip("install", *into, *source, *foreign, "--require-hashes", "-r", str(requirements))
+        if package is not None:
+            _pip("install", *into, *foreign, str(package))
+        rename(made, site)
+    sync_folder(site.parent)
+
+
+def _pip(*arguments: str) -> None:
+    command = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", *arguments]
+    ended = subprocess.run(  # noqa: S603 - our own Python's pip
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        errors="replace",
+        check=False,
+    )
+    if ended.returncode:
+        said = ended.stdout.strip()[-_COMPLAINT:]
+        raise UsageError(f"pip could not make the site folder:\n{said}")
+
+
+def read_site(site: Path) -> Site:
+    """Read what a site folder holds and for which Python it is.
+
+    Every file must be one that pip installed from a wheel, unchanged: what nobody has pinned must
+    not come into an approval.
+
+    Raises:
+        UsageError: The folder lacks this package, or holds what no wheel brought.
+        OSError: A file cannot be read.
+    """
+    found = _distributions(site) if site.is_dir() else {}
+    package = found.pop(PACKAGE, None)
+    if package is None:
+        raise UsageError(f"{site} is no site folder: {PACKAGE} is not installed in it.")
+    everything = (package, *found.values())
+    manifest = make_manifest(site, package.version, _target(everything, site))
+    strangers = compare(_brought(manifest, everything), manifest.files)
+    if strangers:
+        first = ", ".join(str(difference) for difference in strangers[:5])
+        raise UsageError(
+            f"{len(strangers)} files in {site} are not as their wheels brought them ({first}). "
+            "Make the folder anew."
+        )
+    dependencies = [Dependency(found[name].name, found[name].version) for name in sorted(found)]
+    return Site(manifest, tuple(dependencies))
+
+
+def _distributions(site: Path) -> dict[str, Distribution]:
+    """What is installed in a folder, by plain name."""
+    found: dict[str, Distribution] = {}
+    for one in distributions(path=[str(site)]):
+        metadata = one.read_text("METADATA")
+        name = _plain(one.name) if metadata else ""
+        if not name or name in found:
+            problem = f"holds {one.name} twice" if name else "has metadata of a package unknown"
+            raise UsageError(f"{site} {problem}. Make the folder anew.")
+        found[name] = one
+    return found
+
+
+def _plain(name: str) -> str:
+    """A distribution's name as pip compares it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _target(found: tuple[Distribution, ...], site: Path) -> Target:
+    """The Python that the compiled packages are for; the running one where none is compiled."""
+    pythons, platforms = set(), set()
+    for tag in (tag for one in found for tag in _tags(one)):
+        python, abi, platform = tag
+        if platform != "any":
+            platforms.add(_machine(platform))
+        if abi == python and re.fullmatch(r"cp3\d+", python):
+            pythons.add(f"3.{python[3:]}")
+    if len(pythons) > 1 or len(platforms) > 1:
+        many = ", ".join(sorted(pythons | platforms))
+        raise UsageError(f"{site} holds packages for different Pythons ({many}). Make it anew.")
+    running = f"{sys.version_info.major}.{sys.version_info.minor}"
+    return Target(*pythons or (running,), *platforms or ("any",))
+
+
+def _tags(one: Distribution) -> Iterator[tuple[str, str, str]]:
+    for line in (one.read_text("WHEEL") or "").splitlines():
+        key, _, value = line.partition(":")
+        if key == "Tag":
+            python, abi, platform = value.strip().split("-")
+            yield python, abi, platform
+
+
+def _machine(platform: str) -> str:
+    """A platform without the system's version: ``manylinux_2_17_x86_64`` is ``linux_x86_64``."""
+    return re.sub(r"^(many|musl)?linux(\d+|_\d+_\d+)?_", "linux_", platform)
+
+
+def _brought(manifest: Manifest, found: tuple[Distribution, ...]) -> Manifest:
+    """The manifest that the wheels' own records make."""
+    files = {}
+    for one in found:
+        for path, digest, _ in csv.reader((one.read_text("RECORD") or "").splitlines()):
+            # pip moves data files up to the site folder, and leaves their old path here.
+            inside = re.sub(r"^(\.\./)+", "", path)
+            if is_covered(inside):
+                files[inside] = _hex(digest)
+    return replace(manifest, files=files)
+
+
+def _hex(recorded: str) -> str:
+    """A digest of a wheel's record, such as ``sha256=…`` without padding, in hex."""
+    digest = recorded.removeprefix("sha256=")
+    return base64.urlsafe_b64decode(digest + "=" * (-len(digest) % 4)).hex()

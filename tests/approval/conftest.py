@@ -1,0 +1,129 @@
+"""A site folder that pip made of real wheels, and launchers that a real compiler made for it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import shutil
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+import pythonnet
+
+from stand_ins import ROOT, assemblies
+from stardust_esapi.approval.manifest import Target
+from stardust_esapi.approval.site import make_site
+
+SOURCES = Path(__file__).parent / "csharp" / "launchers"
+RUNTIME = Path(pythonnet.__file__).parent / "runtime" / "Python.Runtime.dll"
+
+PROGRAM = "import sys\n\n\ndef main():\n    print(__file__, sys.argv[1:])\n"
+
+WriteWheel = Callable[..., Path]
+
+
+def _record(path: str, data: bytes) -> str:
+    digest = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
+    return f"{path},sha256={digest},{len(data)}\n"
+
+
+@pytest.fixture(scope="session")
+def write_wheel() -> WriteWheel:
+    """Write a wheel; the files' paths as they shall lie in the site folder, or ``*.data/…``."""
+
+    def write(
+        folder: Path, name: str, version: str, files: Mapping[str, bytes], tag: str = "py3-none-any"
+    ) -> Path:
+        folder.mkdir(parents=True, exist_ok=True)
+        info = f"{name}-{version}.dist-info"
+        about = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+        content = dict(files) | {
+            f"{info}/METADATA": about.encode(),
+            f"{info}/WHEEL": f"Wheel-Version: 1.0\nGenerator: t\nTag: {tag}\n".encode(),
+        }
+        record = "".join(_record(path, data) for path, data in content.items())
+        content[f"{info}/RECORD"] = f"{record}{info}/RECORD,,\n".encode()
+        path = folder / f"{name}-{version}-{tag}.whl"
+        with zipfile.ZipFile(path, "w") as wheel:
+            for inside, data in content.items():
+                wheel.writestr(inside, data)
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def wheels(write_wheel, tmp_path_factory) -> Path:
+    """A folder with wheels of the package and what it depends on, small ones, and their lock."""
+    folder = tmp_path_factory.mktemp("wheels")
+    made = [
+        write_wheel(
+            folder,
+            "stardust_esapi",
+            "0.1.0",
+            {
+                "stardust_esapi/__init__.py": b'"""The package."""\n',
+                "stardust_esapi/cli.py": PROGRAM.encode(),
+                "stardust_esapi-0.1.0.dist-info/entry_points.txt": (
+                    b"[console_scripts]\nstardust-esapi = stardust_esapi.cli:main\n"
+                ),
+            },
+        ),
+        write_wheel(
+            folder,
+            "pythonnet",
+            "3.2.1",
+            {"pythonnet/runtime/Python.Runtime.dll": RUNTIME.read_bytes()},
+        ),
+        write_wheel(
+            folder,
+            "Compiled.Thing",
+            "2.0",
+            {
+                "thing/Größe µ.txt": b"odd name",
+                "thing/core.cp312-win_amd64.pyd": b"\x00\xff",
+                "Compiled.Thing-2.0.data/data/share/thing.1": b"a page",
+                "Compiled.Thing-2.0.data/scripts/thing-tool": b"#!python\nprint()\n",
+            },
+            "cp312-cp312-win_amd64",
+        ),
+    ]
+    lines = []
+    for wheel in made:
+        name, version, *_ = wheel.name.split("-")
+        digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+        lines.append(f"{name}=={version} --hash=sha256:{digest}\n")
+    (folder / "requirements.txt").write_text("".join(lines))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def pristine_site(wheels, tmp_path_factory) -> Path:
+    """The site folder as pip made it; not to be changed."""
+    site = tmp_path_factory.mktemp("pristine") / "site"
+    target = Target("3.12", "win_amd64")
+    make_site(site, wheels / "requirements.txt", wheels=wheels, target=target)
+    return site
+
+
+@pytest.fixture
+def site(pristine_site, tmp_path) -> Path:
+    """A site folder of a test's own."""
+    return shutil.copytree(pristine_site, tmp_path / "site")
+
+
+@pytest.fixture(scope="session")
+def esapi() -> Path:
+    """Folder of the ESAPI that launchers are compiled against."""
+    return assemblies("16.1")
+
+
+@pytest.fixture(scope="session")
+def approval(tmp_path_factory) -> Path:
+    """A folder like the project's ``approval``, with sources that compile in no time."""
+    folder = tmp_path_factory.mktemp("approval")
+    shutil.copytree(SOURCES, folder / "launchers")
+    shutil.copy(ROOT / "approval" / "record.md.j2", folder)
+    return folder

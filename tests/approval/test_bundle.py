@@ -1,0 +1,525 @@
+"""The bundle for a workstation, as far as it can be proven without Windows.
+
+``scripts/bundle`` is run as it is; its wheels come from ``build/wheels``, where they are downloaded
+once.
+"""
+
+from __future__ import annotations
+
+import configparser
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+import pytest
+import tree_sitter_powershell
+from filelock import FileLock
+from packaging.requirements import Requirement
+from packaging.tags import compatible_tags, cpython_tags
+from packaging.utils import canonicalize_name, parse_wheel_filename
+from tree_sitter import Language, Node, Parser
+
+from stand_ins import ROOT
+from stardust_esapi import __version__
+from stardust_esapi.approval.assembly import read_assembly
+from stardust_esapi.approval.manifest import Target
+from stardust_esapi.approval.site import RUNTIME, make_site, read_site
+
+WINDOWS = {
+    "implementation_name": "cpython",
+    "os_name": "nt",
+    "platform_machine": "AMD64",
+    "platform_python_implementation": "CPython",
+    "platform_system": "Windows",
+    "python_full_version": "3.12.10",
+    "python_version": "3.12",
+    "sys_platform": "win32",
+}
+TAGS = {
+    *cpython_tags((3, 12), platforms=["win_amd64"]),
+    *compatible_tags((3, 12), interpreter="cp312", platforms=["win_amd64"]),
+}
+NAME = f"stardust-esapi-{__version__}-win_amd64.zip"
+SCRIPTS = ("Install.ps1", "Uninstall.ps1")
+LONGEST_PATH = 259  # what Windows opens without further ado
+DEEPEST_FOLDER = r"C:\Users\firstname.familyname\AppData\Local\Temp\pip-target-abcdefgh\lib\python"
+
+
+def make(*options: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run scripts/bundle, one at a time: its wheels lie in one place."""
+    (ROOT / "build").mkdir(exist_ok=True)
+    with FileLock(ROOT / "build" / ".bundle.lock"):
+        return subprocess.run(
+            [ROOT / "scripts" / "bundle", *map(str, options)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+            env=os.environ | environment,
+        )
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory, worker_id) -> Path:
+    """The bundle, made once however many processes run the tests."""
+    root = tmp_path_factory.getbasetemp()
+    folder = (root if worker_id == "master" else root.parent) / "bundle"
+    with FileLock(f"{folder}.lock"):
+        if not (folder / NAME).exists():
+            made = make("--out", folder, SOURCE_DATE_EPOCH="1700000000")
+            assert made.returncode == 0, made.stdout
+            digest = hashlib.sha256((folder / NAME).read_bytes()).hexdigest()
+            assert made.stdout.endswith(f"{folder / NAME}\nSHA-256 {digest}\n")
+    return folder / NAME
+
+
+@pytest.fixture(scope="session")
+def unpacked(bundle, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("unpacked")
+    shutil.unpack_archive(bundle, folder)
+    return folder
+
+
+def wanted() -> dict[str, tuple[str, set[str]]]:
+    """What the lock wants on Windows: name to version and hashes."""
+    found = {}
+    text = (ROOT / "requirements.lock").read_text().replace("\\\n", "")
+    for line in text.splitlines():
+        if line and not line.startswith("#"):
+            requirement = Requirement(line.split(" --hash")[0].strip())
+            if requirement.marker is None or requirement.marker.evaluate(WINDOWS):
+                (pinned,) = requirement.specifier
+                name = canonicalize_name(requirement.name)
+                assert name not in found
+                found[name] = (pinned.version, set(re.findall(r"sha256:(\w+)", line)))
+    return found
+
+
+def test_what_is_in_the_bundle(bundle) -> None:
+    with zipfile.ZipFile(bundle) as file:
+        names = file.namelist()
+        infos = file.infolist()
+    assert names == sorted(set(names))
+    launchers = {f"approval/launchers/{p.name}" for p in (ROOT / "approval/launchers").glob("*.cs")}
+    assert len(launchers) > 5
+    assert {name for name in names if not name.startswith("wheels/")} == launchers | {
+        "README.md",
+        "Install.ps1",
+        "Uninstall.ps1",
+        "SHA256SUMS",
+        "approval/README.md",
+        "approval/StardustExporter.ini",
+        "approval/record.md.j2",
+        "bundle.json",
+        "requirements.txt",
+        "stardust-esapi.py",
+    }
+    for info in infos:
+        assert info.date_time == (2023, 11, 14, 22, 13, 20)
+        assert info.external_attr == 0o100644 << 16
+        assert (info.create_system, info.compress_type) == (3, zipfile.ZIP_STORED)
+
+
+def test_every_file_has_its_sum(unpacked) -> None:
+    sums = {}
+    for line in (unpacked / "SHA256SUMS").read_text().splitlines():
+        digest, name = line.split("  ")
+        sums[name] = digest
+    there = {
+        path.relative_to(unpacked).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in unpacked.rglob("*")
+        if path.is_file() and path.name != "SHA256SUMS"
+    }
+    assert sums == there
+    assert list(sums) == sorted(sums)
+    checked = subprocess.run(["sha256sum", "--quiet", "-c", "SHA256SUMS"], cwd=unpacked, check=True)
+    assert checked.returncode == 0
+
+
+def test_every_pinned_package_has_one_wheel_for_windows_and_nothing_else_is_there(unpacked) -> None:
+    wheels: dict[str, list[Path]] = {}
+    for path in (unpacked / "wheels").iterdir():
+        name, version, _, tags = parse_wheel_filename(path.name)
+        assert tags & TAGS, f"{path.name} is not for CPython 3.12 on Windows"
+        wheels.setdefault(name, []).append(path)
+        if name != "stardust-esapi":
+            pinned, digests = wanted()[name]
+            assert str(version) == pinned
+            assert hashlib.sha256(path.read_bytes()).hexdigest() in digests
+    assert wheels.keys() == wanted().keys() | {"stardust-esapi"}
+    assert Counter(map(len, wheels.values())) == {1: len(wheels)}
+    for name in ("pythonnet", "clr-loader", "cffi", "numpy", "colorama", "win32-setctime"):
+        assert name in wheels
+    assert wheels["cffi"][0].name.endswith("-cp312-cp312-win_amd64.whl")
+    assert wheels["stardust-esapi"][0].name == f"stardust_esapi-{__version__}-py3-none-any.whl"
+
+
+def test_no_dependency_is_left_out(unpacked) -> None:
+    """What the wheels themselves ask for on Windows is there, in a version that they take."""
+    wheels = {}
+    for path in (unpacked / "wheels").iterdir():
+        name, version, *_ = parse_wheel_filename(path.name)
+        wheels[name] = (path, version)
+    asked = 0
+    for path, _ in wheels.values():
+        with zipfile.ZipFile(path) as wheel:
+            (metadata,) = (n for n in wheel.namelist() if n.endswith(".dist-info/METADATA"))
+            text = wheel.read(metadata).decode().replace("\r\n", "\n").split("\n\n")[0]
+        for line in re.findall(r"(?m)^Requires-Dist: (.+)$", text):
+            requirement = Requirement(line)
+            if requirement.marker is None or requirement.marker.evaluate(WINDOWS | {"extra": ""}):
+                version = wheels[canonicalize_name(requirement.name)][1]
+                assert requirement.specifier.contains(version, prereleases=True), (path.name, line)
+                asked += 1
+    assert asked > 30
+
+
+def test_the_requirements_pin_the_wheels_that_are_there(unpacked) -> None:
+    lines = (unpacked / "requirements.txt").read_text().splitlines()
+    pinned = {}
+    for line in lines:
+        found = re.fullmatch(r"([a-z0-9-]+)==(\S+) --hash=sha256:([0-9a-f]{64})", line)
+        assert found, line
+        pinned[found[1], found[2]] = found[3]
+    there = {}
+    for path in (unpacked / "wheels").iterdir():
+        name, version, *_ = parse_wheel_filename(path.name)
+        there[str(name), str(version)] = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert pinned == there
+    assert lines == sorted(lines)
+
+
+def test_the_package_is_whole(unpacked) -> None:
+    with zipfile.ZipFile(next((unpacked / "wheels").glob("stardust_esapi-*"))) as wheel:
+        inside = {name for name in wheel.namelist() if name.startswith("stardust_esapi/")}
+    there = {
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "stardust_esapi").rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    assert inside == there
+
+
+def test_what_the_bundle_says_of_itself(unpacked) -> None:
+    about = json.loads((unpacked / "bundle.json").read_text())
+    assert (about["version"], about["python"], about["platform"]) == (
+        __version__,
+        "3.12",
+        "win_amd64",
+    )
+    assert re.fullmatch(r"[0-9a-f]{40}", about["commit"])
+    assert isinstance(about["changed since"], bool)
+
+
+def test_the_same_sources_make_the_same_bundle(bundle, tmp_path) -> None:
+    report = tmp_path / "report.xml"
+    report.write_text("<testsuites/>")
+    made = make("--out", tmp_path, "--evidence", report, SOURCE_DATE_EPOCH="1700000000")
+    assert made.returncode == 0, made.stdout
+    assert "Downloading" not in made.stdout
+    with zipfile.ZipFile(bundle) as first, zipfile.ZipFile(tmp_path / NAME) as second:
+        names = set(first.namelist())
+        assert set(second.namelist()) == names | {"evidence.xml"}
+        differing = {name for name in names if first.read(name) != second.read(name)}
+    assert differing == {"SHA256SUMS"}
+
+
+def test_installed_offline_as_on_the_workstation(unpacked, run, esapi, tmp_path) -> None:
+    """All that Install.ps1 does, but for PowerShell, csc.exe and Python on Windows."""
+    site, out = tmp_path / "site", tmp_path / "out"
+    target = Target("3.12", "win_amd64")
+    make_site(site, unpacked / "requirements.txt", wheels=unpacked / "wheels", target=target)
+    launchers = unpacked / "approval" / "launchers"
+    options = ("--site", site, "--esapi", esapi, "--launchers", launchers, "--out", out)
+    built = run("approval", "build", *options)
+    assert built.code == 0, built.text
+    checked = run("approval", "check", "--site", site, out)
+    assert checked.code == 0, checked.text
+
+    made = read_site(site)
+    assert made.manifest.target == target
+    assert {RUNTIME, "stardust_esapi/cli.py", "_cffi_backend.cp312-win_amd64.pyd"} <= set(
+        made.manifest.files
+    )
+    assert len(made.dependencies) == len(wanted())
+    assert read_assembly(out / "StardustExporter.exe").version == made.manifest.version
+    record = (out / f"record-{made.manifest.version}.md").read_text(encoding="utf-8")
+    for dependency in made.dependencies:
+        assert f"| {dependency.name} | {dependency.version} |" in record
+    assert "Not for clinical use" in record
+
+    deepest = max((p for p in site.rglob("*")), key=lambda p: len(str(p.relative_to(site))))
+    length = len(DEEPEST_FOLDER) + 1 + len(str(deepest.relative_to(site)))
+    assert length <= LONGEST_PATH, deepest
+
+
+def test_the_command_line_without_a_launcher(site, tmp_path) -> None:
+    shutil.copy(ROOT / "approval" / "bundle" / "stardust-esapi.py", tmp_path)
+    said = subprocess.run(
+        [sys.executable, "-I", "-S", "-B", "stardust-esapi.py", "check", "x y"],
+        cwd=tmp_path,
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert said.stdout == f"{site / 'stardust_esapi' / 'cli.py'} ['check', 'x y']\n"
+    assert not list(site.rglob("__pycache__"))
+
+
+# --- what makes no bundle
+
+
+@pytest.fixture
+def lock(tmp_path) -> Path:
+    """A lock for a package that has its source alone, in a folder that pip looks into."""
+    (tmp_path / "index").mkdir()
+    source = tmp_path / "index" / "lonely-1.0.tar.gz"
+    source.write_bytes(b"no wheel")
+    digest = hashlib.sha256(source.read_bytes()).hexdigest()
+    (tmp_path / "requirements.lock").write_text(f"lonely==1.0 \\\n    --hash=sha256:{digest}\n")
+    return tmp_path / "requirements.lock"
+
+
+def make_from(lock: Path) -> subprocess.CompletedProcess[str]:
+    folder = lock.parent
+    return make(
+        *("--lock", lock, "--wheels", folder / "wheels", "--out", folder / "dist"),
+        PIP_NO_INDEX="1",
+        PIP_FIND_LINKS=str(folder / "index"),
+    )
+
+
+def test_a_package_that_has_its_source_alone(lock) -> None:
+    made = make_from(lock)
+    assert made.returncode == 1
+    assert "No bundle: pip found no wheels (a package that offers its source alone" in made.stdout
+    assert "lonely==1.0" in made.stdout
+    assert not (lock.parent / "dist").exists()
+
+
+def test_a_wheel_whose_hash_is_not_pinned(lock, write_wheel) -> None:
+    write_wheel(lock.parent / "index", "lonely", "1.0", {"lonely.py": b""})
+    made = make_from(lock)
+    assert made.returncode == 1
+    assert "HASH" in made.stdout.upper()
+    write_wheel(lock.parent / "wheels", "lonely", "1.0", {"lonely.py": b""})
+    assert make_from(lock).returncode == 1
+
+
+def test_a_wheel_for_another_system(lock, write_wheel) -> None:
+    tag = "cp312-cp312-manylinux_2_17_x86_64"
+    wheel = write_wheel(lock.parent / "wheels", "lonely", "1.0", {"lonely.so": b""}, tag)
+    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    lock.write_text(f"lonely==1.0 --hash=sha256:{digest}\n")
+    made = make_from(lock)
+    assert made.returncode == 1
+    assert "pip found no wheels" in made.stdout
+
+
+@pytest.mark.parametrize("line", ["lonely==1.0\n", "lonely>=1.0 --hash=sha256:" + "0" * 64 + "\n"])
+def test_a_lock_that_pins_nothing(lock, line) -> None:
+    lock.write_text(line)
+    made = make_from(lock)
+    assert made.returncode == 1
+    assert "lonely is not pinned by hash. Run scripts/lock." in made.stdout
+
+
+def test_a_python_that_is_none() -> None:
+    made = make("--python", "312")
+    assert (made.returncode, "write it as 3.12" in made.stdout) == (1, True)
+
+
+# --- the scripts for Windows: PowerShell is not here, so they are read
+
+
+def text_of(script: str) -> str:
+    return (ROOT / "approval" / "bundle" / script).read_bytes().decode("ascii")
+
+
+def nodes(script: str, kind: str) -> Iterator[Node]:
+    """The nodes of a kind in a script's syntax tree."""
+    tree = Parser(Language(tree_sitter_powershell.language())).parse(text_of(script).encode())
+    left = [tree.root_node]
+    while left:
+        node = left.pop()
+        left.extend(reversed(node.children))
+        if kind in (node.type, "*"):
+            yield node
+
+
+def words(script: str, kind: str) -> list[str]:
+    return [node.text.decode() for node in nodes(script, kind) if node.text is not None]
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_the_scripts_are_powershell(script) -> None:
+    wrong = [
+        f"line {node.start_point[0] + 1}: {node.type}"
+        for node in nodes(script, "*")
+        if node.is_error or node.is_missing
+    ]
+    assert wrong == []
+    assert "\t" not in text_of(script)
+
+
+@pytest.mark.parametrize("broken", ["if ($x) { 'a'", "foreach $x in $y { }", "'open"])
+def test_a_broken_script_would_be_seen(broken) -> None:
+    tree = Parser(Language(tree_sitter_powershell.language())).parse(broken.encode())
+    assert tree.root_node.has_error
+
+
+COMMANDS = {
+    "Install.ps1": {
+        "Assert-Bundle",
+        "ConvertFrom-Json",
+        "Find-Esapi",
+        "Find-Python",
+        "ForEach-Object",
+        "Get-ChildItem",
+        "Get-Command",
+        "Get-Sha256",
+        "Join-Path",
+        "Move-Patiently",
+        "New-Object",
+        "Remove-Item",
+        "Resolve-Given",
+        "Select-Object",
+        "Set-StrictMode",
+        "Sort-Object",
+        "Split-Path",
+        "Start-Sleep",
+        "Test-Esapi",
+        "Test-Path",
+        "Where-Object",
+        "Write-Host",
+        "Write-Ini",
+        "Write-Installed",
+    },
+    "Uninstall.ps1": {
+        "Get-Sha256",
+        "Join-Path",
+        "New-Object",
+        "Set-StrictMode",
+        "Sort-Object",
+        "Split-Path",
+        "Test-Path",
+        "Write-Host",
+    },
+}
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_what_the_scripts_call(script) -> None:
+    called = {name for name in words(script, "command_name") if re.fullmatch(r"[\w-]+", name)}
+    assert called == COMMANDS[script]
+    programs = {name for name in words(script, "command_name_expr") if name.startswith("$")}
+    assert programs == ({"$command", "$found.Program"} if script == "Install.ps1" else set())
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_the_scripts_need_no_rights_and_know_no_place(script) -> None:
+    text = text_of(script)
+    for never in (
+        r"[A-Za-z]:[\\/]",
+        r"HKLM|HKCU|Registry",
+        r"RunAs|Verb",
+        r"(?i)https?:|Invoke-WebRequest|DownloadFile|WebClient",
+        r"(?i)\biex\b|Invoke-Expression|EncodedCommand",
+        r"SetEnvironmentVariable|Set-ExecutionPolicy|schtasks|Startup",
+    ):
+        assert not re.search(never, text), never
+    assert "[CmdletBinding(SupportsShouldProcess = $true)]" in text
+    before, after = text.split("$PSCmdlet.ShouldProcess(")
+    writes = r"Delete\(|::Move\(|CreateDirectory\(|WriteAll|::Copy\(|Remove-Item|-m pip"
+    functions = r"(?ms)^function .*?^}$"
+    assert not re.search(writes, re.sub(functions, "", before))
+    assert re.search(writes, after)
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_the_files_that_the_scripts_name_are_in_the_bundle(script, bundle) -> None:
+    with zipfile.ZipFile(bundle) as file:
+        names = {*file.namelist(), *map(str, {PurePosixPath(n).parent for n in file.namelist()})}
+    made = {"installed.txt", "evidence.xml", "python.exe", "python{0}.dll"}
+    made |= {"StardustExporter.exe", "StardustExporter.ini"}
+    literals = {word.strip("'") for word in words(script, "verbatim_string_characters")}
+    named = {
+        word for word in literals if re.fullmatch(r"[\w/.{}-]+\.\w+|wheels|approval/\w+", word)
+    }
+    esapi = {"VMS.TPS.Common.Model.API.dll", "VMS.TPS.Common.Model.Types.dll"}
+    types = {word for word in named if word.startswith(("System.", "Text."))}
+    assert named - names <= made | esapi | types
+    if script == "Install.ps1":
+        assert {"SHA256SUMS", "bundle.json", "requirements.txt", "Uninstall.ps1"} <= literals
+        assert {"approval/launchers", "approval/StardustExporter.ini", "wheels"} <= named
+
+
+def test_what_the_installer_asks_pip_for() -> None:
+    (command,) = (c for c in words("Install.ps1", "command") if " -m pip " in c)
+    for option in (
+        *("-I", "--isolated", "--no-index", "--find-links", "--require-hashes", "--no-deps"),
+        *("--no-compile", "--only-binary", "--target", "--requirement", "--no-cache-dir"),
+    ):
+        assert f" {option} " in command.replace("`\n", " "), option
+
+
+def test_the_installer_builds_by_options_that_are_there(run) -> None:
+    (command,) = (c for c in words("Install.ps1", "command") if "approval build" in c)
+    text = run("approval", "build", "--help").out
+    options = set(re.findall(r"--[a-z]+", text_of("Install.ps1").split("approval build")[1]))
+    assert {"--site", "--esapi", "--launchers", "--out"} <= set(re.findall(r"--[a-z]+", command))
+    for option in options | {"--settings", "--evidence"}:
+        assert option in text
+
+
+def test_every_option_of_the_installer_is_described(unpacked) -> None:
+    parameters = set(re.findall(r"(?m)^    \[string\] \$(\w+)", text_of("Install.ps1")))
+    assert parameters == {"Folder", "Python", "Esapi", "Settings", "Evidence"}
+    readme = (unpacked / "README.md").read_text(encoding="utf-8")
+    for parameter in parameters:
+        assert f".PARAMETER {parameter}\n" in text_of("Install.ps1")
+        assert f"| `-{parameter}` |" in readme
+
+
+# --- the ini
+
+
+def test_the_ini_says_what_the_launchers_read() -> None:
+    text = (ROOT / "approval" / "StardustExporter.ini").read_text(encoding="utf-8")
+    assert text.isascii()
+    source = (ROOT / "approval" / "launchers" / "Configuration.cs").read_text(encoding="utf-8")
+    given = configparser.ConfigParser(interpolation=None)
+    given.read_string(text)
+    assert {name: list(given[name]) for name in given.sections()} == {
+        "python": ["dll", "home", "site"],
+        "eclipse": [],
+        "plug-in": [],
+    }
+    everything = configparser.ConfigParser(interpolation=None)
+    everything.read_string(re.sub(r"(?m)^; (?=\w+ = )", "", text))
+    for section in everything.sections():
+        assert f'"{section}"' in source
+        for key in everything[section]:
+            assert f'"{key}"' in source
+    assert list(everything["plug-in"]) == ["cases", "out", "settings"]
+    assert list(everything["eclipse"]) == ["esapi"]
+
+
+def test_the_installer_finds_each_line_of_the_ini_once() -> None:
+    text = (ROOT / "approval" / "StardustExporter.ini").read_text(encoding="utf-8")
+    script = text_of("Install.ps1")
+    (pattern,) = re.findall(r'Regex "(\(\?m\).+)"', script)
+    (first,) = re.findall(r"\$values = @\{ (.+) \}", script)
+    keys = [part.split(" = ")[0] for part in first.split("; ")]
+    keys += re.findall(r"\$values\.(\w+) = ", script)
+    assert keys == ["dll", "home", "esapi", "settings"]
+    for key in keys:
+        assert len(re.findall(pattern.replace("$key", key), text)) == 1

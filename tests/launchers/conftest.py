@@ -1,0 +1,71 @@
+"""Launchers built over a tiny site folder, and an installation of them for each test."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import pythonnet
+
+from esapi_stub.build import build
+from esapi_stub.sample import Phantom, write_phantom
+from launchers.installed import ESAPI, PATIENT, RUNTIME, TRAP, VERSION, Installation
+from stand_ins import ROOT, assemblies
+from stardust_esapi.approval.compile import build_launchers
+from stardust_esapi.approval.manifest import Manifest, Target, make_manifest
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="session")
+def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A site folder with the least that a launcher needs, and traps in it."""
+    site = tmp_path_factory.mktemp("origin") / "site"
+    package = site / "stardust_esapi"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    shutil.copy(HERE / "fake_launcher.py", package / "launcher.py")
+    runtime = site / RUNTIME
+    runtime.parent.mkdir(parents=True)
+    shutil.copy(Path(pythonnet.__file__).parent / "runtime" / runtime.name, runtime)
+    # Approved, and yet not to be run: there is no `site` module.
+    (site / "sitecustomize.py").write_text(TRAP)
+    (site / "approved.pth").write_text(TRAP)
+    # Approved, and yet not before Python's own.
+    (site / "json.py").write_text(TRAP)
+    return site
+
+
+@pytest.fixture(scope="session")
+def manifest(origin: Path) -> Manifest:
+    return make_manifest(origin, "0.1.0", Target(VERSION, "linux_x86_64"))
+
+
+@pytest.fixture(scope="session")
+def launchers(origin: Path, manifest: Manifest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("launchers")
+    build_launchers(
+        ROOT / "approval" / "launchers", assemblies(ESAPI), origin / RUNTIME, manifest, out
+    )
+    return out
+
+
+@pytest.fixture(scope="session")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("database")
+    write_phantom(folder / "dicom", Phantom(PATIENT))
+    build(folder / "dicom", folder / "db")
+    return folder / "db"
+
+
+@pytest.fixture
+def installation(origin: Path, launchers: Path, database: Path, tmp_path: Path) -> Installation:
+    folder = tmp_path / "Größe 1"  # as folders are named
+    shutil.copytree(launchers, folder)
+    shutil.copytree(origin, folder / "site")
+    for assembly in assemblies(ESAPI).glob("*.dll"):
+        shutil.copy(assembly, folder)
+    made = Installation(folder, shutil.copytree(database, tmp_path / "db"))
+    made.configure()
+    return made

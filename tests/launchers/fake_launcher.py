@@ -1,0 +1,235 @@
+"""Stands in for ``stardust_esapi.launcher``: tells what it finds, and does as it is told."""
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+FACTS = "FAKE_FACTS"  # file that gets a line of JSON for each run
+DEED = "FAKE_DEED"  # what the plug-in shall do
+FLAGS = (
+    "isolated",
+    "ignore_environment",
+    "no_site",
+    "no_user_site",
+    "dont_write_bytecode",
+    "utf8_mode",
+    "verbose",
+    "optimize",
+)
+
+
+def run_console(host, arguments):
+    _tell(host, arguments=arguments, kinds=sorted({type(a).__name__ for a in arguments}))
+    deed, *details = arguments or ["nothing"]
+    result = globals()[f"do_{deed}"](*details)
+    return 0 if result is None else result
+
+
+def run_plugin(host, context, options, window):
+    _tell(
+        host,
+        options=options,
+        cancelled=window.Cancelled,
+        patient=context.Patient.Id if context.Patient else None,
+        plan=context.PlanSetup.Id if context.PlanSetup else None,
+        structure_set=context.StructureSet.Id if context.StructureSet else None,
+        sets=sorted(s.Id for s in context.Patient.StructureSets) if context.Patient else None,
+        may_write=context.Patient.CanModifyData() if context.Patient else None,
+    )
+    return globals()[f"plug_in_{os.environ.get(DEED, 'nothing')}"](context, window)
+
+
+def _tell(host, **more):
+    from System.Reflection import Assembly
+    from System.Threading import Thread
+
+    facts = {
+        "host": {
+            name: getattr(host, name)
+            for name in (
+                "Name",
+                "Version",
+                "IsWriteable",
+                "ManifestDigest",
+                "Verified",
+                "Difference",
+            )
+        },
+        "entry": Assembly.GetEntryAssembly().GetName().Name,
+        "apartment": str(Thread.CurrentThread.GetApartmentState()),
+        "process": os.getpid(),
+        "argv": sys.argv,
+        "path": sys.path,
+        "modules": sorted(sys.modules),
+        "pycache_prefix": sys.pycache_prefix,
+        "prefix_is_empty": not os.listdir(sys.pycache_prefix),  # noqa: PTH208
+        "flags": {name: int(getattr(sys.flags, name)) for name in FLAGS},
+    } | more
+    with Path(os.environ[FACTS]).open("a", encoding="utf-8") as file:
+        file.write(json.dumps(facts) + "\n")
+
+
+# --- what the program is told to do ---
+
+
+def do_nothing(*details):
+    pass
+
+
+def do_exit(code):
+    sys.stdout.write("Grüße, ohne Zeilenende")
+    return int(code)
+
+
+def do_leave(code):
+    sys.exit(int(code) if code.isdigit() else code)
+
+
+def do_fail(text):
+    raise ValueError(text)
+
+
+def do_fail_in_dotnet():
+    from System import Convert
+
+    Convert.ToInt32("no number")
+
+
+def do_wait():
+    sys.stdout.write("waiting\n")
+    sys.stdout.flush()
+    time.sleep(60)
+
+
+def do_end_late(file):
+    """Leave work to threads and exit functions, as a program may."""
+    import atexit
+    import threading
+
+    gate = threading.Event()
+
+    def late():
+        gate.wait()
+        Path(file).write_text("thread ")
+
+    def last():
+        with Path(file).open("a") as opened:
+            opened.write("exit function")
+
+    threading.Thread(target=late).start()
+    atexit.register(last)
+    gate.set()
+
+
+def do_open(patient_id):
+    import clr
+
+    clr.AddReference("VMS.TPS.Common.Model.API")
+    from VMS.TPS.Common.Model.API import Application
+
+    application = Application.CreateApplication()
+    try:
+        patient = application.OpenPatientById(patient_id)
+        sys.stdout.write(f"{patient.Id} {patient.CanModifyData()}")
+    finally:
+        application.Dispose()
+
+
+# --- what the plug-in is told to do ---
+
+
+def plug_in_nothing(context, window):
+    return "Nothing was to be done."
+
+
+def plug_in_fail(context, window):
+    raise ValueError("no such thing")
+
+
+def plug_in_finish_badly(context, window):
+    window.Start(2)
+    window.Phase("Case 1", 1, 2)
+    window.Finish("One case failed.", True)
+    return "One case failed."
+
+
+def plug_in_write(context, window):
+    context.Patient.BeginModifications()
+    return _made(context)
+
+
+def plug_in_write_more(context, window):
+    if len(list(context.Patient.StructureSets)) == 1:
+        context.Patient.BeginModifications()
+    return _made(context)
+
+
+def _made(context):
+    made = context.StructureSet.Image.CreateNewStructureSet()
+    made.Id = f"made {len(list(context.Patient.StructureSets))}"
+    return f"{made.Id} is there."
+
+
+def plug_in_show(context, window):
+    """Photograph the window in each state, and press its button."""
+    window.Start(4)
+    window.Phase("Case 3, patient 0004711: copying structures", 3, 4)
+    form = _form()
+    _photograph(form, "running", lambda: _text(form, "Cancel"))
+    _press(form)
+    while not window.Cancelled:
+        time.sleep(0.05)
+    _photograph(form, "cancelling", lambda: not _button(form).Enabled)
+    window.Finish("Cancelled. Close the patient without saving; start again to go on.", True)
+    _photograph(form, "finished", lambda: _text(form, "Close"))
+    _press(form)
+    while form.Visible:
+        time.sleep(0.05)
+    return "Closed."
+
+
+def _form():
+    import clr
+
+    clr.AddReference("System.Windows.Forms")
+    from System.Windows.Forms import Application
+
+    return Application.OpenForms[0]
+
+
+def _button(form):
+    from System.Windows.Forms import Button
+
+    rows = form.Controls[0]
+    return next(c for c in rows.Controls if c.GetType().Name == Button.__name__)
+
+
+def _text(form, text):
+    return _button(form).Text == text
+
+
+def _press(form):
+    from System import Action
+
+    # Asynchronously: that thread needs Python's lock, which this one holds while it is awake.
+    form.BeginInvoke(Action(_button(form).PerformClick))
+
+
+def _photograph(form, name, when):
+    """Save what the screen shows of the window."""
+    import clr
+
+    clr.AddReference("System.Drawing")
+    from System.Drawing import Bitmap, Graphics, Point
+    from System.Drawing.Imaging import ImageFormat
+
+    while not when():
+        time.sleep(0.05)
+    time.sleep(0.3)  # until it is painted, too
+    image = Bitmap(form.Width + 40, form.Height + 40)
+    graphics = Graphics.FromImage(image)
+    graphics.CopyFromScreen(Point(form.Left - 20, form.Top - 20), Point(0, 0), image.Size)
+    graphics.Dispose()
+    image.Save(str(Path(os.environ[FACTS]).with_name(f"{name}.png")), ImageFormat.Png)

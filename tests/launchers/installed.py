@@ -1,0 +1,127 @@
+"""An installation of launchers as it lies on a workstation, and what comes of starting them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import sysconfig
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stand_ins import assemblies
+
+VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
+RUNTIME = "pythonnet/runtime/Python.Runtime.dll"
+INI = "StardustExporter.ini"
+PATIENT = "0004711"
+ESAPI = "16.1"
+# Executed by whoever imports it: that must be nobody.
+TRAP = "import os, pathlib; pathlib.Path(os.environ['FAKE_FACTS'] + '.trap').touch()\n"
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a launcher did."""
+
+    code: int
+    out: str
+    err: str
+    facts: list[dict[str, Any]]
+
+    @property
+    def text(self) -> str:
+        return self.out + self.err
+
+    @property
+    def python_started(self) -> bool:
+        return bool(self.facts)
+
+
+def shared_python() -> Path:
+    """The library of the Python that runs the tests."""
+    folder, name = (sysconfig.get_config_var(key) for key in ("LIBDIR", "INSTSONAME"))
+    library = Path(folder, name)
+    assert ".so" in name, (
+        f"this Python has no shared library: {library} (Debian: libpython{VERSION})"
+    )
+    assert library.is_file(), f"{library} is missing (Debian: libpython{VERSION})"
+    return library
+
+
+@dataclass
+class Installation:
+    """Launchers, ini and site folder as they lie on a workstation."""
+
+    folder: Path
+    db: Path
+
+    @property
+    def site(self) -> Path:
+        return self.folder / "site"
+
+    @property
+    def _facts(self) -> Path:
+        return self.folder / "facts.json"
+
+    def configure(self, **changes: str | None) -> None:
+        """Write the ini; None leaves a key out."""
+        python = {"dll": str(shared_python()), "home": sys.base_prefix, "site": "site"}
+        eclipse = {"esapi": None}
+        plug_in = {"cases": "cases.csv", "out": "out"}
+        lines = []
+        for section, keys in (("python", python), ("eclipse", eclipse), ("plug-in", plug_in)):
+            lines.append(f"[{section}]")
+            merged = {key: changes.get(key, value) for key, value in keys.items()}
+            lines += [f"{key} = {value}" for key, value in merged.items() if value is not None]
+        (self.folder / INI).write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+    def start(self, *command: object, **env: str) -> subprocess.Popen[str]:
+        self._facts.unlink(missing_ok=True)
+        quiet = {"STARDUST_NO_WINDOW": "1", "FAKE_FACTS": str(self._facts)}
+        return subprocess.Popen(
+            [str(part) for part in command],
+            cwd=self.folder,
+            env=os.environ | {"ESAPI_STUB_DB": str(self.db)} | quiet | env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+        )
+
+    def ended(self, process: subprocess.Popen[str]) -> Said:
+        out, err = process.communicate(timeout=120)
+        facts = self._facts.read_text(encoding="utf-8").splitlines() if self._facts.exists() else []
+        assert not list(self.folder.glob("*.trap")), "code ran that must never run"
+        return Said(process.returncode, out, err, [json.loads(line) for line in facts])
+
+    def run(self, *arguments: object, program: str = "StardustExporter.exe", **env: str) -> Said:
+        """Run the console program."""
+        return self.ended(self.start("mono", self.folder / program, *arguments, **env))
+
+    def read_only(self, *arguments: object, **env: str) -> Said:
+        return self.run(*arguments, program="StardustExporterReadOnly.exe", **env)
+
+    def plug_in(
+        self,
+        *plug_ins: str,
+        patient: str = PATIENT,
+        screen: str = "C1/Plan1",
+        version: str = ESAPI,
+        save: bool = False,
+        wrapper: tuple[str, ...] = (),
+        **env: str,
+    ) -> Said:
+        """Run plug-ins in the stand-in of Eclipse."""
+        names = plug_ins or ("StardustExporter.esapi.dll",)
+        return self.ended(
+            self.start(
+                *wrapper,
+                *("mono", assemblies(version) / "EclipseStub.exe", self.db, patient),
+                *([screen] if screen else []),
+                *(self.folder / name for name in names),
+                *(["--save"] if save else []),
+                **env,
+            )
+        )
