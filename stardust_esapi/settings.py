@@ -227,6 +227,94 @@ class Network(_Frozen):
     tls: Tls | None = None
 
 
+class Gate(StrEnum):
+    """What a case of the dataset is judged by."""
+
+    GTV = "gtv"  # there, and not tiny
+    TARGET = "target"  # there, with the GTV in it
+    SLICES = "slices"  # none missing, at even distances, one behind the other
+    DUPLICATES = "duplicates"  # no image twice
+    CONTOURS = "contours"  # on the slices that they were drawn for
+    VALUES = "values"  # HU as a body in air has them
+
+
+class Gates(_Frozen):
+    """Where a case stops being good enough to train on.
+
+    Attributes:
+        gtv_ml: Smallest volume of the GTV, ml.
+        gtv_voxels: Fewest voxels of the GTV.
+        gtv_in_target: Smallest share of the GTV that lies in the target.
+        missing_slices: Most slices that gaps have room for.
+        spacing_spread_mm: How far the distances of neighbouring slices may differ, mm.
+        shear_mm: How far slices may be shifted against one another (gantry tilt), mm.
+        duplicates: Most images that lie where another one does, or bear its UID.
+        off_slice_mm: How far contours of GTV or target may lie from their slices, mm.
+        lowest_hu: CT must have values as low as this: there is air around a patient.
+        highest_hu: CT must have values as high as this: there is tissue.
+        share_below: Largest share of voxels below -1100 HU (padding around a round field of view
+            is a good fifth).
+        share_above: Largest share of voxels above 4000 HU (metal).
+        remark_only: Gates that only leave a remark; the case is made all the same.
+    """
+
+    gtv_ml: float = Field(0.01, ge=0)
+    gtv_voxels: int = Field(8, ge=1)
+    gtv_in_target: float = Field(0.95, ge=0, le=1)
+    missing_slices: int = Field(0, ge=0)
+    spacing_spread_mm: float = Field(0.1, ge=0)
+    shear_mm: float = Field(0.5, ge=0)
+    duplicates: int = Field(0, ge=0)
+    off_slice_mm: float = Field(0.5, ge=0)
+    lowest_hu: float = -300.0
+    highest_hu: float = 0.0
+    share_below: float = Field(0.3, ge=0, le=1)
+    share_above: float = Field(0.01, ge=0, le=1)
+    remark_only: tuple[Gate, ...] = ()
+
+
+class Format(StrEnum):
+    """How a training file is written."""
+
+    NPZ = "npz"
+    NIFTI = "nifti"
+
+
+class Dataset(_Frozen):
+    """How training files are made of an export.
+
+    Attributes:
+        formats: What is written of each case; also comma-separated text.
+        split: Share of each label's patients that is for training; the rest is for validation.
+        seed: Makes another split of the same patients.
+        workers: Processes on this machine; None for as many as there are processors.
+        scheduler: Address of a Dask scheduler, such as ``tcp://10.0.0.7:8786``; instead of
+            processes.
+        key: The file with the secret that pseudonyms are made with; None for the one beside the
+            dataset's folder.
+        dicom: Whether to leave a de-identified DICOM copy too.
+        gates: Where a case stops being good enough.
+    """
+
+    formats: tuple[Format, ...] = Field((Format.NPZ,), min_length=1)
+    split: float = Field(0.8, gt=0, lt=1)
+    seed: int = Field(0, ge=0)
+    workers: int | None = Field(None, ge=1, le=256)
+    scheduler: str | None = Field(None, pattern=r"^[a-z]+://.+")
+    key: Path | None = None
+    dicom: bool = False
+    gates: Gates = Gates()
+
+    @pydantic.field_validator("formats", mode="before")
+    @classmethod
+    def _split_formats(cls, value: object) -> object:
+        if isinstance(value, str):
+            value = [part.strip().lower() for part in value.split(",") if part.strip()]
+        if isinstance(value, (list, tuple)):
+            value = tuple(dict.fromkeys(value))
+        return value
+
+
 class Settings(BaseSettings):
     """Everything a run can be told, but for the case list, the output folder and ``--write``."""
 
@@ -240,8 +328,11 @@ class Settings(BaseSettings):
     limit: int | None = Field(None, ge=1)
     on_existing: OnExisting = OnExisting.STOP
     fail_fast: bool = False
+    audit: Path | None = None
+    """The audit log of writes to Eclipse; by default ``audit.jsonl`` of the output folder."""
     structures: StructureSettings = StructureSettings()
     network: Network = Network()
+    dataset: Dataset = Dataset()
 
     @pydantic.field_validator("kinds", mode="before")
     @classmethod

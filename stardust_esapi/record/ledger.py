@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import astuple, dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -107,6 +107,29 @@ class SeriesRecord:
     manifest_sha256: str
     told: str = ""
     plain: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class CaseRecord:
+    """What the ledger knows of one case, for those who only read.
+
+    Attributes:
+        key: ``Case.key``.
+        patient_id: Patient ID (0010,0020).
+        state: How far it has come.
+        label: The Case-Selector's label; empty without one, and in a ledger that keeps none.
+        case_kind: The Case-Selector's ``casekind``; likewise.
+        asked: The kinds it was last prepared for.
+        placed: The series of it that are in their places.
+    """
+
+    key: str
+    patient_id: str
+    state: CaseState
+    label: str
+    case_kind: str
+    asked: tuple[Kind, ...]
+    placed: dict[Kind, SeriesRecord]
 
 
 class Ledger:
@@ -477,16 +500,7 @@ class Ledger:
     def series_of(self, case: Case) -> dict[Kind, SeriesRecord]:
         """The series of a case that have a folder, whatever their state."""
         rows = self._rows("SELECT * FROM series WHERE case_key = ? ORDER BY kind", case.key)
-        return {
-            Kind(row["kind"]): SeriesRecord(
-                row["folder"],
-                SeriesState(row["state"]),
-                row["manifest_sha256"],
-                row["told"],
-                bool(row["plain"]),
-            )
-            for row in rows
-        }
+        return {Kind(row["kind"]): _series_record(row) for row in rows}
 
     def folders(self, case: Case) -> dict[Kind, str]:
         """Folder of each series that is in its place, relative to the root, POSIX style."""
@@ -656,6 +670,71 @@ class Ledger:
             "INSERT INTO outcomes VALUES (?, ?, ?, ?, ?, ?, ?)",
             [(case.key, number, *astuple(outcome)) for number, outcome in enumerate(outcomes)],
         )
+
+
+def read_cases(root: Path) -> list[CaseRecord]:
+    """Read every case of an output folder's ledger, in list order, and change nothing.
+
+    The folder may be write-protected, and the ledger of an older format.
+
+    Raises:
+        UsageError: The ledger is not there, damaged, of a newer version, or in use.
+    """
+    path = root / LEDGER_NAME
+    if not path.is_file():
+        raise UsageError(f"{path} is missing. Give the output folder of an export.")
+    try:
+        # SQLite opens it for writing where it may: only so can what a kill left be rolled back.
+        with closing(sqlite3.connect(path, timeout=_LOCK_SECONDS)) as db:
+            db.row_factory = sqlite3.Row
+            version = db.execute("PRAGMA user_version").fetchone()[0]
+            if not 1 <= version <= SCHEMA_VERSION:
+                raise sqlite3.DatabaseError(f"its format is {version}, not 1 to {SCHEMA_VERSION}")
+            db.execute("BEGIN")  # all of it as of one moment, should an export be running
+            cases = db.execute("SELECT * FROM cases ORDER BY listed, row, case_key").fetchall()
+            requests = db.execute("SELECT case_key, kind FROM requests ORDER BY kind").fetchall()
+            series = db.execute(
+                "SELECT * FROM series WHERE state = ? ORDER BY kind", (SeriesState.PLACED,)
+            ).fetchall()
+    except sqlite3.Error as error:
+        raise UsageError(
+            f"The ledger {path} cannot be read: {error}. If an export is using this folder, wait "
+            "for its end; if the file is damaged, restore it from a backup."
+        ) from None
+    asked: dict[str, list[Kind]] = {}
+    for row in requests:
+        asked.setdefault(row["case_key"], []).append(Kind(row["kind"]))
+    placed: dict[str, dict[Kind, SeriesRecord]] = {}
+    for row in series:
+        placed.setdefault(row["case_key"], {})[Kind(row["kind"])] = _series_record(row)
+    return [
+        CaseRecord(
+            key=row["case_key"],
+            patient_id=row["patient_id"],
+            state=CaseState(row["state"]),
+            label=_optional(row, "label"),
+            case_kind=_optional(row, "case_kind"),
+            asked=tuple(asked.get(row["case_key"], ())),
+            placed=placed.get(row["case_key"], {}),
+        )
+        for row in cases
+    ]
+
+
+def _optional(row: Any, column: str) -> str:
+    """A text column that older formats lack."""
+    return str(row[column]) if column in row.keys() else ""  # noqa: SIM118 - sqlite3.Row
+
+
+def _series_record(row: Any) -> SeriesRecord:
+    columns = row.keys()
+    return SeriesRecord(
+        row["folder"],
+        SeriesState(row["state"]),
+        row["manifest_sha256"],
+        _optional(row, "told"),
+        bool(row["plain"]) if "plain" in columns else True,
+    )
 
 
 def _now() -> str:

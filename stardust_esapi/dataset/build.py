@@ -1,0 +1,463 @@
+"""Make a dataset of an export: find the tasks, do those that are not done, write what tells of it.
+
+What became of a case is written to a journal, durably, as soon as it is known; a run that was
+killed finds its cases there and goes on. Files, names and pages hold nothing that differs from run
+to run: the same export, settings and key give the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import IO, Any, Literal, Protocol
+
+import pydantic
+from filelock import FileLock, Timeout
+from pydantic import TypeAdapter
+
+from stardust_esapi import __version__
+from stardust_esapi.dataset import dicom_out
+from stardust_esapi.dataset.convert import convert
+from stardust_esapi.dataset.entry import Entry, entry_line, failed, read_entry
+from stardust_esapi.dataset.pseudonym import (
+    Pseudonyms,
+    check_mapping,
+    open_pseudonyms,
+    write_mapping,
+)
+from stardust_esapi.dataset.schedule import run_all
+from stardust_esapi.dataset.split import Split, read_parts, update_split
+from stardust_esapi.dataset.task import Task, find_tasks
+from stardust_esapi.errors import CaseError, UsageError
+from stardust_esapi.files import atomic_write, long_path, make_folder, remove_tree, sync_folder
+from stardust_esapi.model import Kind
+from stardust_esapi.settings import Dataset
+
+DATASET_NAME = "dataset.json"
+OVERVIEW_NAME = "dataset.html"
+JOURNAL_NAME = "journal.jsonl"
+LOCK_NAME = ".lock"
+FORMAT = "stardust-esapi dataset 1"
+
+_DIED = (
+    "The process that made it died, twice, the second time with no other case beside it. Most "
+    "often memory runs out: run it with fewer --workers, or on a machine with more memory."
+)
+# The settings that decide what becomes of a case; the others say who does it, and where.
+_DECIDING = {"formats", "dicom", "gates"}
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetJob:
+    """What to make of what.
+
+    Attributes:
+        source: Output folder of an export.
+        out: The dataset's folder.
+        settings: How.
+        mapping: Where to write which pseudonym is whose; None for nowhere.
+    """
+
+    source: Path
+    out: Path
+    settings: Dataset = field(default_factory=Dataset)
+    mapping: Path | None = None
+
+
+class DatasetWatcher(Protocol):
+    """Who looks on: a terminal, a log, a test."""
+
+    def start(self, cases: int) -> None:
+        """So many conversions are to be done now; the others are done already."""
+
+    def finish(self, entry: Entry) -> None:
+        """One is through."""
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetSummary:
+    """What lies in the dataset now.
+
+    Attributes:
+        entries: What became of every conversion, by name.
+        split: Who is for what.
+        settings: How it was made.
+        unchanged: How many of the made ones were there already.
+        from_before: How many of them are of an earlier export that this one does not list.
+    """
+
+    entries: tuple[Entry, ...]
+    split: Split
+    settings: Dataset
+    unchanged: int = 0
+    from_before: int = 0
+
+    @property
+    def made(self) -> tuple[Entry, ...]:
+        """Those with training files."""
+        return tuple(entry for entry in self.entries if entry.made)
+
+    @property
+    def failed(self) -> tuple[Entry, ...]:
+        """Those without."""
+        return tuple(entry for entry in self.entries if not entry.made)
+
+    @property
+    def verdict(self) -> str:
+        """One sentence, without its full stop."""
+        patients = len({entry.patient for entry in self.made})
+        parts = [
+            f"{_number(len(self.made), 'training case')} of {_number(patients, 'patient')}"
+            + (f", {self.unchanged} of them made before" if self.unchanged else "")
+        ]
+        if self.from_before:
+            parts.append(f"{self.from_before} of them no longer in the export")
+        if self.failed:
+            parts.append(f"{len(self.failed)} failed")
+        return "; ".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """What a worker does with a task: the training files, and the DICOM copy where it is wanted.
+
+    Attributes:
+        settings: Formats, gates, whether DICOM is wanted.
+        pseudonyms: Those of the dataset; they go to the workers with their key.
+        out: The dataset's folder.
+        with_structures: Tasks (by case) whose DICOM copy takes along the CT with the structures.
+    """
+
+    settings: Dataset
+    pseudonyms: Pseudonyms
+    out: Path
+    with_structures: frozenset[str] = frozenset()
+
+    def __call__(self, task: Task) -> Entry:
+        """Convert it; whatever goes wrong is its reason, in words that name no patient."""
+        began = time.perf_counter()
+        try:
+            entry = convert(task, self.settings, self.pseudonyms, self.out)
+            if self.settings.dicom and entry.made:
+                entry = self._copied(task, entry)
+        except CaseError as error:
+            entry = failed(task, self.pseudonyms, str(error))
+        except OSError as error:
+            why = error.strerror or type(error).__name__  # its own words hold the path
+            reason = f"Its files cannot be read or written ({why})."
+            entry = failed(task, self.pseudonyms, reason)
+        except MemoryError:
+            reason = "It does not fit into memory. Run it with fewer --workers."
+            entry = failed(task, self.pseudonyms, reason)
+        except Exception as error:  # noqa: BLE001 - a bad case never stops the run
+            reason = f"Something unexpected happened ({_place(error)}). Please report it."
+            entry = failed(task, self.pseudonyms, reason)
+        if not entry.made:
+            remove_files(self.out, entry)
+        return replace(entry, seconds=time.perf_counter() - began)
+
+    def _copied(self, task: Task, entry: Entry) -> Entry:
+        """The entry with its DICOM folders."""
+        folders = [(task.folder, dicom_folder(entry))]
+        if task.case_key in self.with_structures and task.kind is Kind.MR:
+            folders.append((task.structures_folder, f"{dicom_folder(entry)}_structures"))
+        for source, target in folders:
+            dicom_out.copy_deidentified(
+                source, self.out / target, task.patient_id, self.pseudonyms
+            )
+        return replace(entry, files=(*entry.files, *(target for _, target in folders)))
+
+
+def dicom_folder(entry: Entry) -> str:
+    """Where the DICOM copy of a task lies, relative to the dataset."""
+    return f"{dicom_out.FOLDER}/{entry.patient}/{entry.case}_{entry.kind}"
+
+
+def _place(error: Exception) -> str:
+    """What was raised, and where in this program: never what it says, which may quote a value."""
+    lines = [f"{type(error).__name__}"]
+    trace = error.__traceback__
+    while trace is not None:
+        name = str(trace.tb_frame.f_globals.get("__name__", ""))
+        if name.startswith("stardust_esapi."):
+            lines.append(f"{name.removeprefix('stardust_esapi.')} line {trace.tb_lineno}")
+        trace = trace.tb_next
+    return " in ".join([lines[0], *lines[-1:]]) if len(lines) > 1 else lines[0]
+
+
+def build_dataset(job: DatasetJob, watcher: DatasetWatcher) -> DatasetSummary:
+    """Make a dataset, or bring one up to date with its export.
+
+    Cases that are there, made of the same files in the same way, are left alone; failed ones are
+    tried again.
+
+    Args:
+        job: What to make of what.
+        watcher: Who looks on.
+
+    Returns:
+        What lies in the dataset now.
+
+    Raises:
+        UsageError: Something stands against it that no case can help: nothing is changed then.
+        OSError: The dataset cannot be written.
+    """
+    source, out, settings = long_path(job.source), long_path(job.out), job.settings
+    _refuse_nested(source, out)
+    if job.mapping is not None:
+        check_mapping(job.mapping, out)
+    tasks = find_tasks(source)
+    make_folder(out)
+    with _alone(out):
+        pseudonyms = open_pseudonyms(out, settings.key)
+        pseudonyms.check_distinct({task.patient_id for task in tasks})
+        read_parts(out, settings.split, settings.seed)
+        tasks = _with_fingerprints(tasks, settings, pseudonyms)
+        known = _known(out)
+        entries, rest = _sort_out(tasks, known, pseudonyms, out)
+        unchanged = sum(entry.made for entry in entries.values())
+        for entry in _convert(rest, settings, pseudonyms, out, tasks, watcher):
+            entries[entry.name] = entry
+        before = _from_before(known, entries, out)
+        entries |= before
+        return _finish(
+            job, out, pseudonyms, tasks, entries, unchanged=unchanged, from_before=len(before)
+        )
+
+
+def _refuse_nested(source: Path, out: Path) -> None:
+    inner, outer = source.resolve(), out.resolve()
+    if inner == outer or inner in outer.parents or outer in inner.parents:
+        raise UsageError(
+            f"The dataset {out} and the export {source} must not lie in one another: the export "
+            "names patients. Choose another --out."
+        )
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Keep a second run out of the dataset."""
+    try:
+        with FileLock(out / LOCK_NAME, timeout=0):
+            yield
+    except Timeout:
+        raise UsageError(
+            f"Another run is making {out}. Wait for its end, or choose another --out."
+        ) from None
+
+
+def _with_fingerprints(
+    tasks: Iterable[Task], settings: Dataset, pseudonyms: Pseudonyms
+) -> list[Task]:
+    """Say of each task what it is made of and how."""
+    how = settings.model_dump_json(include=_DECIDING)
+    return [
+        replace(task, fingerprint=_sha256([task.source, how, __version__, pseudonyms.key_id]))
+        for task in tasks
+    ]
+
+
+def _sha256(parts: Sequence[str]) -> str:
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _sort_out(
+    tasks: Iterable[Task], known: Mapping[str, Entry], pseudonyms: Pseudonyms, out: Path
+) -> tuple[dict[str, Entry], list[Task]]:
+    """Tell the tasks whose end is known from those to be done."""
+    entries: dict[str, Entry] = {}
+    rest = []
+    for task in tasks:
+        # What it is called if nothing comes of it; of a doubled case the first task counts.
+        entry = failed(task, pseudonyms)
+        earlier = known.get(entry.name)
+        if entry.name in entries:
+            continue
+        if task.problem:
+            remove_files(out, entry)
+            entries[entry.name] = entry
+        elif earlier and earlier.fingerprint == task.fingerprint and _is_whole(earlier, out):
+            entries[entry.name] = earlier
+        else:
+            rest.append(task)
+    return entries, rest
+
+
+def _is_whole(entry: Entry, out: Path) -> bool:
+    return entry.made and all((out / name).exists() for name in entry.files)
+
+
+def _convert(
+    rest: Sequence[Task],
+    settings: Dataset,
+    pseudonyms: Pseudonyms,
+    out: Path,
+    tasks: Sequence[Task],
+    watcher: DatasetWatcher,
+) -> Iterator[Entry]:
+    """Do what is to be done; each entry is in the journal before it is handed on."""
+    watcher.start(len(rest))
+    copied = {task.folder for task in tasks if not task.problem and task.kind is not Kind.MR}
+    lonely = frozenset(t.case_key for t in rest if t.structures_folder not in copied)
+    work = Conversion(settings, pseudonyms, out, lonely)
+
+    def lost(task: Task) -> Entry:
+        entry = failed(task, pseudonyms, _DIED)
+        remove_files(out, entry)
+        return entry
+
+    _sweep(out)
+    with _journal(out) as journal:
+        results = run_all(
+            rest, work, lost, workers=settings.workers, scheduler=settings.scheduler
+        )
+        for entry in results if rest else ():
+            journal.write(entry_line(entry))
+            journal.flush()
+            os.fsync(journal.fileno())
+            watcher.finish(entry)
+            yield entry
+
+
+@contextmanager
+def _journal(out: Path) -> Iterator[IO[bytes]]:
+    path = out / JOURNAL_NAME
+    with path.open("ab") as journal:
+        sync_folder(out)
+        if journal.tell():  # a kill may have cut its last line
+            journal.write(b"\n")
+        yield journal
+
+
+def _sweep(out: Path) -> None:
+    """Remove what a kill left half-written."""
+    for path in (*out.glob("cases/*/.*.part"), *out.glob(f"{dicom_out.FOLDER}/*/.*.part")):
+        if path.is_dir():
+            remove_tree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def remove_files(out: Path, entry: Entry) -> None:
+    """Remove all that a task has in the dataset: a failed case leaves no training file."""
+    stem = out / entry.name
+    # The sidecar first: without it, none of the rest counts.
+    names = (".json", ".npz", ".nii.gz", "_gts.nii.gz", ".png")
+    for ending in names:
+        stem.with_name(f"{stem.name}{ending}").unlink(missing_ok=True)
+    copy = out / dicom_folder(entry)
+    for folder in (copy, copy.with_name(f"{copy.name}_structures")):
+        remove_tree(folder)
+    for parent in (stem.parent, copy.parent):
+        if parent.is_dir() and not any(parent.iterdir()):
+            parent.rmdir()
+
+
+def _from_before(
+    known: Mapping[str, Entry], entries: Mapping[str, Entry], out: Path
+) -> dict[str, Entry]:
+    """Cases of an earlier export that this one does not list: theirs is somebody else's to say.
+
+    Of a case that is listed under another kind now, the earlier files go.
+    """
+    cases = {entry.case for entry in entries.values()}
+    before = {}
+    for name, entry in known.items():
+        if name in entries:
+            continue
+        if entry.case in cases:
+            remove_files(out, entry)
+        elif _is_whole(entry, out):
+            before[name] = entry
+    return before
+
+
+def _finish(
+    job: DatasetJob,
+    out: Path,
+    pseudonyms: Pseudonyms,
+    tasks: Iterable[Task],
+    entries: Mapping[str, Entry],
+    *,
+    unchanged: int,
+    from_before: int,
+) -> DatasetSummary:
+    """Write what tells of the dataset. Each file follows from the journal: a kill costs nothing."""
+    from stardust_esapi.dataset.overview import write_overview  # no worker needs it
+
+    settings = job.settings
+    ordered = tuple(replace(entries[name], seconds=0.0) for name in sorted(entries))
+    split = update_split(out, ordered, settings.split, settings.seed)
+    summary = DatasetSummary(ordered, split, settings, unchanged, from_before)
+    atomic_write(out / DATASET_NAME, _document_bytes(ordered, settings, pseudonyms))
+    write_overview(summary, out / OVERVIEW_NAME)
+    if job.mapping is not None:
+        write_mapping(job.mapping, out, pseudonyms, {task.patient_id for task in tasks})
+    (out / JOURNAL_NAME).unlink(missing_ok=True)
+    sync_folder(out)
+    return summary
+
+
+@dataclass(frozen=True)
+class _Document:
+    """``dataset.json``: what became of every conversion, and how they were made."""
+
+    format: Literal["stardust-esapi dataset 1"]
+    version: str
+    key_id: str
+    settings: dict[str, Any]
+    counts: dict[str, int]
+    entries: tuple[Entry, ...]
+
+
+_DOCUMENT = TypeAdapter(_Document)
+
+
+def _document_bytes(
+    entries: tuple[Entry, ...], settings: Dataset, pseudonyms: Pseudonyms
+) -> bytes:
+    document = _Document(
+        FORMAT,
+        __version__,
+        pseudonyms.key_id,
+        settings.model_dump(mode="json", include={*_DECIDING, "split", "seed"}),
+        dict(sorted(Counter(entry.state for entry in entries).items())),
+        entries,
+    )
+    return _DOCUMENT.dump_json(document, indent=1) + b"\n"
+
+
+def _known(out: Path) -> dict[str, Entry]:
+    """What earlier runs made, by name: what the last whole one wrote, then its journal."""
+    known: dict[str, Entry] = {}
+    path = out / DATASET_NAME
+    try:
+        document = _DOCUMENT.validate_json(path.read_bytes())
+    except FileNotFoundError:
+        pass
+    except pydantic.ValidationError:
+        raise UsageError(
+            f"{path} is damaged or of another version. Restore it, or remove it: all cases are "
+            "made anew then."
+        ) from None
+    else:
+        known |= {entry.name: entry for entry in document.entries}
+    journal = out / JOURNAL_NAME
+    for line in journal.read_bytes().splitlines() if journal.exists() else ():
+        try:
+            entry = read_entry(line)
+        except ValueError:  # cut off by a kill
+            continue
+        known[entry.name] = entry
+    return known
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

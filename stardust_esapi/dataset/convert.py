@@ -1,0 +1,227 @@
+"""Convert one case: read, label, judge, write. One function in one process, whole files or none."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from stardust_esapi import __version__
+from stardust_esapi.dataset import gates, labels, transfer_mr, write
+from stardust_esapi.dataset.contours import Roi, Structures, read_structures
+from stardust_esapi.dataset.entry import Entry
+from stardust_esapi.dataset.facts import CaseFacts
+from stardust_esapi.dataset.labels import Labelled, Named
+from stardust_esapi.dataset.mask import rasterise
+from stardust_esapi.dataset.pseudonym import Pseudonyms
+from stardust_esapi.dataset.task import Task
+from stardust_esapi.dataset.volume import Stack, read_stack
+from stardust_esapi.errors import CaseError, StardustError
+from stardust_esapi.files import make_folder
+from stardust_esapi.model import Kind
+from stardust_esapi.settings import Dataset
+
+SIDECAR_FORMAT = "stardust-esapi training case 1"
+_LIBRARIES = ("numpy", "pydicom", "scipy")
+# The sidecar first: it says that the others are whole.
+_ENDINGS = (".json", ".npz", ".nii.gz", "_gts.nii.gz", ".png")
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """A case as read from its files."""
+
+    stack: Stack
+    structures: Structures
+    named: tuple[Named, ...]
+    remarks: tuple[str, ...]
+
+
+def convert(task: Task, settings: Dataset, pseudonyms: Pseudonyms, out: Path) -> Entry:
+    """Make one case's files below ``out``, or none of them.
+
+    Args:
+        task: The case and where its files lie.
+        settings: Formats, and the thresholds of the gates.
+        pseudonyms: What the dataset calls the patient, the case and UIDs.
+        out: The dataset's folder.
+
+    Returns:
+        What became of it. What is wrong with a case is not raised: its reasons are told, in
+        sentences without anything that names the patient.
+    """
+    started = time.perf_counter()
+    entry = Entry(
+        case=pseudonyms.case(task.case_key),
+        patient=pseudonyms.patient(task.patient_id),
+        kind=task.kind,
+        state="failed",
+        label=task.label,
+        case_kind=task.case_kind,
+        fingerprint=task.fingerprint,
+    )
+    stem = out / entry.name
+    try:
+        entry = _made(entry, task, settings, pseudonyms, stem)
+    except StardustError as error:
+        entry = replace(entry, reasons=(f"{str(error)[:1].upper()}{str(error)[1:]}",))
+    except OSError as error:
+        entry = replace(entry, reasons=(_refused(error),))
+    except MemoryError:
+        why = "It does not fit into memory. Run it with fewer workers."
+        entry = replace(entry, reasons=(why,))
+    finally:
+        if not entry.made:
+            left = _remove(stem)
+            entry = replace(entry, reasons=(*entry.reasons, *left))
+    return replace(entry, seconds=time.perf_counter() - started)
+
+
+def _refused(error: OSError) -> str:
+    # Its own words hold the path, and that the patient's id.
+    return f"Its files cannot be read or written ({error.strerror or type(error).__name__})."
+
+
+def _remove(stem: Path) -> tuple[str, ...]:
+    """Remove the files of a case, those of earlier runs too; say what could not be removed."""
+    if not stem.parent.is_dir():
+        return ()
+    try:
+        for ending in _ENDINGS:
+            name = f"{stem.name}{ending}"
+            for path in (stem.with_name(name), stem.with_name(f".{name}.part")):
+                path.unlink(missing_ok=True)
+    except OSError as error:
+        why = error.strerror or type(error).__name__
+        return (f"Files of an earlier run of it cannot be removed ({why}): do not train on them.",)
+    return ()
+
+
+def _made(entry: Entry, task: Task, settings: Dataset, pseudonyms: Pseudonyms, stem: Path) -> Entry:
+    """The entry of a case whose files have been written, or that a gate has stopped."""
+    case = _read(task)
+    stack, labelled = case.stack, labels.label(case.stack, case.named)
+    facts = CaseFacts(
+        kind=task.kind,
+        transferred=task.kind is Kind.MR,
+        volume=stack.facts,
+        intensity=labelled.intensity,
+        structures=labelled.numbered.structures,
+    )
+    findings = gates.judge(facts, settings.gates)
+    told = tuple(finding.text for finding in findings if not finding.fatal)
+    entry = replace(
+        entry,
+        reasons=tuple(finding.text for finding in findings if finding.fatal),
+        remarks=(*told, *case.remarks, *labelled.numbered.remarks),
+        body_region=stack.body_part or "unknown",
+        shape=stack.shape,
+        spacing=stack.geometry.spacing,
+        structures=facts.structures,
+        counts=facts.intensity.counts,
+    )
+    if entry.reasons:
+        return entry
+    make_folder(stem.parent)
+    if left := _remove(stem):  # files of other formats must not stay beside the new ones
+        return replace(entry, reasons=left)
+    # The sidecar comes last: where it stands, the rest is whole.
+    sidecar, picture = stem.with_name(f"{stem.name}.json"), stem.with_name(f"{stem.name}.png")
+    written = _write_arrays(settings, labelled, stack, stem)
+    write.write_picture(picture, labelled, stack)
+    files = tuple(
+        path.relative_to(stem.parents[2]).as_posix() for path in (*written, picture, sidecar)
+    )
+    entry = replace(entry, state="made", files=files, thumbnail=files[-2])
+    write.write_sidecar(sidecar, _sidecar(entry, case, facts, pseudonyms))
+    return entry
+
+
+def _write_arrays(settings: Dataset, labelled: Labelled, stack: Stack, stem: Path) -> list[Path]:
+    written = []
+    if "npz" in settings.formats:
+        written.append(stem.with_name(f"{stem.name}.npz"))
+        write.write_npz(written[-1], labelled, stack)
+    if "nifti" in settings.formats:
+        image = stem.with_name(f"{stem.name}.nii.gz")
+        gts = stem.with_name(f"{stem.name}_gts.nii.gz")
+        write.write_nifti(image, gts, labelled, stack)
+        written += [image, gts]
+    return written
+
+
+def _read(task: Task) -> _Case:
+    stack = read_stack(task.folder)
+    if task.kind is not Kind.MR:
+        structures = _structures(task.structures_folder, stack)
+        named = tuple(Named(roi.name, rasterise(roi.contours, stack)) for roi in structures.rois)
+        return _Case(stack, structures, named, _not_closed(structures.rois))
+    ct = read_stack(task.structures_folder)
+    structures = _structures(task.structures_folder, ct)
+    registration = min(task.folder.glob("RE*.dcm"), default=None)
+    mr_to_ct = transfer_mr.read_mr_to_ct(registration, stack, ct)
+    # One at a time: a mask on the CT is not kept once it is on the MR.
+    named = tuple(
+        Named(roi.name, transfer_mr.transfer(rasterise(roi.contours, ct), ct, stack, mr_to_ct))
+        for roi in structures.rois
+    )
+    return _Case(stack, structures, named, _not_closed(structures.rois))
+
+
+def _structures(folder: Path, stack: Stack) -> Structures:
+    path = min(folder.glob("RS*.dcm"), default=None)
+    if path is None:
+        raise CaseError("there is no structure set (RS*.dcm) beside its CT. Export it again.")
+    structures = read_structures(path)
+    frames = {roi.frame_of_reference_uid for roi in structures.rois if roi.contours}
+    if frames - {stack.frame_of_reference_uid, ""}:
+        raise CaseError(
+            "its structure set lies in another frame of reference than its images: the contours "
+            "would lie anywhere. Export the right one."
+        )
+    return structures
+
+
+def _not_closed(rois: tuple[Roi, ...]) -> tuple[str, ...]:
+    return tuple(
+        f"{roi.name}: {roi.not_closed} contours are points or open lines and were left out."
+        for roi in rois
+        if roi.not_closed
+    )
+
+
+def _sidecar(entry: Entry, case: _Case, facts: CaseFacts, pseudonyms: Pseudonyms) -> dict[str, Any]:
+    stack = case.stack
+    return {
+        "format": SIDECAR_FORMAT,
+        "patient": entry.patient,
+        "case": entry.case,
+        "kind": str(entry.kind),
+        "modality": stack.modality,
+        "label": entry.label,
+        "case_kind": entry.case_kind,
+        "body_region": entry.body_region,
+        "fingerprint": entry.fingerprint,
+        "files": list(entry.files),
+        "shape": list(stack.shape),
+        "spacing": list(stack.geometry.spacing),
+        "origin": list(stack.geometry.origin),
+        "direction": write.direction(stack.geometry).tolist(),
+        "positions": stack.positions.tolist(),
+        "uids": {
+            "series": pseudonyms.uid(stack.series_uid),
+            "frame_of_reference": pseudonyms.uid(stack.frame_of_reference_uid),
+            "structure_set": pseudonyms.uid(case.structures.sop_instance_uid),
+        },
+        "label_names": {str(one.label): one.name for one in facts.structures},
+        "transferred": facts.transferred,
+        "facts": asdict(facts),
+        "remarks": list(entry.remarks),
+        "rules": dict(write.RULES),
+        "versions": {
+            "stardust-esapi": __version__,
+            **{name: version(name) for name in _LIBRARIES},
+        },
+    }

@@ -1,0 +1,113 @@
+"""What was measured of a case on its way: plain numbers for the gates, the sidecar, the overview.
+
+Nothing here says whether a number is good; :mod:`stardust_esapi.dataset.gates` does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from stardust_esapi.model import Kind
+
+
+class Role(StrEnum):
+    """What a structure is to the training."""
+
+    GTV = "gtv"
+    TARGET = "target"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeFacts:
+    """How the slices of a series lie, as their headers say.
+
+    Attributes:
+        images: Image files in the folder.
+        spacing_mm: Usual (median) distance of neighbouring slices along the normal.
+        spacing_spread_mm: Largest less smallest distance of neighbouring slices.
+        gaps_mm: Distances that leave room for at least one more slice.
+        missing_slices: How many slices the gaps have room for.
+        duplicate_positions: Images that lie where another one lies.
+        duplicate_uids: Images that bear another one's SOP Instance UID.
+        shear_mm: How far the slices' first voxels stray from one line along the normal (gantry
+            tilt, or slices shifted against one another).
+    """
+
+    images: int
+    spacing_mm: float
+    spacing_spread_mm: float
+    gaps_mm: tuple[float, ...]
+    missing_slices: int
+    duplicate_positions: int
+    duplicate_uids: int
+    shear_mm: float
+
+
+@dataclass(frozen=True, slots=True)
+class IntensityFacts:
+    """How the voxel values are distributed (HU in CT).
+
+    Attributes:
+        lowest: Smallest value.
+        highest: Largest value.
+        share_below: Share of voxels below -1100 HU, which no tissue and no air has; 0 for MR.
+        share_above: Share of voxels above 4000 HU; 0 for MR.
+        window: The values that become 0 and 255.
+        edges: Edges of the bins of ``counts``; one more than they are.
+        counts: Histogram over every fourth row and column of every slice.
+    """
+
+    lowest: float
+    highest: float
+    share_below: float
+    share_above: float
+    window: tuple[float, float]
+    edges: tuple[float, ...]
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StructureFacts:
+    """One structure as it stands in the training file.
+
+    Attributes:
+        name: Its name in ``label_names``.
+        label: Its value in ``gts``.
+        role: What it is to the training.
+        voxels: Voxels within it, those included that a structure above it takes.
+        volume_ml: Their volume, ml.
+        off_slice_mm: Largest distance of its contours' points from the slices they went to; 0 for
+            a structure that was transferred.
+        left_out_contours: Contours with no slice within half the usual distance.
+        in_target: Share of its voxels that lie in the target; 1 for all but the GTV.
+    """
+
+    name: str
+    label: int
+    role: Role
+    voxels: int
+    volume_ml: float
+    off_slice_mm: float
+    left_out_contours: int
+    in_target: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class CaseFacts:
+    """All that the gates judge a case by.
+
+    Attributes:
+        kind: CT, KM or MR.
+        transferred: Whether the structures came from the CT through a registration.
+        volume: How the slices lie.
+        intensity: How the values are distributed.
+        structures: What is labelled, by label.
+    """
+
+    kind: Kind
+    transferred: bool
+    volume: VolumeFacts
+    intensity: IntensityFacts
+    structures: tuple[StructureFacts, ...]

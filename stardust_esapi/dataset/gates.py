@@ -1,0 +1,160 @@
+"""Judge whether a case is good enough to train on, with reasons.
+
+What was measured (:mod:`stardust_esapi.dataset.facts`) meets the site's thresholds
+(:class:`~stardust_esapi.settings.Gates`). The sentences name no patient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from stardust_esapi.dataset.facts import CaseFacts, Role, StructureFacts, VolumeFacts
+from stardust_esapi.model import Kind
+from stardust_esapi.settings import Gate, Gates
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something a gate holds against a case.
+
+    Attributes:
+        gate: Which gate.
+        text: A sentence: what, and what the threshold is.
+        fatal: Whether the case fails; else the sentence is a remark.
+    """
+
+    gate: Gate
+    text: str
+    fatal: bool
+
+
+# What a gate says: the sentence, and whether the case could stand for all that.
+_Said = tuple[str, bool]
+
+
+def judge(facts: CaseFacts, gates: Gates) -> tuple[Finding, ...]:
+    """Hold a case against the thresholds; of a good one there is nothing to say."""
+    return tuple(
+        Finding(gate, text, fatal and gate not in gates.remark_only)
+        for gate, look in _GATES.items()
+        for text, fatal in look(facts, gates)
+    )
+
+
+def _gtv(facts: CaseFacts, gates: Gates) -> Iterator[_Said]:
+    gtv = _structure(facts, Role.GTV)
+    if gtv is None or gtv.voxels == 0:
+        yield "The GTV is missing or has no voxel within the image.", True
+    elif gtv.voxels < gates.gtv_voxels or gtv.volume_ml < gates.gtv_ml:
+        yield (
+            f"The GTV is tiny: {gtv.volume_ml:.3f} ml in {gtv.voxels} voxels; it must have "
+            f"{gates.gtv_ml:g} ml and {gates.gtv_voxels} voxels.",
+            True,
+        )
+
+
+def _target(facts: CaseFacts, gates: Gates) -> Iterator[_Said]:
+    gtv, target = _structure(facts, Role.GTV), _structure(facts, Role.TARGET)
+    if target is None or target.voxels == 0:
+        yield "The target is missing or has no voxel within the image.", True
+    elif gtv is not None and gtv.voxels and gtv.in_target < gates.gtv_in_target:
+        yield (
+            f"The GTV lies outside the target: {_percent(gtv.in_target)} of it are inside; "
+            f"{_percent(gates.gtv_in_target)} must be.",
+            True,
+        )
+
+
+def _slices(facts: CaseFacts, gates: Gates) -> Iterator[_Said]:
+    volume = facts.volume
+    if volume.missing_slices > gates.missing_slices:
+        yield (
+            f"{volume.missing_slices} slices are missing: the widest gap is "
+            f"{max(volume.gaps_mm, default=0.0):.2f} mm, slices lie {volume.spacing_mm:.2f} mm "
+            "apart.",
+            True,
+        )
+    # A gap is a distance that differs: said once.
+    elif not volume.gaps_mm and volume.spacing_spread_mm > gates.spacing_spread_mm:
+        yield (
+            f"The slices lie unevenly: their distances differ by {volume.spacing_spread_mm:.2f} "
+            f"mm; {gates.spacing_spread_mm:g} mm are allowed.",
+            True,
+        )
+    if volume.shear_mm > gates.shear_mm:
+        yield (
+            f"The slices are shifted against one another by {volume.shear_mm:.2f} mm (a tilted "
+            f"gantry?); {gates.shear_mm:g} mm are allowed.",
+            True,
+        )
+
+
+def _duplicates(facts: CaseFacts, gates: Gates) -> Iterator[_Said]:
+    volume: VolumeFacts = facts.volume
+    for count, what in (
+        (volume.duplicate_positions, "lie where another image lies"),
+        (volume.duplicate_uids, "bear the SOP Instance UID of another image"),
+    ):
+        if count > gates.duplicates:
+            yield f"{count} of {volume.images} images {what}: the series is there twice.", True
+
+
+def _contours(facts: CaseFacts, gates: Gates) -> Iterator[_Said]:
+    for one in facts.structures:
+        decides = one.role is not Role.OTHER
+        if one.left_out_contours:
+            yield (
+                f"{one.name}: {one.left_out_contours} contours lie by no slice and are not in "
+                "the mask.",
+                decides,
+            )
+        if one.off_slice_mm > gates.off_slice_mm:
+            yield (
+                f"{one.name}: contours lie up to {one.off_slice_mm:.2f} mm off their slices; "
+                f"{gates.off_slice_mm:g} mm are allowed.",
+                decides,
+            )
+
+
+def _values(facts: CaseFacts, gates: Gates) -> Iterator[_Said]:
+    values = facts.intensity
+    if values.highest <= values.lowest:
+        yield f"All voxels have the same value ({values.lowest:g}).", True
+        return
+    if facts.kind is Kind.MR:
+        return  # its units mean nothing
+    if values.lowest > gates.lowest_hu or values.highest < gates.highest_hu:
+        yield (
+            f"The values are no HU of a body in air: {values.lowest:.0f} to {values.highest:.0f}; "
+            f"they must reach from {gates.lowest_hu:g} to {gates.highest_hu:g}.",
+            True,
+        )
+    for share, most, where in (
+        (values.share_below, gates.share_below, "below -1100 HU"),
+        (values.share_above, gates.share_above, "above 4000 HU"),
+    ):
+        if share > most:
+            yield (
+                f"{_percent(share)} of the voxels are {where}; {_percent(most)} are allowed.",
+                True,
+            )
+
+
+_GATES: dict[Gate, Callable[[CaseFacts, Gates], Iterator[_Said]]] = {
+    Gate.GTV: _gtv,
+    Gate.TARGET: _target,
+    Gate.SLICES: _slices,
+    Gate.DUPLICATES: _duplicates,
+    Gate.CONTOURS: _contours,
+    Gate.VALUES: _values,
+}
+
+
+def _structure(facts: CaseFacts, role: Role) -> StructureFacts | None:
+    return next((one for one in facts.structures if one.role is role), None)
+
+
+def _percent(share: float) -> str:
+    """As many digits as tell a share from its threshold."""
+    return f"{100 * share:.4g} %"

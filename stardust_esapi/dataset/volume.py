@@ -1,0 +1,388 @@
+"""Read an image series: where its slices lie, and the values of one slice at a time.
+
+What a gate judges (gaps, slices that lie on one another, shifted slices) is reported, not refused:
+:class:`~stardust_esapi.dataset.facts.VolumeFacts`.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pydicom
+from numpy.typing import NDArray
+from pydicom.dataelem import RawDataElement
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+from stardust_esapi.dataset.facts import VolumeFacts
+from stardust_esapi.errors import CaseError
+from stardust_esapi.geometry import FloatArray, ImageGeometry, Vector
+
+Plane = NDArray[np.float32]
+
+SAME_PLACE_MM = 0.01
+_SAME_COSINE = 1e-4
+_SAME_SPACING_MM = 1e-4
+# A distance with room for another slice: one and a half of the usual ones.
+_GAP = 1.5
+
+_PIXEL_DATA = 0x7FE00010
+_PLAIN = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
+# Nothing that names the patient is read.
+_TAGS = [
+    "BitsAllocated",
+    "BodyPartExamined",
+    "Columns",
+    "FrameOfReferenceUID",
+    "ImageOrientationPatient",
+    "ImagePositionPatient",
+    "Modality",
+    "NumberOfFrames",
+    "PixelData",
+    "PixelRepresentation",
+    "PixelSpacing",
+    "RescaleIntercept",
+    "RescaleSlope",
+    "Rows",
+    "SOPInstanceUID",
+    "SamplesPerPixel",
+    "SeriesInstanceUID",
+    "SliceThickness",
+]
+_LARGE = 1 << 12  # bytes; a longer element is left in the file until it is asked for
+
+
+@dataclass(frozen=True, slots=True)
+class _Slice:
+    """One image file.
+
+    Attributes:
+        path: The file.
+        uid: SOP Instance UID (0008,0018).
+        origin: Image Position (Patient) (0020,0032), mm.
+        slope: Rescale Slope (0028,1053); 1 without one.
+        intercept: Rescale Intercept (0028,1052); 0 without one.
+        dtype: NumPy type of the stored values where they lie uncompressed in the file.
+        offset: Where they begin in the file; None where pydicom has to decode them.
+    """
+
+    path: Path
+    uid: str
+    origin: Vector
+    slope: float
+    intercept: float
+    dtype: str
+    offset: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """An image series by its headers: slices by rising position along their normal.
+
+    Attributes:
+        geometry: The regular grid that comes closest: first slice, usual distance.
+        positions: Of each slice along the normal, mm; what decides where slices are not regular.
+        origins: Image Position (Patient) of each slice, shape (n, 3), mm.
+        modality: Modality (0008,0060).
+        body_part: Body Part Examined (0018,0015); empty where the files do not say.
+        series_uid: Series Instance UID (0020,000E).
+        frame_of_reference_uid: Frame of Reference UID (0020,0052).
+        facts: How the slices lie.
+    """
+
+    geometry: ImageGeometry
+    positions: FloatArray = field(repr=False)
+    origins: FloatArray = field(repr=False)
+    modality: str
+    body_part: str
+    series_uid: str
+    frame_of_reference_uid: str
+    facts: VolumeFacts
+    _slices: tuple[_Slice, ...] = field(repr=False)
+
+    @property
+    def sop_instance_uids(self) -> tuple[str, ...]:
+        """SOP Instance UID of each slice."""
+        return tuple(one.uid for one in self._slices)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Slices, rows, columns."""
+        columns, rows, planes = self.geometry.size
+        return planes, rows, columns
+
+    @property
+    def axes(self) -> FloatArray:
+        """Unit vectors along a row, along a column and along the normal, as rows of (3, 3)."""
+        g = self.geometry
+        return np.array([g.x_direction, g.y_direction, g.z_direction])
+
+    def plane(self, number: int) -> Plane:
+        """Values of one slice after rescale (HU in CT), shape (rows, columns).
+
+        Raises:
+            CaseError: The file cannot be read.
+        """
+        one, (_, rows, columns) = self._slices[number], self.shape
+        try:
+            if one.offset is None:
+                stored = _decoded(one.path)
+            else:
+                stored = np.fromfile(one.path, one.dtype, rows * columns, offset=one.offset)
+            values = stored.reshape(rows, columns).astype(np.float32)
+        except Exception as error:  # noqa: BLE001 - decoders and damaged files raise anything
+            # The message of the error may hold the path, and that the patient's id.
+            raise CaseError(
+                f"slice {number + 1} of {len(self._slices)} cannot be decoded "
+                f"({type(error).__name__}). Export the series again."
+            ) from None
+        if one.slope != 1.0:
+            values *= one.slope
+        if one.intercept != 0.0:
+            values += one.intercept
+        return values
+
+    def to_index(self, points: FloatArray) -> FloatArray:
+        """Fractional (plane, row, column) of (…, 3) patient points, shape (…, 3).
+
+        Between two slices by their own positions and origins, so that it is right for slices that
+        are not regular; beyond the first and the last by the usual distance.
+        """
+        x, y, normal = self.axes
+        across, down, step = self.geometry.spacing
+        position, ends = points @ normal, self.positions[[0, -1]]
+        plane = np.interp(position, self.positions, np.arange(len(self.positions), dtype=float))
+        plane += (position - np.clip(position, *ends)) / step
+        column = (points @ x - np.interp(position, self.positions, self.origins @ x)) / across
+        row = (points @ y - np.interp(position, self.positions, self.origins @ y)) / down
+        return np.stack([plane, row, column], axis=-1)
+
+    def to_patient(self, index: FloatArray) -> FloatArray:
+        """Patient points of fractional (…, 3) indices (plane, row, column): turns `to_index`."""
+        x, y, normal = self.axes
+        across, down, step = self.geometry.spacing
+        plane, row, column = np.moveaxis(np.asarray(index, dtype=float), -1, 0)
+        planes = np.arange(len(self.positions), dtype=float)
+        beyond = (plane - np.clip(plane, 0, planes[-1])) * step
+        origin = np.stack(
+            [np.interp(plane, planes, self.origins[:, axis]) for axis in range(3)], axis=-1
+        )
+        steps = np.stack([column * across, row * down, beyond], axis=-1)
+        return np.asarray(origin + steps @ np.array([x, y, normal]), dtype=float)
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """An image series with all its values.
+
+    Attributes:
+        stack: Where the slices lie.
+        voxels: Values after rescale, shape (slices, rows, columns).
+    """
+
+    stack: Stack
+    voxels: NDArray[np.float32] = field(repr=False)
+
+
+def read_volume(folder: Path) -> Volume:
+    """Read a whole series into memory.
+
+    Raises:
+        CaseError: As :func:`read_stack`.
+    """
+    stack = read_stack(folder)
+    voxels = np.empty(stack.shape, dtype=np.float32)
+    for number in range(len(voxels)):
+        voxels[number] = stack.plane(number)
+    return Volume(stack, voxels)
+
+
+def read_stack(folder: Path) -> Stack:
+    """Read the headers of the ``CT*.dcm`` or ``MR*.dcm`` of a folder and put them in order.
+
+    The order is that along the normal, row cross column (PS3.3 C.7.6.2.1.1), whatever the files
+    and the Instance Numbers say. Of slices on one another the first by name is taken.
+
+    Raises:
+        CaseError: There are no images, or they do not make one series on one grid.
+    """
+    paths = sorted([*folder.glob("CT*.dcm"), *folder.glob("MR*.dcm")])
+    if not paths:
+        raise CaseError("there are no images (CT*.dcm, MR*.dcm) in its folder. Export it again.")
+    headers = []
+    for number, path in enumerate(paths, start=1):
+        try:
+            headers.append(_header(path))
+        except Exception as error:  # noqa: BLE001 - a damaged file makes the parser raise anything
+            # A missing attribute is named; other messages may hold values or the path.
+            why = str(error) if isinstance(error, AttributeError) else type(error).__name__
+            raise CaseError(
+                f"image {number} of {len(paths)} is damaged or lacks what a slice needs ({why}). "
+                "Export the series again."
+            ) from None
+    first = headers[0]
+    for name, what in _ALIKE.items():
+        if any(not first.agrees(header, name) for header in headers):
+            raise CaseError(
+                f"its images differ in {what}: they are no single volume. Look at the series in "
+                "Eclipse and export the right one."
+            )
+    return _stack(headers)
+
+
+# Field of _Header: what a message calls it. All images of a volume have these in common.
+_ALIKE = {
+    "series_uid": "Series Instance UID",
+    "frame": "Frame of Reference UID",
+    "modality": "Modality",
+    "size": "rows and columns",
+    "orientation": "orientation",
+    "spacing": "Pixel Spacing",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Header:
+    """What one file says."""
+
+    slice: _Slice
+    series_uid: str
+    frame: str
+    modality: str
+    body_part: str
+    size: tuple[int, int]  # columns, rows
+    orientation: tuple[float, ...]
+    spacing: tuple[float, float]  # along a row, along a column
+    thickness: float
+
+    def agrees(self, other: _Header, name: str) -> bool:
+        mine, theirs = getattr(self, name), getattr(other, name)
+        if name in ("orientation", "spacing"):
+            tolerance = _SAME_COSINE if name == "orientation" else _SAME_SPACING_MM
+            return bool(np.allclose(mine, theirs, rtol=0, atol=tolerance))
+        return bool(mine == theirs)
+
+
+def _header(path: Path) -> _Header:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # oddities of values that nothing here looks at
+        # The list of tags may be of keywords; pydicom's annotation says numbers.
+        ds: Any = pydicom.dcmread(path, specific_tags=cast(Any, _TAGS), defer_size=_LARGE)
+        down, across = (float(value) for value in ds.PixelSpacing)
+        x, y, z = (float(value) for value in ds.ImagePositionPatient)
+        orientation = tuple(float(value) for value in ds.ImageOrientationPatient)
+        if len(orientation) != 6 or not np.isfinite([*orientation, x, y, z, across, down]).all():
+            raise ValueError("its geometry is not made of finite numbers")
+        if across <= 0 or down <= 0:
+            raise ValueError("its Pixel Spacing is not positive")
+        return _Header(
+            slice=_Slice(
+                path,
+                str(ds.SOPInstanceUID),
+                (x, y, z),
+                float(ds.get("RescaleSlope") or 1.0),
+                float(ds.get("RescaleIntercept") or 0.0),
+                "<i2" if ds.PixelRepresentation else "<u2",
+                _plain_offset(ds),
+            ),
+            series_uid=str(ds.SeriesInstanceUID),
+            frame=str(ds.get("FrameOfReferenceUID") or ""),
+            modality=str(ds.Modality),
+            body_part=str(ds.get("BodyPartExamined") or "").strip().upper(),
+            size=(int(ds.Columns), int(ds.Rows)),
+            orientation=orientation,
+            spacing=(across, down),
+            thickness=float(ds.get("SliceThickness") or 0.0),
+        )
+
+
+def _plain_offset(ds: pydicom.FileDataset) -> int | None:
+    """Where the stored values begin when they lie in the file as NumPy takes them."""
+    element = ds.get_item(_PIXEL_DATA, keep_deferred=True)
+    size = int(ds.Rows) * int(ds.Columns) * 2
+    plain = (
+        ds.file_meta.get("TransferSyntaxUID") in _PLAIN
+        and (ds.BitsAllocated, ds.SamplesPerPixel) == (16, 1)
+        and int(ds.get("NumberOfFrames") or 1) == 1
+    )
+    if not plain or not isinstance(element, RawDataElement):
+        return None
+    # An odd number of bytes is padded, a cut off file is shorter: np.fromfile would say so late.
+    if element.length < size:
+        raise ValueError("its Pixel Data are too short")
+    return int(element.value_tell)
+
+
+def _decoded(path: Path) -> NDArray[Any]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        values: NDArray[Any] = pydicom.dcmread(path).pixel_array
+    return values
+
+
+def _stack(headers: Sequence[_Header]) -> Stack:
+    first = headers[0]
+    x, y = np.reshape(first.orientation, (2, 3))
+    x = x / np.linalg.norm(x)
+    y = y - (y @ x) * x  # cosines are rounded in the files: right angles again
+    y = y / np.linalg.norm(y)
+    normal = np.cross(x, y)
+
+    ordered = sorted(headers, key=lambda header: float(np.dot(header.slice.origin, normal)))
+    kept = [ordered[0]]
+    for header in ordered[1:]:
+        if np.subtract(header.slice.origin, kept[-1].slice.origin) @ normal > SAME_PLACE_MM:
+            kept.append(header)
+    slices = tuple(header.slice for header in kept)
+    origins = np.array([one.origin for one in slices])
+    positions = origins @ normal
+    facts = _facts(headers, origins, normal)
+    return Stack(
+        geometry=ImageGeometry(
+            origin=slices[0].origin,
+            x_direction=_vector(x),
+            y_direction=_vector(y),
+            z_direction=_vector(normal),
+            spacing=(*first.spacing, facts.spacing_mm),
+            size=(*first.size, len(slices)),
+        ),
+        positions=positions,
+        origins=origins,
+        modality=first.modality,
+        body_part=first.body_part,
+        series_uid=first.series_uid,
+        frame_of_reference_uid=first.frame,
+        facts=facts,
+        _slices=slices,
+    )
+
+
+def _facts(headers: Sequence[_Header], origins: FloatArray, normal: FloatArray) -> VolumeFacts:
+    steps = np.diff(origins @ normal)
+    # A single slice has no neighbour: its thickness is all that is known.
+    usual = float(np.median(steps)) if len(steps) else headers[0].thickness or 1.0
+    regular = steps[np.abs(steps - usual) < SAME_PLACE_MM]
+    if len(regular):  # positions are rounded in the files: the mean knows better
+        usual = float(regular.mean())
+    gaps = steps[steps > _GAP * usual]
+    offsets = origins - origins[0]
+    astray = offsets - np.outer(offsets @ normal, normal)
+    return VolumeFacts(
+        images=len(headers),
+        spacing_mm=usual,
+        spacing_spread_mm=float(np.ptp(steps)) if len(steps) else 0.0,
+        gaps_mm=tuple(gaps.tolist()),
+        missing_slices=int((np.rint(gaps / usual) - 1).sum()),
+        duplicate_positions=len(headers) - len(origins),
+        duplicate_uids=len(headers) - len({header.slice.uid for header in headers}),
+        shear_mm=float(np.linalg.norm(astray, axis=1).max()),
+    )
+
+
+def _vector(values: FloatArray) -> Vector:
+    x, y, z = (values + 0.0).tolist()
+    return x, y, z

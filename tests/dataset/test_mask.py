@@ -1,0 +1,325 @@
+from __future__ import annotations
+
+from fractions import Fraction
+from math import ceil
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+import SimpleITK
+from hypothesis import given
+from hypothesis import strategies as st
+from skimage.draw import polygon2mask
+
+from dataset_series import (
+    AXIAL,
+    FEET_FIRST,
+    OBLIQUE,
+    SAGITTAL,
+    Ball,
+    Block,
+    Torus,
+    centres,
+    contours,
+    grid,
+    write_series,
+    write_structures,
+)
+from esapi_stub.sample import write_real_patient
+from esapi_stub.sample.real import DATA
+from stardust_esapi.dataset.contours import read_structures
+from stardust_esapi.dataset.mask import Mask, empty, overlap, rasterise
+from stardust_esapi.dataset.volume import Stack, read_stack
+
+AXES = {"axial": AXIAL, "feet first": FEET_FIRST, "sagittal": SAGITTAL, "oblique": OBLIQUE}
+SPACINGS = {"even": (1.0, 1.0, 1.0), "slices": (0.9, 0.9, 3.0), "anisotropic": (0.7, 1.6, 2.5)}
+CENTRE = (12.3, -45.6, 78.9)
+# A polygon of 720 points strays this far from its circle of 25 mm, and files have four decimals.
+CHORD_MM = 0.002
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Stack:
+    """16 columns, 12 rows, 3 slices; patient space is index space."""
+    folder = tmp_path_factory.mktemp("plain")
+    geometry = grid(spacing=(1.0, 1.0, 1.0), size=(16, 12, 3), centre=(7.5, 5.5, 1.0))
+    write_series(folder, geometry)
+    return read_stack(folder)
+
+
+def polygon(*points: tuple[float, float], z: float = 0.0) -> np.ndarray:
+    return np.array([(x, y, z) for x, y in points], dtype=float)
+
+
+def square(low: float, high: float, z: float = 0.0) -> np.ndarray:
+    return polygon((low, low), (high, low), (high, high), (low, high), z=z)
+
+
+def full(mask: Mask, stack: Stack) -> np.ndarray:
+    return mask.full(stack.shape)
+
+
+def bodies(stack: Stack):
+    axes = stack.axes
+    yield Ball(CENTRE, 14.2)
+    yield Block(CENTRE, (11.3, 9.1, 8.3), axes)
+    yield Torus(CENTRE, 14.0, 5.3, axes)
+    yield Torus(CENTRE, 13.0, 4.6, axes, standing=True)
+
+
+@pytest.mark.parametrize("spacing", SPACINGS)
+@pytest.mark.parametrize("axes", AXES)
+def test_bodies_are_exact_to_less_than_half_a_voxel(axes: str, spacing: str, tmp_path: Path):
+    steps = SPACINGS[spacing]
+    size = tuple(int(np.ceil(44 / step)) for step in steps)
+    geometry = grid(AXES[axes], steps, size)
+    series = write_series(tmp_path, geometry)
+    stack = read_stack(tmp_path)
+    points = centres(stack)
+    for body in bodies(stack):
+        path = write_structures(tmp_path, series, {"body": contours(body, geometry)})
+        (roi,) = read_structures(path).rois
+        mask = rasterise(roi.contours, stack)
+        depth = body.depth(points)
+        sure = np.abs(depth) > CHORD_MM
+        assert sure.mean() > 0.99
+        # Far stricter than half a voxel: the right side of the surface for every centre.
+        np.testing.assert_array_equal(full(mask, stack)[sure], depth[sure] > 0)
+        assert mask.voxels > 1000
+        assert mask.off_slice_mm < 0.001
+        assert mask.left_out == 0
+
+
+class TestGaps:
+    def test_contours_go_by_position_where_slices_are_missing(self, tmp_path: Path):
+        geometry = grid(OBLIQUE, (1.0, 1.2, 2.0), (60, 50, 24))
+        series = write_series(tmp_path, geometry)
+        body = Ball(CENTRE, 16.0)
+        path = write_structures(tmp_path, series, {"body": contours(body, geometry)})
+        whole = read_stack(tmp_path)
+        expected = full(rasterise(read_structures(path).rois[0].contours, whole), whole)
+        missing = [7, 8, 13]
+        for plane in missing:
+            (tmp_path / f"CT.{series.sop_instance_uids[plane]}.dcm").unlink()
+        stack = read_stack(tmp_path)
+        mask = rasterise(read_structures(path).rois[0].contours, stack)
+        np.testing.assert_array_equal(full(mask, stack), np.delete(expected, missing, axis=0))
+        assert mask.left_out == len(missing)
+
+    def test_thin_slices_far_apart_are_a_regular_series(self, tmp_path: Path):
+        # A gap between slices is a matter of Slice Thickness, which decides nothing.
+        geometry = grid(spacing=(1.0, 1.0, 6.0), size=(50, 50, 9))
+        series = write_series(tmp_path, geometry)
+        for path in tmp_path.glob("CT*.dcm"):
+            image = pydicom.dcmread(path)
+            image.SliceThickness = "1"
+            image.save_as(path)
+        body = Ball(CENTRE, 18.0)
+        path = write_structures(tmp_path, series, {"body": contours(body, geometry)})
+        stack = read_stack(tmp_path)
+        mask = full(rasterise(read_structures(path).rois[0].contours, stack), stack)
+        depth = body.depth(centres(stack))
+        sure = np.abs(depth) > CHORD_MM
+        np.testing.assert_array_equal(mask[sure], depth[sure] > 0)
+
+
+class TestShapes:
+    def test_a_square_takes_the_centres_within(self, plain: Stack):
+        mask = rasterise([square(1.5, 4.5)], plain)
+        assert mask.box == (slice(0, 1), slice(2, 5), slice(2, 5))
+        assert mask.inside.all()
+
+    def test_an_edge_through_centres_gives_them_to_one_side_only(self, plain: Stack):
+        left = full(rasterise([polygon((1, 1), (5, 1), (5, 7), (1, 7))], plain), plain)
+        right = full(rasterise([polygon((5, 1), (9, 1), (9, 7), (5, 7))], plain), plain)
+        assert not (left & right).any()
+        both = full(rasterise([polygon((1, 1), (9, 1), (9, 7), (1, 7))], plain), plain)
+        np.testing.assert_array_equal(left | right, both)
+        assert both.sum() == 8 * 6
+
+    def test_an_inner_ring_is_a_hole_and_a_ring_in_it_an_island(self, plain: Stack):
+        rings = [square(0.5, 10.5), square(2.5, 8.5), square(4.5, 6.5)]
+        mask = full(rasterise(rings, plain), plain)[0]
+        assert mask.sum() == 100 - 36 + 4
+        assert mask[5, 5]
+        assert not mask[3, 3]
+        assert mask[1, 1]
+
+    def test_a_keyhole_is_the_same_as_the_ring_it_stands_for(self, plain: Stack):
+        outer, inner = square(0.3, 10.7)[:, :2], square(3.4, 7.6)[::-1, :2]
+        # Along the channel, around the hole, and back along the very same channel.
+        path = [*outer, outer[0], inner[0], *inner[1:], inner[0], outer[0]]
+        keyhole = rasterise([polygon(*map(tuple, path))], plain)
+        rings = rasterise([square(0.3, 10.7), square(3.4, 7.6)], plain)
+        np.testing.assert_array_equal(full(keyhole, plain), full(rings, plain))
+        assert keyhole.voxels == 100 - 16
+
+    def test_several_parts_share_a_slice(self, plain: Stack):
+        mask = full(rasterise([square(0.5, 2.5), square(6.5, 9.5)], plain), plain)[0]
+        assert mask.sum() == 4 + 9
+        assert not mask[:, 3:7].any()
+
+    def test_direction_and_start_of_a_polygon_do_not_matter(self, plain: Stack):
+        points = polygon((1.2, 0.7), (9.1, 2.2), (7.7, 8.9), (4.4, 3.3), (0.6, 9.3))
+        expected = full(rasterise([points], plain), plain)
+        for turned in (points[::-1], np.roll(points, 2, axis=0)):
+            np.testing.assert_array_equal(full(rasterise([turned], plain), plain), expected)
+
+    def test_what_lies_outside_the_image_is_cut_off(self, plain: Stack):
+        mask = rasterise([square(-20.0, 40.0, z=1.0)], plain)
+        assert mask.voxels == 16 * 12
+        assert mask.box == (slice(1, 2), slice(0, 12), slice(0, 16))
+        for outside in (polygon((20, 1), (30, 1), (30, 9)), polygon((-9, 1), (-2, 1), (-2, 9))):
+            assert rasterise([outside], plain).voxels == 0
+
+    def test_too_small_for_a_centre_is_empty(self, plain: Stack):
+        assert rasterise([square(2.1, 2.9)], plain).voxels == 0
+
+    def test_no_contours_no_voxels(self, plain: Stack):
+        mask = rasterise([], plain)
+        assert mask.voxels == 0
+        assert not full(mask, plain).any()
+
+
+class TestSlices:
+    def test_half_a_slice_off_is_used_and_told(self, plain: Stack):
+        mask = rasterise([square(1.5, 4.5, z=1.4)], plain)
+        assert mask.box[0] == slice(1, 2)
+        assert mask.off_slice_mm == pytest.approx(0.4)
+        assert mask.left_out == 0
+
+    def test_farther_off_is_left_out_and_counted(self, plain: Stack):
+        mask = rasterise([square(1.5, 4.5, z=2.0), square(1.5, 4.5, z=2.6)], plain)
+        assert mask.voxels == 9
+        assert mask.left_out == 1
+        alone = rasterise([square(1.5, 4.5, z=-0.7)], plain)
+        assert (alone.voxels, alone.left_out) == (0, 1)
+
+    def test_a_contour_across_slices_is_left_out(self, plain: Stack):
+        tilted = np.array([(1.0, 1, 0), (9, 1, 2), (9, 9, 2), (1, 9, 0)])
+        assert rasterise([tilted], plain).left_out == 1
+
+    def test_of_a_finer_series_the_nearest_plane_counts(self, plain: Stack):
+        # Nested polygons of three planes by one slice would cancel out by the even-odd rule.
+        fine = [square(0.5, 9.5, z=0.7), square(1.5, 8.5, z=1.05), square(2.5, 7.5, z=1.35)]
+        mask = rasterise(fine, plain)
+        assert mask.box[0] == slice(1, 2)
+        assert mask.voxels == 49
+        assert mask.off_slice_mm == pytest.approx(0.05)
+
+    def test_planes_on_both_sides_at_one_distance_do_not_cancel(self, plain: Stack):
+        assert rasterise([square(0.5, 9.5, z=0.75), square(0.5, 9.5, z=1.25)], plain).voxels == 81
+
+
+def test_a_sheared_stack_has_each_slice_at_its_own_place(tmp_path: Path):
+    """Gantry tilt: slices are parallel, but their first voxels lie on a slanted line."""
+    geometry = grid(spacing=(1.0, 1.0, 3.0), size=(64, 64, 14))
+    series = write_series(tmp_path, geometry)
+    for plane, uid in enumerate(series.sop_instance_uids):
+        path = tmp_path / f"CT.{uid}.dcm"
+        image = pydicom.dcmread(path)
+        x, y, z = (float(value) for value in image.ImagePositionPatient)
+        image.ImagePositionPatient = [x, y + 0.8 * plane - 5, z]
+        image.save_as(path)
+    body = Ball(CENTRE, 15.0)
+    path = write_structures(tmp_path, series, {"body": contours(body, geometry)})
+    stack = read_stack(tmp_path)
+    mask = full(rasterise(read_structures(path).rois[0].contours, stack), stack)
+    depth = body.depth(centres(stack))
+    sure = np.abs(depth) > CHORD_MM
+    np.testing.assert_array_equal(mask[sure], depth[sure] > 0)
+    assert stack.facts.shear_mm == pytest.approx(0.8 * 13)
+
+
+def test_overlap_counts_shared_voxels(plain: Stack):
+    one = rasterise([square(0.5, 5.5)], plain)
+    other = rasterise([square(3.5, 8.5)], plain)
+    assert overlap(one, other) == overlap(other, one) == 4
+    assert overlap(one, rasterise([square(6.5, 9.5)], plain)) == 0
+    assert overlap(one, rasterise([square(0.5, 5.5, z=1.0)], plain)) == 0
+    assert overlap(one, empty()) == 0
+
+
+# --- against a slow exact reference ---------------------------------------------------------------
+
+COORDINATE = st.integers(-24, 96).map(lambda eighths: eighths / 8)
+POLYGON = st.lists(st.tuples(COORDINATE, COORDINATE), min_size=3, max_size=9)
+
+
+def exact(polygons: list[list[tuple[float, float]]], rows: int, columns: int) -> np.ndarray:
+    """Row by row, edge by edge, voxel by voxel, with fractions."""
+    inside = np.zeros((rows, columns), dtype=bool)
+    for points in polygons:
+        for ends in zip(points, [*points[1:], points[0]], strict=True):
+            (u0, v0), (u1, v1) = sorted(ends, key=lambda end: end[1])
+            for row in range(max(0, ceil(v0)), min(rows, ceil(v1))):
+                if not v0 <= row < v1:
+                    continue
+                slope = (Fraction(u1) - Fraction(u0)) / (Fraction(v1) - Fraction(v0))
+                at = Fraction(u0) + (row - Fraction(v0)) * slope
+                for column in range(columns):
+                    inside[row, column] ^= column >= at
+    return inside
+
+
+@given(st.lists(POLYGON, min_size=1, max_size=4))
+def test_any_polygons_are_filled_as_the_exact_reference_does(plain: Stack, polygons):
+    found = full(rasterise([polygon(*points) for points in polygons], plain), plain)
+    np.testing.assert_array_equal(found[0], exact(polygons, 12, 16))
+    assert not found[1:].any()
+
+
+@given(POLYGON, POLYGON)
+def test_a_polygon_twice_is_none(plain: Stack, one, other):
+    alone = full(rasterise([polygon(*one)], plain), plain)
+    with_twice = [polygon(*one), polygon(*other), polygon(*other[::-1])]
+    np.testing.assert_array_equal(full(rasterise(with_twice, plain), plain), alone)
+
+
+# --- against other programs on the same files -----------------------------------------------------
+
+
+def dice(one: np.ndarray, other: np.ndarray) -> float:
+    return float(2 * (one & other).sum() / (one.sum() + other.sum()))
+
+
+@pytest.mark.parametrize("axes", AXES)
+def test_masks_agree_with_simpleitk_and_scikit_image(axes: str, tmp_path: Path):
+    """ITK reads the series and places the points, scikit-image fills: none of it is our code."""
+    geometry = grid(AXES[axes], (0.9, 1.1, 2.5), (72, 64, 20))
+    series = write_series(tmp_path, geometry)
+    stack = read_stack(tmp_path)
+    found = {str(n): contours(body, geometry) for n, body in enumerate(bodies(stack))}
+    path = write_structures(tmp_path, series, found)
+    reader = SimpleITK.ImageSeriesReader()
+    reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(tmp_path), series.series_uid))
+    image = reader.Execute()
+    columns, rows, planes = image.GetSize()
+    for roi in read_structures(path).rois:
+        theirs = np.zeros((planes, rows, columns), dtype=bool)
+        for points in roi.contours:
+            index = np.array(
+                [image.TransformPhysicalPointToContinuousIndex(point) for point in points.tolist()]
+            )
+            plane = round(float(index[:, 2].mean()))
+            theirs[plane] ^= polygon2mask((rows, columns), index[:, 1::-1])
+        ours = full(rasterise(roi.contours, stack), stack)
+        assert ours.sum() * np.prod(geometry.spacing) > 1000
+        assert dice(ours, theirs) >= 0.995, roi.name
+
+
+def test_the_real_breast_has_the_volume_that_eclipse_says(tmp_path: Path):
+    uids = write_real_patient(tmp_path / "patient")
+    (tmp_path / "CT").mkdir()
+    for path in (tmp_path / "patient").iterdir():
+        header = pydicom.dcmread(path, specific_tags=["SeriesInstanceUID"])
+        if header.SeriesInstanceUID == uids.series_uid:
+            path.rename(tmp_path / "CT" / f"CT{path.name}")
+    stack = read_stack(tmp_path / "CT")
+    assert stack.shape[0] == 98
+    (breast,) = (roi for roi in read_structures(DATA / "rtss.dcm").rois if roi.name == "Breast")
+    mask = rasterise(breast.contours, stack)
+    millilitres = mask.voxels * np.prod(stack.geometry.spacing) / 1000
+    assert millilitres == pytest.approx(400.05, rel=0.01)
+    assert mask.off_slice_mm < 0.01
