@@ -1,0 +1,205 @@
+"""The real package inside the launchers: exports as the Python stub makes them, and as allowed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from importlib.metadata import distribution
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+import stardust_esapi
+from esapi_stub.build import build
+from esapi_stub.database import configure, describe
+from esapi_stub.sample import Phantom, PhantomContrast, PhantomMr, write_phantom
+from launchers.installed import ESAPI, RUNTIME, Installation, shared_python
+from stand_ins import ROOT, assemblies
+from stardust_esapi.approval.compile import build_launchers
+from stardust_esapi.approval.manifest import Target, make_manifest
+from stardust_esapi.record.audit import check
+from support import Clinic, row_of, write_case_list
+
+WHOLE = Phantom(
+    "0815", size=(32, 32, 14), contrast=PhantomContrast(), mr=PhantomMr(size=(24, 24, 10))
+)
+SECOND = replace(
+    WHOLE, plan_id="Plan2", structure_set_label="CT_2", contrast=None, mr=None, seed="b"
+)
+ANOTHER = replace(SECOND, patient_id="0816", plan_id="Plan1", seed="c")
+
+
+@pytest.fixture(scope="session")
+def real_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """This package and the locked dependencies that run these tests; no file is copied."""
+    site = tmp_path_factory.mktemp("real") / "site"
+    lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    for line in re.findall(r"^[A-Za-z0-9._-]+==[^\\\n]*", lock, re.MULTILINE):
+        requirement = Requirement(line)
+        if requirement.marker and not requirement.marker.evaluate():
+            continue
+        found = distribution(requirement.name)
+        for file in found.files or ():
+            source, target = Path(str(found.locate_file(file))), site / str(file)
+            if ".." in file.parts or "__pycache__" in file.parts or not source.is_file():
+                continue
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                os.link(source, target)
+            except OSError:  # another file system
+                shutil.copy(source, target)
+    shutil.copytree(
+        Path(stardust_esapi.__file__).parent,
+        site / "stardust_esapi",
+        ignore=shutil.ignore_patterns("__pycache__"),
+    )
+    return site
+
+
+@pytest.fixture(scope="session")
+def real_launchers(real_site: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("real-launchers")
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    manifest = make_manifest(real_site, "0.1.0", Target(python, "linux_x86_64"))
+    build_launchers(
+        ROOT / "approval" / "launchers", assemblies(ESAPI), real_site / RUNTIME, manifest, out
+    )
+    return out
+
+
+@pytest.fixture
+def clinic(tmp_path: Path) -> Clinic:
+    """A clinical system where the launchers are approved."""
+    phantoms = (WHOLE, SECOND, ANOTHER)
+    uids = tuple(write_phantom(tmp_path / "dicom" / str(n), p) for n, p in enumerate(phantoms))
+    build(tmp_path / "dicom", tmp_path / "clinic")
+    configure(tmp_path / "clinic", version=ESAPI, clinical=True, script_approved=True)
+    return Clinic(tmp_path / "clinic", uids)
+
+
+@pytest.fixture
+def installed(
+    real_site: Path, real_launchers: Path, clinic: Clinic, tmp_path: Path
+) -> Installation:
+    folder = tmp_path / "installed"
+    shutil.copytree(real_launchers, folder)
+    for assembly in assemblies(ESAPI).glob("*.dll"):
+        shutil.copy(assembly, folder)
+    made = Installation(folder, shutil.copytree(clinic.db, tmp_path / "db"))
+    made.configure(dll=str(shared_python()), site=str(real_site))
+    return made
+
+
+def tree(out: Path) -> dict[str, str]:
+    """SHA-256 of what an export leaves for its readers."""
+    kept = [out / "export_list.csv", out / "Output_Log.csv", out / "manifest.json"]
+    kept += [path for kind in ("CT", "KM", "MR") for path in (out / f"{kind}_Export").rglob("*")]
+    return {
+        path.relative_to(out).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in kept
+        if path.is_file()
+    }
+
+
+def set_ids(db: Path) -> dict[str, list[str]]:
+    return {p["id"]: [s["id"] for s in p["structure_sets"]] for p in describe(db)["patients"]}
+
+
+def audited(out: Path) -> list[dict]:
+    lines = (out / "audit.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines]
+
+
+@pytest.mark.slow
+def test_the_console_exports_what_the_python_stub_does_byte_for_byte(
+    installed: Installation, clinic: Clinic, tmp_path: Path
+) -> None:
+    cases = write_case_list(tmp_path / "cases.csv", [row_of(uids) for uids in clinic.patients])
+    same = {"SOURCE_DATE_EPOCH": "1700000000"}
+    command = ("export", "--cases", cases, "--write", "--out")
+    said = installed.run(*command, tmp_path / "found", **same)
+    assert said.code == 0, said.text
+    assert "All 3 cases exported" in said.out
+    python = [sys.executable, "-m", "stardust_esapi", *map(str, command), str(tmp_path / "wanted")]
+    subprocess.run(
+        [*python, "--esapi", clinic.esapi], check=True, env=os.environ | same, capture_output=True
+    )
+    assert tree(tmp_path / "found") == tree(tmp_path / "wanted")
+    assert sum(path.endswith(".dcm") for path in tree(tmp_path / "found")) > 14 * 3 + 18 + 10
+    events = audited(tmp_path / "found")
+    assert {e["script"] for e in events} == {"StardustExporter"}
+    assert {e["event"] for e in events} == {"begun", "saved", "exported"}
+    assert check(tmp_path / "found" / "audit.jsonl").problems == ()
+    assert set_ids(installed.db) == set_ids(clinic.db)
+
+
+@pytest.mark.slow
+def test_what_is_not_approved_writes_nothing_and_says_so(
+    installed: Installation, clinic: Clinic, tmp_path: Path
+) -> None:
+    cases = write_case_list(tmp_path / "cases.csv", [row_of(clinic.patients[0])])
+    command = ("export", "--cases", cases, "--write", "--out", tmp_path / "out")
+    before = set_ids(installed.db)
+    said = installed.read_only(*command)
+    assert said.code == 3
+    assert "read-only launcher" in said.err
+    configure(installed.db, script_approved=False)
+    said = installed.run(*command)
+    assert said.code == 3
+    assert "Script Approval" in said.err
+    assert "Traceback" not in said.text
+    assert set_ids(installed.db) == before
+
+
+@pytest.mark.slow
+def test_the_plug_in_exports_just_the_open_plan(
+    installed: Installation, clinic: Clinic, tmp_path: Path
+) -> None:
+    write_case_list(installed.folder / "cases.csv", [row_of(uids) for uids in clinic.patients])
+    said = installed.plug_in(patient="0815", screen="C1/Plan2", save=True)
+    assert said.code == 0, said.text
+    assert "1 of 1 case exported" in said.out
+    assert "save the patient there" in said.out
+    out = installed.folder / "out"
+    second = clinic.patients[1]
+    folders = {path.parent.relative_to(out).as_posix() for path in out.rglob("*.dcm")}
+    assert folders == {f"CT_Export/0815/{second.series_uid}"}
+    assert set_ids(installed.db) == {
+        "0815": ["CT_1", "CT_2", "zCopyFromPlan"],
+        "0816": ["CT_2"],
+    }
+    assert [e["event"] for e in audited(out)] == ["begun", "left", "exported"]
+    assert {e["script"] for e in audited(out)} == {"StardustExporter.esapi"}
+
+
+@pytest.mark.slow
+def test_the_plug_in_does_nothing_where_the_list_means_something_else(
+    installed: Installation, clinic: Clinic
+) -> None:
+    write_case_list(installed.folder / "cases.csv", [row_of(clinic.patients[0])])
+    before = set_ids(installed.db)
+    said = installed.plug_in(patient="0815", screen="C1/Plan2", save=True)
+    assert "no row for what is open" in said.out
+    assert set_ids(installed.db) == before
+
+
+@pytest.mark.slow
+def test_the_read_only_plug_in_says_what_it_would_do(
+    installed: Installation, clinic: Clinic
+) -> None:
+    write_case_list(installed.folder / "cases.csv", [row_of(uids) for uids in clinic.patients])
+    before = set_ids(installed.db)
+    said = installed.plug_in(
+        "StardustExporterReadOnly.esapi.dll", patient="0815", screen="C1/Plan1", save=True
+    )
+    assert said.code == 0, said.text
+    assert "Would make structure set zCopyFromPlan" in said.out
+    assert (installed.folder / "out" / "plan.html").is_file()
+    assert set_ids(installed.db) == before
