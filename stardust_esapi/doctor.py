@@ -13,6 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from stardust_esapi.errors import StardustError
+from stardust_esapi.esapi import host
 from stardust_esapi.esapi.connect import connect
 from stardust_esapi.esapi.session import Session
 from stardust_esapi.settings import Network, Settings
@@ -91,6 +92,9 @@ def _esapi(choice: str, patient_id: str) -> Iterator[Diagnosis]:
 
 
 def _approval(session: Session, patient_id: str) -> tuple[Health, str]:
+    obstacle = host.current().obstacle or session.backend.write_obstacle()
+    if obstacle:
+        return Health.BAD, obstacle
     with session.open_patient(patient_id) as patient:
         if patient.api.CanModifyData():
             return Health.GOOD, "Eclipse lets this script change patient data."

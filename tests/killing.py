@@ -31,6 +31,7 @@ from esapi_stub.database import describe
 from stardust_esapi import cli
 from stardust_esapi.errors import StardustError, VerifyError
 from stardust_esapi.model import TransferRequest
+from stardust_esapi.record.audit import check as check_audit
 from stardust_esapi.record.output_log import CUT_OFF
 from stardust_esapi.record.ready_list import read_ready_list
 from stardust_esapi.verify.check import verify_tree
@@ -181,6 +182,7 @@ class World:
             *_of_folders(self.out),
             *_of_single_files(self.out),
             *_of_ledger(self.out),
+            *_of_audit(self.out, ended=False),
             *_of_database(self.folder / "db"),
         ]
 
@@ -196,6 +198,7 @@ class World:
             *(f"{name} is left over" for name in left),
             *([f"{staging} is left over"] if staging.exists() else []),
             *(f"verify: {finding}" for finding in verify_tree(self.out).findings),
+            *_of_audit(self.out, ended=True),
         ]
 
     def result(self) -> Result:
@@ -323,6 +326,14 @@ def _of_ledger(out: Path) -> list[str]:
     return found
 
 
+def _of_audit(out: Path, *, ended: bool) -> list[str]:
+    """The chain holds; the very last line alone may be cut off, until a run ends by itself."""
+    path = out / "audit.jsonl"
+    if not path.exists():
+        return []
+    return [p for p in check_audit(path).problems if ended or "last line is cut off" not in p]
+
+
 def _of_database(db: Path) -> list[str]:
     """No structure set twice, and those of one case all or none."""
     found = []
@@ -385,6 +396,7 @@ def _report(path: Path) -> list[str]:
         r"<li>zCopyFromPlan.*: an older one was left as it is .*",
         r"<span>\d+ remarks?</span>",
         r" · began .*",
+        r"<p>Audit log .*",
     ):
         text = re.sub(pattern, "", text)
     return [line for line in text.splitlines() if line.strip()]

@@ -89,7 +89,8 @@ class AuditLog:
             UsageError: The file cannot be written, or does not end as this program left it.
         """
         try:
-            lock = FileLock(f"{self.path}.lock", timeout=_PATIENCE_SECONDS)
+            aside = self.path.with_name(f".{self.path.name}.lock")
+            lock = FileLock(aside, timeout=_PATIENCE_SECONDS)
             with lock, self.path.open("a+b") as file:
                 file.seek(0)
                 whole, rest = _split(file.read())

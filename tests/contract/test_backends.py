@@ -20,6 +20,7 @@ from esapi_stub.build import build
 from esapi_stub.database import configure
 from esapi_stub.sample import Phantom, PhantomContrast, PhantomMr, write_phantom
 from stardust_esapi import pipeline
+from stardust_esapi.doctor import Health, examine
 from stardust_esapi.errors import NotApprovedError
 from stardust_esapi.esapi.backend import Backend
 from stardust_esapi.esapi.connect import connect
@@ -218,3 +219,17 @@ def test_python_itself_is_refused_the_write_before_anything_is_opened(
     # What it may do is look.
     [result] = pipeline.check(job, Silent()).results
     assert result.planned
+
+
+def test_the_doctor_says_who_may_write(clinic) -> None:
+    place, choice, version = clinic
+    configure(place.db, clinical=True)
+    settings = load_settings(None, {"esapi": choice})
+    found = {f.what: f for f in examine(settings, "Prüfkörper 12", place.db)}
+    assert f"Version {version}" in found[f"ESAPI ({choice})"].detail
+    approval = found["write approval"]
+    if choice.startswith("stub:"):
+        assert approval.health is Health.GOOD
+    else:
+        assert approval.health is Health.BAD
+        assert "launcher is the way" in approval.detail

@@ -1020,7 +1020,7 @@ def differences(one, other, where: str = "") -> Iterator[str]:
         for key in keys:
             yield from differences(one[key], other[key], f"{where}/{key}")
     elif isinstance(one, float) and isinstance(other, float):
-        if abs(one - other) > 1e-9:
+        if one != other:
             yield f"{where}: {one!r}, {other!r}"
     elif type(one) is not type(other) or one != other:
         yield f"{where}: {one!r}, {other!r}"
