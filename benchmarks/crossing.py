@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -40,7 +41,7 @@ def milliseconds(way: Way, repeat: int) -> float:
 
 
 def compare(blocks: Way, elements: Way) -> tuple[float, float, float]:
-    """Medians of both in ms, and of the ratios round by round; in turns, so that noise hits both."""
+    """Medians of both in ms, and of their ratios; in turns, so that noise hits both."""
     pairs = [(milliseconds(blocks, 20), milliseconds(elements, 1)) for _ in range(ROUNDS)]
     return (
         statistics.median(block for block, _ in pairs),
@@ -72,7 +73,7 @@ def ways(backend: ClrBackend) -> dict[str, tuple[Way, Way, int]]:
     assert np.array_equal(backend._read_vectors(vectors), read_contour_one_by_one())
     assert np.array_equal(backend._read_vectors(write_contour_one_by_one()), points)
     return {
-        f"an `int[,]` slice of {SIZE}×{SIZE}, out": (read_voxels, read_voxels_one_by_one, 100),
+        f"an `int[,]` slice of {SIZE} by {SIZE}, out": (read_voxels, read_voxels_one_by_one, 100),
         f"a contour of {POINTS} points, in": (
             lambda: backend._write_vectors(points),
             write_contour_one_by_one,
@@ -86,6 +87,11 @@ def ways(backend: ClrBackend) -> dict[str, tuple[Way, Way, int]]:
     }
 
 
+def mono() -> str:
+    words = subprocess.run(["mono", "--version"], capture_output=True, text=True, check=True)
+    return words.stdout.split()[4]
+
+
 def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         write_phantom(Path(name) / "dicom", Phantom("0815", size=(16, 16, 4)))
@@ -93,8 +99,8 @@ def main() -> None:
         backend = connect(f"clr-stub:{Path(name) / 'db'}")
         assert isinstance(backend, ClrBackend)
         lines = [
-            f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores, Python {sys.version.split()[0]}, "
-            f"pythonnet on {backend._system.Environment.Version}, median of {ROUNDS} rounds.",
+            f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores, Python "
+            f"{sys.version.split()[0]}, Mono {mono()}, median of {ROUNDS} rounds.",
             "",
             "| what crosses | blocks, ms | element by element, ms | times faster | bar |",
             "| --- | ---: | ---: | ---: | --- |",

@@ -1,4 +1,4 @@
-"""Where the benchmarks put their tables: ``docs/performance.md``, between a pair of markers each."""
+"""Where the benchmarks put their tables: ``docs/performance.md``, between markers."""
 
 from __future__ import annotations
 

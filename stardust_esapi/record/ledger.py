@@ -35,7 +35,7 @@ from stardust_esapi.names import folding
 from stardust_esapi.verify.manifest import RootEntry, SeriesManifest, manifest_digest
 
 LEDGER_NAME = "ledger.sqlite"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 _LOCK_SECONDS = 10.0
 
@@ -49,7 +49,8 @@ CREATE TABLE cases (
     case_key TEXT PRIMARY KEY, listed INTEGER NOT NULL, row INTEGER NOT NULL,
     patient_id TEXT NOT NULL, plan_id TEXT NOT NULL, series_uid TEXT NOT NULL,
     structure_set_id TEXT NOT NULL, state TEXT NOT NULL, reason TEXT NOT NULL DEFAULT '',
-    remarks TEXT NOT NULL DEFAULT '[]');
+    remarks TEXT NOT NULL DEFAULT '[]',
+    label TEXT NOT NULL DEFAULT '', case_kind TEXT NOT NULL DEFAULT '');
 CREATE TABLE requests (
     case_key TEXT NOT NULL REFERENCES cases, kind TEXT NOT NULL, patient_id TEXT NOT NULL,
     plan_id TEXT NOT NULL, study_uid TEXT NOT NULL, series_uid TEXT NOT NULL,
@@ -80,6 +81,15 @@ CREATE TABLE events (
     case_key TEXT NOT NULL REFERENCES cases, kind TEXT NOT NULL, state TEXT NOT NULL,
     detail TEXT NOT NULL);
 """
+
+
+# Columns that came later, and with which format.
+_ADDED = (
+    (2, "series ADD COLUMN told TEXT NOT NULL DEFAULT ''"),
+    (2, "series ADD COLUMN plain INTEGER NOT NULL DEFAULT 1"),
+    (3, "cases ADD COLUMN label TEXT NOT NULL DEFAULT ''"),
+    (3, "cases ADD COLUMN case_kind TEXT NOT NULL DEFAULT ''"),
+)
 
 
 class SeriesState(StrEnum):
@@ -117,7 +127,7 @@ class CaseRecord:
         key: ``Case.key``.
         patient_id: Patient ID (0010,0020).
         state: How far it has come.
-        label: The Case-Selector's label; empty without one, and in a ledger that keeps none.
+        label: The Case-Selector's label; empty without one, and in a ledger of an older format.
         case_kind: The Case-Selector's ``casekind``; likewise.
         asked: The kinds it was last prepared for.
         placed: The series of it that are in their places.
@@ -211,7 +221,7 @@ class Ledger:
     def register(self, cases: Iterable[Case]) -> None:
         """Take in the rows of a list: new cases are pending, known ones keep their state.
 
-        Row numbers follow the list; of two rows with the same case the first counts.
+        Row numbers and labels follow the list; of two rows with the same case the first counts.
         """
         listed: dict[str, Case] = {}
         for case in cases:
@@ -221,13 +231,15 @@ class Ledger:
             for key, case in listed.items():
                 if key in known:
                     self._db.execute(
-                        "UPDATE cases SET listed = ?, row = ? WHERE case_key = ?",
-                        (self._run, case.row, key),
+                        "UPDATE cases SET listed = ?, row = ?, label = ?, case_kind = ?"
+                        " WHERE case_key = ?",
+                        (self._run, case.row, case.label, case.case_kind, key),
                     )
                     continue
                 self._db.execute(
                     "INSERT INTO cases (case_key, listed, row, patient_id, plan_id, series_uid,"
-                    " structure_set_id, state) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                    " structure_set_id, state, label, case_kind)"
+                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                     (
                         key,
                         self._run,
@@ -237,6 +249,8 @@ class Ledger:
                         case.series_uid,
                         case.structure_set_id,
                         CaseState.PENDING,
+                        case.label,
+                        case.case_kind,
                     ),
                 )
                 self._event(key, "", CaseState.PENDING)
@@ -573,9 +587,10 @@ class Ledger:
                     f"{version}, this one knows {SCHEMA_VERSION}). Update this program, or choose "
                     "another --out."
                 )
-            elif version == 1:
-                self._db.execute("ALTER TABLE series ADD COLUMN told TEXT NOT NULL DEFAULT ''")
-                self._db.execute("ALTER TABLE series ADD COLUMN plain INTEGER NOT NULL DEFAULT 1")
+            elif 1 <= version < SCHEMA_VERSION:
+                for since, column in _ADDED:
+                    if version < since:
+                        self._db.execute(f"ALTER TABLE {column}")
                 self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
             elif version < SCHEMA_VERSION:
                 raise UsageError(f"{self.path} is no ledger of this program. Move it away.")

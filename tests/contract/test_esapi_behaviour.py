@@ -1013,14 +1013,16 @@ def describe(esapi, patient) -> dict:
     }
 
 
-def differences(one, other, where: str = "") -> Iterator[str]:
-    """Where two descriptions differ; numbers by more than what rounding in a processor does."""
+def differences(one, other, where: str = "", rounding: float = 0.0) -> Iterator[str]:
+    """Where two descriptions differ; numbers by more than ``rounding``."""
     if isinstance(one, (dict, list, tuple)) and type(one) is type(other) and len(one) == len(other):
         keys = one if isinstance(one, dict) else range(len(one))
         for key in keys:
-            yield from differences(one[key], other[key], f"{where}/{key}")
+            # A matrix is inverted in one library here, in another there.
+            allowed = 1e-9 if key == "moved back" else rounding
+            yield from differences(one[key], other[key], f"{where}/{key}", allowed)
     elif isinstance(one, float) and isinstance(other, float):
-        if one != other:
+        if not abs(one - other) <= rounding:
             yield f"{where}: {one!r}, {other!r}"
     elif type(one) is not type(other) or one != other:
         yield f"{where}: {one!r}, {other!r}"
@@ -1083,5 +1085,6 @@ def test_stand_ins_read_what_the_other_saved(esapi, other) -> None:
         writer.stop()
         read = describe(reader, reader.start().OpenPatientById(PHANTOM.patient_id))
         reader.stop()
-        assert list(differences(read, written)) == []
+        # In a file a coordinate has sixteen characters.
+        assert list(differences(read, written, rounding=1e-9)) == []
         assert name in {s["Id"] for s in read["structure sets"]}

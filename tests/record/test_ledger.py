@@ -370,10 +370,10 @@ def test_the_file_is_set_up_for_network_shares(ledger: Ledger) -> None:
 def test_a_newer_ledger_is_refused_and_left_alone(ledger: Ledger) -> None:
     ledger.close()
     with sqlite3.connect(ledger.path) as db:
-        db.execute("PRAGMA user_version = 3")
+        db.execute("PRAGMA user_version = 4")
     db.close()
     before = ledger.path.read_bytes()
-    with pytest.raises(UsageError, match=r"newer version.*format 3, this one knows 2.*Update"):
+    with pytest.raises(UsageError, match=r"newer version.*format 4, this one knows 3.*Update"):
         Ledger(ledger.path.parent)
     assert ledger.path.read_bytes() == before
 
@@ -385,11 +385,30 @@ def test_a_ledger_of_the_first_format_goes_on(ledger: Ledger) -> None:
     with sqlite3.connect(ledger.path) as db:
         db.execute("ALTER TABLE series DROP COLUMN told")
         db.execute("ALTER TABLE series DROP COLUMN plain")
+        db.execute("ALTER TABLE cases DROP COLUMN label")
+        db.execute("ALTER TABLE cases DROP COLUMN case_kind")
         db.execute("PRAGMA user_version = 1")
     db.close()
     ledger = reopened(ledger)
     series = ledger.series_of(CASE)[Kind.CT]
     assert (series.state, series.told, series.plain) == (SeriesState.PLACED, "", True)
+
+
+def test_a_ledger_of_the_second_format_learns_labels(ledger: Ledger) -> None:
+    ledger.close()
+    with sqlite3.connect(ledger.path) as db:
+        db.execute("ALTER TABLE cases DROP COLUMN label")
+        db.execute("ALTER TABLE cases DROP COLUMN case_kind")
+        db.execute("PRAGMA user_version = 2")
+    db.close()
+    ledger = reopened(ledger)
+    ledger.register([replace(CASE, label="Glioblastom", case_kind="primary"), OTHER])
+    assert query(ledger, "SELECT label, case_kind FROM cases ORDER BY label DESC") == [
+        ("Glioblastom", "primary"),
+        ("", ""),
+    ]
+    ledger.register([replace(CASE, label="Metastase")])  # corrected in the list
+    assert query(ledger, "SELECT max(label) FROM cases") == [("Metastase",)]
 
 
 def test_another_database_is_refused(tmp_path: Path) -> None:
