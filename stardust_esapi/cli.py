@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from stardust_esapi import __version__, approval_cli, console, pipeline, stub_cli
+from stardust_esapi import __version__, approval_cli, console, dataset_cli, pipeline, stub_cli
 from stardust_esapi.doctor import Health, examine
 from stardust_esapi.errors import NotApprovedError, StardustError, UsageError
 from stardust_esapi.logs import log_to_terminal
@@ -42,6 +42,7 @@ app = typer.Typer(
 )
 app.add_typer(approval_cli.app, name="approval")
 app.add_typer(stub_cli.app, name="stub")
+app.command()(dataset_cli.dataset)
 
 Cases = Annotated[Path, typer.Option("--cases", help="Case list: CSV or XLSX.", show_default=False)]
 Esapi = Annotated[
@@ -138,6 +139,10 @@ def export(
     port: OwnPort = None,
     retrieve: Retrieving = None,
     deliver: Deliver = None,
+    dataset: Annotated[
+        Path | None,
+        typer.Option("--dataset", help="Make training files of it too, in this folder."),
+    ] = None,
 ) -> None:
     """Prepare and export the cases of a list. Without --write: only say what it would do."""
     flags = {
@@ -158,6 +163,8 @@ def export(
         console.say(terminal, "A run without --write: nothing was changed, nothing exported.")
     report = out / (pipeline.REPORT if write else pipeline.PLAN_REPORT)
     terminal.print(f"Report: {report}", markup=False, soft_wrap=True)  # a path is never broken
+    if dataset is not None and write:
+        dataset_cli.run(out, dataset, {}, settings=settings)
     _leave(summary)
 
 

@@ -7,6 +7,7 @@ rows are exported that mean exactly what is on the screen.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -90,6 +91,9 @@ def run_plugin(
     Returns:
         The sentence to show at the end.
     """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # Eclipse has no console, and libraries write all the same
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
     with host.entered(_host(launcher)):
         log_to_terminal(verbose=False)
         try:

@@ -14,7 +14,6 @@ from esapi_stub.sample import Phantom, write_phantom, write_real_patient
 from stardust_esapi import cli
 from support import Clinic, Outcome
 
-
 # No test fails by the clock: machines differ, and this one may be busy.
 hypothesis.settings.register_profile("any machine", deadline=None)
 hypothesis.settings.load_profile("any machine")

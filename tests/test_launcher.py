@@ -10,7 +10,7 @@ import pytest
 
 from esapi_stub.sample import Phantom
 from stardust_esapi.esapi import host
-from stardust_esapi.launcher import run_console
+from stardust_esapi.launcher import run_console, run_plugin
 from stardust_esapi.record.audit import check
 from support import Clinic, row_of, write_case_list
 
@@ -75,6 +75,40 @@ def test_any_other_launcher_does_not_write(
     # To look is allowed.
     assert export(launcher) == 0
     assert (tmp_path / "out" / "plan.html").exists()
+
+
+class Screen:
+    """A progress window that nobody sees."""
+
+    Cancelled = False
+
+    def __init__(self) -> None:
+        self.finished: list[tuple[str, bool]] = []
+
+    def Start(self, cases: int) -> None: ...  # noqa: N802
+
+    def Phase(self, text: str, done: int, total: int) -> None: ...  # noqa: N802
+
+    def Finish(self, text: str, failed: bool) -> None:  # noqa: N802
+        self.finished.append((text, failed))
+
+
+def test_a_plug_in_without_a_console_still_has_somewhere_to_write(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Eclipse is a program of windows: there, Python's streams are None."""
+    monkeypatch.setattr("sys.stdout", None)
+    monkeypatch.setattr("sys.stderr", None)
+    window = Screen()
+    said = run_plugin(Launcher(), None, {"out": "x"}, window)
+    import sys
+
+    assert sys.stdout is not None
+    assert sys.stderr is not None
+    sys.stdout.close()
+    sys.stderr.close()
+    assert said == "StardustExporter.ini does not say `cases`: add it below [plug-in]."
+    assert window.finished == [(said, True)]
 
 
 def test_exit_codes_come_through(capfd: pytest.CaptureFixture[str]) -> None:

@@ -36,8 +36,12 @@ namespace StardustEsapi
         {
             Configuration configuration = launch.Configuration;
             var compiled = new EmptyFolder();
-            // Before pythonnet's own handler, which takes its time.
-            AppDomain.CurrentDomain.ProcessExit += (sender, about) => compiled.Dispose();
+            // Before pythonnet's own handler, and so in front of it.
+            AppDomain.CurrentDomain.ProcessExit += (sender, about) =>
+            {
+                compiled.Dispose();
+                PrepareShutdown();
+            };
             Runtime.PythonDLL = configuration.Dll;
             PythonEngine.PythonHome = configuration.Home;
             PythonEngine.Initialize(Enumerable.Empty<string>(), false, signals);
@@ -130,10 +134,21 @@ namespace StardustEsapi
                         }
                     }
                 }
-                // Else pythonnet looks for garbage among all objects, again and again, for seconds.
-                Call("gc", "freeze");
             }
+            PrepareShutdown();
             PythonEngine.Shutdown();
+        }
+
+        /// <summary>Else pythonnet looks for garbage among all objects, again and again, for seconds.</summary>
+        private static void PrepareShutdown()
+        {
+            if (PythonEngine.IsInitialized)
+            {
+                using (Py.GIL())
+                {
+                    Call("gc", "freeze");
+                }
+            }
         }
 
         private static T Translated<T>(Func<T> run)

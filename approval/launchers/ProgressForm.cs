@@ -101,7 +101,8 @@ namespace StardustEsapi
             rows.SetColumnSpan(_text, 2);
             rows.Controls.Add(_bar, 0, 2);
             rows.Controls.Add(_count, 1, 2);
-            rows.Controls.Add(_button, 1, 3);
+            rows.Controls.Add(_button, 0, 3);
+            rows.SetColumnSpan(_button, 2);
             return rows;
         }
 

@@ -13,10 +13,10 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO, Any, Literal, Protocol
+from typing import IO, Any, Final, Literal, Protocol
 
 import pydantic
 from filelock import FileLock, Timeout
@@ -43,12 +43,12 @@ from stardust_esapi.settings import Dataset
 DATASET_NAME = "dataset.json"
 OVERVIEW_NAME = "dataset.html"
 JOURNAL_NAME = "journal.jsonl"
-LOCK_NAME = ".lock"
-FORMAT = "stardust-esapi dataset 1"
+LOCK_NAME = ".in-use"
+FORMAT: Final = "stardust-esapi dataset 1"
 
 _DIED = (
-    "The process that made it died, twice, the second time with no other case beside it. Most "
-    "often memory runs out: run it with fewer --workers, or on a machine with more memory."
+    "The process that made it died, and again when it was tried once more. Most often memory has "
+    "run out: run it with fewer --workers, or on a machine with more memory."
 )
 # The settings that decide what becomes of a case; the others say who does it, and where.
 _DECIDING = {"formats", "dicom", "gates"}
@@ -89,7 +89,7 @@ class DatasetSummary:
         entries: What became of every conversion, by name.
         split: Who is for what.
         settings: How it was made.
-        unchanged: How many of the made ones were there already.
+        unchanged: How many of the made ones were there already, and were left alone.
         from_before: How many of them are of an earlier export that this one does not list.
     """
 
@@ -113,10 +113,7 @@ class DatasetSummary:
     def verdict(self) -> str:
         """One sentence, without its full stop."""
         patients = len({entry.patient for entry in self.made})
-        parts = [
-            f"{_number(len(self.made), 'training case')} of {_number(patients, 'patient')}"
-            + (f", {self.unchanged} of them made before" if self.unchanged else "")
-        ]
+        parts = [f"{_number(len(self.made), 'training case')} of {_number(patients, 'patient')}"]
         if self.from_before:
             parts.append(f"{self.from_before} of them no longer in the export")
         if self.failed:
@@ -132,7 +129,7 @@ class Conversion:
         settings: Formats, gates, whether DICOM is wanted.
         pseudonyms: Those of the dataset; they go to the workers with their key.
         out: The dataset's folder.
-        with_structures: Tasks (by case) whose DICOM copy takes along the CT with the structures.
+        with_structures: Cases whose MR's DICOM copy takes along the CT with the structures.
     """
 
     settings: Dataset
@@ -169,9 +166,7 @@ class Conversion:
         if task.case_key in self.with_structures and task.kind is Kind.MR:
             folders.append((task.structures_folder, f"{dicom_folder(entry)}_structures"))
         for source, target in folders:
-            dicom_out.copy_deidentified(
-                source, self.out / target, task.patient_id, self.pseudonyms
-            )
+            dicom_out.copy_deidentified(source, self.out / target, task.patient_id, self.pseudonyms)
         return replace(entry, files=(*entry.files, *(target for _, target in folders)))
 
 
@@ -219,11 +214,13 @@ def build_dataset(job: DatasetJob, watcher: DatasetWatcher) -> DatasetSummary:
         pseudonyms = open_pseudonyms(out, settings.key)
         pseudonyms.check_distinct({task.patient_id for task in tasks})
         read_parts(out, settings.split, settings.seed)
-        tasks = _with_fingerprints(tasks, settings, pseudonyms)
+        lonely = _lonely(tasks) if settings.dicom else frozenset()
+        tasks = _with_fingerprints(tasks, settings, pseudonyms, lonely)
         known = _known(out)
         entries, rest = _sort_out(tasks, known, pseudonyms, out)
         unchanged = sum(entry.made for entry in entries.values())
-        for entry in _convert(rest, settings, pseudonyms, out, tasks, watcher):
+        work = Conversion(settings, pseudonyms, out, lonely)
+        for entry in _convert(rest, work, watcher):
             entries[entry.name] = entry
         before = _from_before(known, entries, out)
         entries |= before
@@ -253,19 +250,27 @@ def _alone(out: Path) -> Iterator[None]:
         ) from None
 
 
+def _lonely(tasks: Sequence[Task]) -> frozenset[str]:
+    """MR whose CT with the structures is no task of its own: the contrast CT is."""
+    copied = {task.folder for task in tasks if not task.problem and task.kind is not Kind.MR}
+    return frozenset(
+        task.case_key
+        for task in tasks
+        if task.kind is Kind.MR and task.structures_folder not in copied
+    )
+
+
 def _with_fingerprints(
-    tasks: Iterable[Task], settings: Dataset, pseudonyms: Pseudonyms
+    tasks: Iterable[Task], settings: Dataset, pseudonyms: Pseudonyms, lonely: frozenset[str]
 ) -> list[Task]:
     """Say of each task what it is made of and how."""
-    how = settings.model_dump_json(include=_DECIDING)
-    return [
-        replace(task, fingerprint=_sha256([task.source, how, __version__, pseudonyms.key_id]))
-        for task in tasks
-    ]
+    how = [settings.model_dump_json(include=_DECIDING), __version__, pseudonyms.key_id]
 
+    def fingerprint(task: Task) -> str:
+        alone = task.kind is Kind.MR and task.case_key in lonely
+        return hashlib.sha256(json.dumps([task.source, *how, alone]).encode()).hexdigest()
 
-def _sha256(parts: Sequence[str]) -> str:
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+    return [replace(task, fingerprint=fingerprint(task)) for task in tasks]
 
 
 def _sort_out(
@@ -275,11 +280,8 @@ def _sort_out(
     entries: dict[str, Entry] = {}
     rest = []
     for task in tasks:
-        # What it is called if nothing comes of it; of a doubled case the first task counts.
-        entry = failed(task, pseudonyms)
+        entry = failed(task, pseudonyms)  # that is what it is until something comes of it
         earlier = known.get(entry.name)
-        if entry.name in entries:
-            continue
         if task.problem:
             remove_files(out, entry)
             entries[entry.name] = entry
@@ -294,36 +296,28 @@ def _is_whole(entry: Entry, out: Path) -> bool:
     return entry.made and all((out / name).exists() for name in entry.files)
 
 
-def _convert(
-    rest: Sequence[Task],
-    settings: Dataset,
-    pseudonyms: Pseudonyms,
-    out: Path,
-    tasks: Sequence[Task],
-    watcher: DatasetWatcher,
-) -> Iterator[Entry]:
+def _convert(rest: Sequence[Task], work: Conversion, watcher: DatasetWatcher) -> Iterator[Entry]:
     """Do what is to be done; each entry is in the journal before it is handed on."""
+    out, settings = work.out, work.settings
     watcher.start(len(rest))
-    copied = {task.folder for task in tasks if not task.problem and task.kind is not Kind.MR}
-    lonely = frozenset(t.case_key for t in rest if t.structures_folder not in copied)
-    work = Conversion(settings, pseudonyms, out, lonely)
+    _sweep(out)
+    if not rest:
+        return
 
     def lost(task: Task) -> Entry:
-        entry = failed(task, pseudonyms, _DIED)
+        entry = failed(task, work.pseudonyms, _DIED)
         remove_files(out, entry)
         return entry
 
-    _sweep(out)
     with _journal(out) as journal:
-        results = run_all(
-            rest, work, lost, workers=settings.workers, scheduler=settings.scheduler
-        )
-        for entry in results if rest else ():
-            journal.write(entry_line(entry))
-            journal.flush()
-            os.fsync(journal.fileno())
-            watcher.finish(entry)
-            yield entry
+        results = run_all(rest, work, lost, workers=settings.workers, scheduler=settings.scheduler)
+        with closing(results):
+            for entry in results:
+                journal.write(entry_line(entry))
+                journal.flush()
+                os.fsync(journal.fileno())
+                watcher.finish(entry)
+                yield entry
 
 
 @contextmanager
@@ -355,9 +349,13 @@ def remove_files(out: Path, entry: Entry) -> None:
     copy = out / dicom_folder(entry)
     for folder in (copy, copy.with_name(f"{copy.name}_structures")):
         remove_tree(folder)
-    for parent in (stem.parent, copy.parent):
-        if parent.is_dir() and not any(parent.iterdir()):
-            parent.rmdir()
+
+
+def _remove_empty_folders(out: Path) -> None:
+    """Of patients of whom nothing is left."""
+    for folder in (*out.glob("cases/*"), *out.glob(f"{dicom_out.FOLDER}/*")):
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def _from_before(
@@ -393,6 +391,7 @@ def _finish(
     from stardust_esapi.dataset.overview import write_overview  # no worker needs it
 
     settings = job.settings
+    _remove_empty_folders(out)
     ordered = tuple(replace(entries[name], seconds=0.0) for name in sorted(entries))
     split = update_split(out, ordered, settings.split, settings.seed)
     summary = DatasetSummary(ordered, split, settings, unchanged, from_before)
@@ -420,9 +419,7 @@ class _Document:
 _DOCUMENT = TypeAdapter(_Document)
 
 
-def _document_bytes(
-    entries: tuple[Entry, ...], settings: Dataset, pseudonyms: Pseudonyms
-) -> bytes:
+def _document_bytes(entries: tuple[Entry, ...], settings: Dataset, pseudonyms: Pseudonyms) -> bytes:
     document = _Document(
         FORMAT,
         __version__,

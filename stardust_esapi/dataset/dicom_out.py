@@ -69,9 +69,7 @@ _ACTIONS = {
 }  # fmt: skip
 
 
-def copy_deidentified(
-    source: Path, target: Path, patient_id: str, pseudonyms: Pseudonyms
-) -> int:
+def copy_deidentified(source: Path, target: Path, patient_id: str, pseudonyms: Pseudonyms) -> int:
     """Copy the DICOM files of a folder, all of them or none; an earlier copy is replaced.
 
     Args:
@@ -107,9 +105,7 @@ def copy_deidentified(
     return len(paths)
 
 
-def deidentify(
-    dataset: Dataset, pseudonym: str, patient_id: str, pseudonyms: Pseudonyms
-) -> None:
+def deidentify(dataset: Dataset, pseudonym: str, patient_id: str, pseudonyms: Pseudonyms) -> None:
     """De-identify one instance in place, its file meta information included.
 
     Args:
@@ -138,7 +134,7 @@ def deidentify(
     meta.MediaStorageSOPClassUID = dataset.SOPClassUID
     meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
     dataset.file_meta = meta
-    dataset.preamble = b"\0" * 128  # type: ignore[attr-defined]  # as dcmread sets it
+    dataset.preamble = b"\0" * 128
 
 
 def _code(code: tuple[str, str]) -> Dataset:
@@ -175,10 +171,10 @@ class _Cleaner:
         for tag in list(dataset.keys()):
             vr = _vr(dataset, tag)
             action = rules.get(tag) or _repeating(tag)
+            if tag in _KEPT:
+                continue
             if tag.is_private or vr is None or action == "X":
                 del dataset[tag]
-            elif tag in _KEPT:
-                continue
             elif tag in _WITH_PSEUDONYM:
                 dataset[tag].value = self.pseudonym
             elif vr == "SQ":
@@ -204,7 +200,7 @@ class _Cleaner:
                 self.clean(item)
 
     def _uids(self, element: Any) -> None:
-        if element.is_empty or "Class" in element.keyword:
+        if element.is_empty or "SOPClass" in element.keyword:
             return
         value = element.value
         values = value if isinstance(value, MultiValue) else [value]
@@ -232,7 +228,7 @@ class _Cleaner:
         if found is None:
             return None
         try:
-            day = datetime.strptime(found[1], "%Y%m%d")  # noqa: DTZ007 - a day, not a moment
+            day = datetime.strptime(found[1], "%Y%m%d")
             return f"{day + self.shift:%Y%m%d}{found[2]}"
         except (ValueError, OverflowError):
             return None

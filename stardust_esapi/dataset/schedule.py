@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import (
     FIRST_COMPLETED,
     BrokenExecutor,
@@ -80,7 +80,7 @@ def run_all(
     *,
     workers: int | None = None,
     scheduler: str | None = None,
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """Do the work on every item; results come as they are ready.
 
     Args:
@@ -187,8 +187,7 @@ class _Processes:
     def __init__(self, workers: int) -> None:
         if os.name == "nt":
             workers = min(workers, _MOST_PROCESSES_ON_WINDOWS)
-        self._workers = workers
-        self.most = workers + 1  # the next one lies ready
+        self.most = workers
         self._pool: Executor = self._new()
 
     def submit(self, parcel: _Parcel[Item, Result]) -> Future[Result]:
@@ -205,7 +204,7 @@ class _Processes:
     def _new(self) -> Executor:
         # Spawned on every system alike: what was imported and opened here stays here.
         context = multiprocessing.get_context("spawn")
-        return ProcessPoolExecutor(self._workers, context, initializer=_begin)
+        return ProcessPoolExecutor(self.most, context, initializer=_begin)
 
 
 def _begin() -> None:
@@ -228,13 +227,14 @@ def _without_main() -> Iterator[None]:
 
     The command line brings along pandas, matplotlib and more, which no worker needs.
     """
-    main = sys.modules["__main__"]
-    kept = {name: main.__dict__.pop(name) for name in ("__spec__", "__file__") if name in vars(main)}
-    main.__spec__ = None
+    main = vars(sys.modules["__main__"])
+    names = main.keys() & {"__spec__", "__file__"}
+    kept: dict[str, Any] = {name: main.pop(name) for name in names}
+    main["__spec__"] = None
     try:
         yield
     finally:
-        vars(main).update(kept)
+        main |= kept
 
 
 class _Cluster:

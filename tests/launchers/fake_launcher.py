@@ -211,10 +211,17 @@ def _text(form, text):
 
 
 def _press(form):
+    _do(form, _button(form).PerformClick)
+
+
+def _do(form, deed):
+    """Let the window's thread do something, and wait for it."""
     from System import Action
 
-    # Asynchronously: that thread needs Python's lock, which this one holds while it is awake.
-    form.BeginInvoke(Action(_button(form).PerformClick))
+    # Asleep: that thread needs Python's lock, which this one holds while it is awake.
+    begun = form.BeginInvoke(Action(deed))
+    while not begun.IsCompleted:
+        time.sleep(0.01)
 
 
 def _photograph(form, name, when):
@@ -227,7 +234,7 @@ def _photograph(form, name, when):
 
     while not when():
         time.sleep(0.05)
-    time.sleep(0.3)  # until it is painted, too
+    _do(form, form.Refresh)
     image = Bitmap(form.Width + 40, form.Height + 40)
     graphics = Graphics.FromImage(image)
     graphics.CopyFromScreen(Point(form.Left - 20, form.Top - 20), Point(0, 0), image.Size)

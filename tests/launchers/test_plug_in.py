@@ -16,6 +16,7 @@ from stardust_esapi.approval.manifest import Target, make_manifest
 
 WRITABLE = "StardustExporter.esapi.dll"
 READ_ONLY = "StardustExporterReadOnly.esapi.dll"
+DARK_RED = (139, 0, 0)
 
 
 def sets(db) -> list[str]:
@@ -207,8 +208,12 @@ def test_a_display_that_cannot_be_opened(installation) -> None:
 
 
 def test_the_window_shows_and_cancels(installation) -> None:
-    said = installation.plug_in(wrapper=("xvfb-run", "-a"), FAKE_DEED="show", STARDUST_NO_WINDOW="")
-    assert (said.code, said.err) == (0, "")
+    (installation.site / "added.py").write_text("")
+    said = installation.plug_in(
+        READ_ONLY, wrapper=("xvfb-run", "-a"), FAKE_DEED="show", STARDUST_NO_WINDOW=""
+    )
+    assert said.code == 0
+    assert "added.py" not in said.text  # the window says it
     pictures = []
     for name in ("running", "cancelling", "finished"):
         with Image.open(installation.folder / f"{name}.png") as image:
@@ -219,5 +224,6 @@ def test_the_window_shows_and_cancels(installation) -> None:
         inside = picture.crop((40, 60, width - 40, height - 40))
         colours = inside.getcolors(1 << 20)
         assert len(colours) > 10  # letters, a button
-        assert sum(max(colours, key=lambda item: item[0])[1]) > 500  # on a light ground
+        assert sum(max(colours)[1]) > 500  # on a light ground
+        assert DARK_RED in {colour for _, colour in colours}  # the warning
     assert len({picture.tobytes() for picture in pictures}) == 3

@@ -1,0 +1,271 @@
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from dataset_cohort import write_cohort
+from stardust_esapi.dataset.build import DatasetJob, DatasetSummary, build_dataset
+from stardust_esapi.dataset.entry import Entry
+from stardust_esapi.dataset.facts import Role, StructureFacts
+from stardust_esapi.dataset.overview import render_overview, write_overview
+from stardust_esapi.dataset.split import Part, assign
+from stardust_esapi.model import Kind
+from stardust_esapi.settings import Dataset
+
+HOSTILE = """<script>alert(1)</script>"'>&<img src=x onerror=y>{{ 7*7 }}"""
+LABELS = ("metastasis", "glioma", "")
+
+
+def an_entry(number: int, **changes: Any) -> Entry:
+    """A case; two of a patient."""
+    kind = list(Kind)[number % 3]
+    patient, case = f"p{number // 2:03}", f"c{number:03}"
+    entry = Entry(
+        case=case,
+        patient=patient,
+        kind=kind,
+        state="made",
+        label=LABELS[number // 2 % 3],
+        body_region=("HEAD", "CHEST", "unknown")[number % 3],
+        shape=(100 + number, 512, 512),
+        spacing=(0.98, 0.98, 1.0 + number % 2),
+        structures=(
+            StructureFacts("gtv+", 1, Role.GTV, 100, 0.5 * (number + 1), 0, 0),
+            StructureFacts("target+", 2, Role.TARGET, 300, 1.5 * (number + 1), 0, 0),
+            StructureFacts("Brainstem_neg+", 3, Role.OTHER, 900, 25.0, 0, 0),
+        ),
+        counts=(1000, *[10] * 15, 5000, *[1] * 47),
+        files=(f"cases/{patient}/{case}_{kind}.png",),
+        thumbnail=f"cases/{patient}/{case}_{kind}.png",
+    )
+    return replace(entry, **changes)
+
+
+def a_failure(number: int, reason: str = "The GTV is tiny.") -> Entry:
+    return Entry(f"c{number:03}", f"p{number:03}", Kind.CT, "failed", (reason,), label="glioma")
+
+
+def a_summary(*entries: Entry, **settings: Any) -> DatasetSummary:
+    return DatasetSummary(entries, assign(entries, 0.8, 0), Dataset(**settings))
+
+
+class Text(HTMLParser):
+    """Visible text, and the attributes of each element."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self._texts: list[str] = []
+        self._hidden = False
+        self.feed(html)
+        self.text = " ".join(" ".join(self._texts).split())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        self._hidden = tag in ("script", "style")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._hidden = False
+
+    def handle_data(self, data: str) -> None:
+        if not self._hidden:
+            self._texts.append(data)
+
+
+def test_counts_the_cohort_by_label_and_body_region() -> None:
+    entries = [an_entry(number) for number in range(12)]
+    page = Text(render_overview(a_summary(*entries, a_failure(40))))
+    assert "12 training cases of 6 patients; 1 failed" in page.text
+    # Six patients, two of each label: of two, two are for training (1.6, rounded).
+    head = "Label Cases Patients in training in validation Planning CT Contrast CT MR CHEST HEAD"
+    assert f"{head} unknown GTV, median ml" in page.text
+    assert "glioma 4 2 2 0 2 0 2 0 2 2 3.25 metastasis 4 2" in page.text
+    assert "all 12 6 6 0 4 4 4 4 4 4 3.25" in page.text
+    assert "Brainstem_neg+ 12 25" in page.text
+
+
+def test_shows_every_case_and_every_failure() -> None:
+    entries = [an_entry(number, remarks=("Mind the gap.",) * (number == 3)) for number in range(8)]
+    page = Text(render_overview(a_summary(*entries, a_failure(40), a_failure(41, "It is odd."))))
+    pictures = [attributes for tag, attributes in page.elements if tag == "img"]
+    assert [one["src"] for one in pictures] == [entry.thumbnail for entry in entries]
+    assert all("GTV's middle slice" in str(one["alt"]) for one in pictures)
+    for words in ("c040 p040 CT glioma The GTV is tiny.", "c041 p041 CT glioma It is odd.",
+                  "1 remark Mind the gap.", "512 x 512 x 103 voxels of 0.98 x 0.98 x 2 mm",
+                  "gtv+ 2 ml · target+ 6 ml"):  # fmt: skip
+        assert words in page.text.replace("\N{MULTIPLICATION SIGN}", "x")
+    cards = [a for tag, a in page.elements if tag == "li" and "data-part" in a]
+    parts = a_summary(*entries).split.patients
+    assert [one["data-part"] for one in cards] == [parts[e.patient].value for e in entries]
+
+
+def test_charts_say_what_they_show() -> None:
+    entries = [an_entry(number) for number in range(12)]
+    html = render_overview(a_summary(*entries))
+    page = Text(html)
+    for words in (
+        "GTV volume, ml 12 values from 0.5 to 6 ml, median 3.25 ml.",
+        "Slice distance, mm 12 values from 1 to 2 mm, median 1.5 mm.",
+        "Pixel spacing, mm 12 values from 0.98 to 0.98 mm, median 0.98 mm.",
+        "Planning CT values, HU Mean share of voxels with each value, over 4 cases, logarithmic.",
+        "MR values, % of the window",
+        "-1024 to -960 HU: 16.1 % of the voxels",
+    ):
+        assert words in page.text
+    volumes = re.search(r"<h3>GTV volume.*?</svg>", html, re.DOTALL)
+    assert volumes is not None
+    told = re.findall(r"<title>(\S+) to (\S+) ml: (\d+) for (\w+)</title>", volumes[0])
+    assert sum(int(count) for *_, count, _ in told) == 12
+    for low, high, _, _ in told:
+        assert float(low) < float(high)
+    heights = [float(height) for height in re.findall(r'height="([\d.]+)"', volumes[0])]
+    assert all(0 < height <= 120 for height in heights)
+
+
+@pytest.mark.parametrize("volumes", [[0.0], [1e-6], [1000.0] * 3, [0.1, 1e5], [1.0, 2.0, 5.0]])
+def test_charts_take_any_volumes(volumes: list[float]) -> None:
+    entries = [
+        an_entry(n, structures=(StructureFacts("gtv+", 1, Role.GTV, 1, volume, 0, 0),))
+        for n, volume in enumerate(volumes)
+    ]
+    page = Text(render_overview(a_summary(*entries)))
+    assert ("GTV volume" in page.text) == any(volumes)
+
+
+def test_an_empty_dataset_says_so() -> None:
+    text = Text(render_overview(a_summary(a_failure(1)))).text
+    assert "0 training cases of 0 patients; 1 failed" in text
+    assert "No case could be made." in text
+
+
+def test_names_are_text_whatever_they_contain() -> None:
+    structure = StructureFacts(HOSTILE, 1, Role.GTV, 9, 1.0, 0, 0)
+    entry = an_entry(
+        1, label=HOSTILE, body_region=HOSTILE, structures=(structure,), remarks=(HOSTILE,)
+    )
+    page = Text(render_overview(a_summary(entry, a_failure(2, HOSTILE))))
+    assert page.text.count(HOSTILE) >= 6
+    plain = Text(render_overview(a_summary(an_entry(1), a_failure(2))))
+    count = [tag for tag, _ in page.elements].count
+    assert count("script") == [tag for tag, _ in plain.elements].count("script") == 1
+    assert count("img") == 1
+    assert not any(name.startswith("on") for _, a in page.elements for name in a)
+
+
+def test_nothing_comes_from_elsewhere() -> None:
+    html = render_overview(a_summary(*[an_entry(number) for number in range(6)], a_failure(9)))
+    assert not re.search(r"https?://|//[a-z]|@import|url\(", html)
+    policy = "default-src 'none'; img-src 'self' file:; style-src 'unsafe-inline'"
+    assert policy in html
+    for _, attributes in Text(html).elements:
+        for name in ("src", "href"):
+            assert (attributes.get(name) or "cases/").startswith("cases/")
+
+
+# --- in a browser ---------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A page of a headless Chromium that has noted what went wrong."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    chromium = next((p for n in ("chromium", "google-chrome") if (p := shutil.which(n))), None)
+    if chromium is None:
+        pytest.skip("there is no Chromium here")
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1300, "height": 1000})
+        page.wrong = []
+        page.on("console", lambda message: page.wrong.append(message.text))
+        page.on("pageerror", lambda error: page.wrong.append(str(error)))
+        page.on("requestfailed", lambda request: page.wrong.append(request.url))
+        page.on(
+            "request",
+            lambda r: r.url.startswith(("file:", "data:")) or page.wrong.append(r.url),
+        )
+        yield page
+        browser.close()
+
+
+def open_page(page: Any, path: Path) -> None:
+    page.wrong.clear()
+    page.goto(path.as_uri())
+    for picture in page.locator(".gallery img").all():  # lazy ones load when they come into view
+        picture.scroll_into_view_if_needed()
+    page.wait_for_function("[...document.images].every(i => i.hidden || i.complete)")
+
+
+def test_opens_from_disk_with_its_pictures(page: Any, tmp_path: Path) -> None:
+    write_cohort(tmp_path / "export", 4)
+
+    class Watcher:
+        def start(self, cases: int) -> None: ...
+        def finish(self, entry: Entry) -> None: ...
+
+    out = tmp_path / "data set ä#1"
+    job = DatasetJob(tmp_path / "export", out, Dataset(workers=2))
+    summary = build_dataset(job, Watcher())
+    moved = tmp_path / "moved"
+    out.rename(moved)  # it is handed on as a folder
+    open_page(page, moved / "dataset.html")
+    assert page.wrong == []
+    assert page.title() == "Dataset: 4 training cases of 4 patients"
+    sizes = page.evaluate("[...document.images].map(i => [i.naturalWidth, i.naturalHeight])")
+    expected = []
+    for entry in summary.made:
+        with Image.open(moved / entry.thumbnail) as picture:
+            expected.append(list(picture.size))
+    assert sizes == expected
+    shot = tmp_path / "page.png"
+    page.screenshot(path=shot, full_page=True)
+    with Image.open(shot) as image:
+        assert image.width == 1300
+        # Something was drawn: bars in the colours of both parts, outlines of GTV and target.
+        colours = {colour for _, colour in image.convert("RGB").getcolors(1 << 24) or ()}
+    assert {(0x2F, 0x6D, 0xB5), (0xC2, 0x75, 0x0A)} <= colours
+
+
+def test_filters_show_what_is_asked_for(page: Any, tmp_path: Path) -> None:
+    entries = [an_entry(number) for number in range(24)]
+    for entry in entries:
+        path = tmp_path / entry.thumbnail
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (64, 64), 90).save(path)
+    summary = a_summary(*entries)
+    write_overview(summary, tmp_path / "dataset.html")
+    open_page(page, tmp_path / "dataset.html")
+    assert page.wrong == []
+    shown = page.locator(".gallery > li:visible")
+    assert shown.count() == 24
+    page.get_by_label("Label", exact=True).select_option("glioma")
+    assert shown.count() == sum(entry.label == "glioma" for entry in entries)
+    page.get_by_label("Kind", exact=True).select_option("MR")
+    expected = [e for e in entries if e.label == "glioma" and e.kind is Kind.MR]
+    assert shown.count() == len(expected)
+    assert page.locator(".shown").text_content() == f"{len(expected)} of 24 cases"
+    page.get_by_label("Part", exact=True).select_option("val")
+    parts = summary.split.patients
+    assert shown.count() == sum(parts[e.patient] is Part.VALIDATION for e in expected)
+    for name in ("Label", "Kind", "Part"):
+        page.get_by_label(name, exact=True).select_option("")
+    page.get_by_label("Show cases").fill("C007")
+    assert shown.count() == 1
+    page.get_by_label("Show cases").fill("")
+    assert shown.count() == 24
+
+
+@pytest.mark.parametrize("width", [390, 800, 1300])
+def test_fits_any_window(page: Any, tmp_path: Path, width: int) -> None:
+    summary = a_summary(*[an_entry(number, thumbnail="") for number in range(9)], a_failure(20))
+    write_overview(summary, tmp_path / "dataset.html")
+    page.set_viewport_size({"width": width, "height": 900})
+    open_page(page, tmp_path / "dataset.html")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width

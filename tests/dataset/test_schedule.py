@@ -1,0 +1,241 @@
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import dataset_work
+from stardust_esapi.dataset.schedule import run_all
+from stardust_esapi.errors import StardustError, UsageError
+
+TESTS = Path(__file__).parents[1]
+PATIENT = "PAT-SECRET-4711"
+
+# distributed warns of its own sockets and of ours that it cannot have.
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """A Dask cluster of two processes, reached as any other: by its address."""
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+    ) as cluster:
+        yield cluster
+
+
+@pytest.fixture(params=["processes", "dask"])
+def hands(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """Who works: the same code for both."""
+    if request.param == "dask":
+        return {"scheduler": request.getfixturevalue("cluster").scheduler_address}
+    return {"workers": 2}
+
+
+def lost(number: int) -> int:
+    return -number
+
+
+def test_does_all_of_it(hands: dict[str, Any]) -> None:
+    results = list(run_all(range(20), dataset_work.square, lost, **hands))
+    assert sorted(results) == [number**2 for number in range(20)]
+
+
+def test_of_nothing_comes_nothing(hands: dict[str, Any]) -> None:
+    assert list(run_all([], dataset_work.square, lost, **hands)) == []
+
+
+def test_a_worker_that_dies_fails_its_own_case_alone(hands: dict[str, Any]) -> None:
+    results = list(run_all(range(12), dataset_work.die, lost, **hands))
+    expected = {number**2 for number in range(12)} - {9} | {-dataset_work.DEADLY}
+    assert sorted(results) == sorted(expected)
+
+
+def test_a_case_whose_worker_died_is_tried_again(hands: dict[str, Any], tmp_path: Path) -> None:
+    work = dataset_work.DieOnce(tmp_path / "marker")
+    results = list(run_all(range(8), work, lost, **hands))
+    assert (tmp_path / "marker").exists()
+    assert sorted(results) == [number**2 for number in range(8)]
+
+
+def test_a_worker_that_dies_idle_costs_nothing() -> None:
+    """The pool breaks between two cases: the next one is given to a new pool."""
+    others = set(multiprocessing.active_children())
+
+    def items() -> Iterator[int]:
+        yield 1
+        yield 2
+        (worker,) = set(multiprocessing.active_children()) - others
+        worker.kill()
+        worker.join()
+        yield 5
+
+    assert sorted(run_all(items(), dataset_work.square, lost, workers=1)) == [1, 4, 25]
+
+
+def test_takes_no_more_than_the_workers_can_do(hands: dict[str, Any]) -> None:
+    """The cases wait where they are listed, not in memory."""
+    taken = 0
+
+    def items() -> Iterator[int]:
+        nonlocal taken
+        for number in range(30):
+            taken += 1
+            yield number
+
+    ahead = [
+        taken - done for done, _ in enumerate(run_all(items(), dataset_work.square, lost, **hands))
+    ]
+    assert max(ahead) <= 4
+
+
+def script(tmp_path: Path, text: str) -> subprocess.Popen[str]:
+    """Start a program without a guard: a child that imported it would start it again."""
+    path = tmp_path / "program.py"
+    path.write_text(text)
+    return subprocess.Popen(
+        [sys.executable, str(path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "PYTHONPATH": str(TESTS)},
+    )
+
+
+def test_workers_import_neither_the_program_nor_what_it_brings_along(tmp_path: Path) -> None:
+    process = script(
+        tmp_path,
+        "import pandas, dataset_work, json\n"
+        "import stardust_esapi.cli, stardust_esapi.dataset.build\n"
+        "from stardust_esapi.dataset.schedule import run_all\n"
+        "print(json.dumps(list(run_all([0], dataset_work.modules, str, workers=1))))\n",
+    )
+    out, err = process.communicate()
+    assert process.returncode == 0, err
+    assert '"stardust_esapi.dataset.convert"' in out
+    for heavy in ("pandas", "matplotlib", "jinja2", "distributed", "pynetdicom", "typer"):
+        assert f'"{heavy}"' not in out
+    for own in ("cli", "pipeline", "report.html", "dataset.overview", "esapi.session"):
+        assert f'"stardust_esapi.{own}"' not in out
+
+
+SLEEPER = """
+import signal, sys, dataset_work
+from stardust_esapi.dataset.schedule import run_all
+class Stopped(BaseException): pass
+def stop(*_): raise Stopped
+signal.signal(signal.SIGINT, stop)
+try:
+    list(run_all([{folder!r}] * 3, {work}, str, workers=2))
+except Stopped:
+    sys.exit("Stopped.")
+"""
+
+
+def _alive(pid: int) -> bool:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] != "Z"  # whoever takes it away
+
+
+def _wait_for_files(folder: Path, count: int) -> list[int]:
+    for _ in range(600):
+        if len(found := list(folder.iterdir())) >= count:
+            return [int(path.name.partition(".")[0]) for path in found]
+        time.sleep(0.1)
+    raise AssertionError("the workers have not begun")
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at processes in /proc")
+def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
+    """Else they would wait for ever, and write beside the next run."""
+    folder = tmp_path / "pids"
+    folder.mkdir()
+    work = "dataset_work.report_and_sleep"
+    process = script(tmp_path, SLEEPER.format(folder=str(folder), work=work))
+    pids = _wait_for_files(folder, 2)
+    process.kill()
+    process.communicate()
+    for _ in range(300):
+        if not any(map(_alive, pids)):
+            break
+        time.sleep(0.1)
+    assert not any(map(_alive, pids))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+def test_ctrl_c_ends_it_without_a_word_of_the_workers(tmp_path: Path) -> None:
+    """A terminal sends it to all of them; the cases under way are ended properly."""
+    folder = tmp_path / "pids"
+    folder.mkdir()
+    work = "dataset_work.report_and_doze"
+    process = script(tmp_path, SLEEPER.format(folder=str(folder), work=work))
+    pids = _wait_for_files(folder, 2)
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate()
+    assert process.returncode == 1
+    assert err == "Stopped.\n"
+    assert not any(map(_alive, pids))
+    assert len(list(folder.glob("*.begun.*"))) == 2
+    assert len(list(folder.glob("*.ended.*"))) == 2
+
+
+# --- Dask alone -----------------------------------------------------------------------------
+
+
+def test_says_that_there_is_no_scheduler(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("distributed")
+    monkeypatch.setattr("stardust_esapi.dataset.schedule._SECONDS_TO_CONNECT", 1)
+    with pytest.raises(UsageError, match=r"no Dask scheduler at tcp://127\.0\.0\.1:9 .*--schedu"):
+        list(run_all([1], dataset_work.square, lost, scheduler="tcp://127.0.0.1:9"))
+
+
+def test_says_that_dask_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(UsageError, match=r"pip install stardust-esapi\[dask\]"):
+        list(run_all([1], dataset_work.square, lost, scheduler="tcp://127.0.0.1:9"))
+
+
+def test_refuses_workers_of_another_version(cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stardust_esapi.dataset.schedule.__version__", "99.0")
+    with pytest.raises(UsageError, match="another version of this program than 99"):
+        list(run_all([1], dataset_work.square, lost, scheduler=cluster.scheduler_address))
+
+
+def test_a_workers_log_names_no_patient(cluster: Any) -> None:
+    """Dask logs the arguments of what fails."""
+    logged = cluster.get_logs()
+    results = run_all([PATIENT], dataset_work.fail, str, scheduler=cluster.scheduler_address)
+    assert list(results) == [PATIENT]
+    text = "".join(map(str, cluster.get_logs().values()))
+    assert len(text) > len("".join(map(str, logged.values())))
+    assert "no case" in text
+    assert PATIENT not in text
+
+
+def test_says_that_the_scheduler_has_ended(tmp_path: Path) -> None:
+    distributed = pytest.importorskip("distributed")
+    folder = tmp_path / "pids"
+    folder.mkdir()
+    cluster = distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None
+    )
+    results = run_all(
+        [str(folder)] * 6, dataset_work.report_and_doze, str, scheduler=cluster.scheduler_address
+    )
+    next(results)
+    cluster.close()
+    with pytest.raises(StardustError, match="The Dask scheduler has ended"):
+        list(results)

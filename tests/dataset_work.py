@@ -1,0 +1,179 @@
+"""Work for the workers of the dataset's tests: they import it by this name.
+
+``main`` makes a dataset in a process of its own, and may be killed at a point of its way: each file
+that is opened to be written, renamed or removed below the dataset is one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from stardust_esapi.dataset import build
+from stardust_esapi.dataset.build import Conversion, DatasetJob, build_dataset
+from stardust_esapi.dataset.entry import Entry
+from stardust_esapi.dataset.task import Task
+from stardust_esapi.settings import Dataset
+
+DEADLY = 3
+
+
+def square(number: int) -> int:
+    return number**2
+
+
+def die(number: int) -> int:
+    """Die as out of memory, whenever it is asked to do this number."""
+    if number == DEADLY:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number**2
+
+
+@dataclass(frozen=True)
+class DieOnce:
+    """Die the first time."""
+
+    marker: Path
+
+    def __call__(self, number: int) -> int:
+        if number == DEADLY and not self.marker.exists():
+            self.marker.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return number**2
+
+
+def fail(secret: str) -> str:
+    raise ValueError("no case")
+
+
+def modules(_: int) -> list[str]:
+    return sorted(sys.modules)
+
+
+def report_and_sleep(folder: str) -> None:
+    _mark(folder, "begun")
+    time.sleep(600)
+
+
+def report_and_doze(folder: str) -> None:
+    _mark(folder, "begun")
+    time.sleep(1)
+    _mark(folder, "ended")
+
+
+def _mark(folder: str, word: str) -> None:
+    Path(folder, f"{os.getpid()}.{word}.{time.monotonic_ns()}").touch()
+
+
+@dataclass(frozen=True)
+class Deadly(Conversion):
+    """Conversion whose process dies of one patient."""
+
+    patient_id: str = ""
+
+    def __call__(self, task: Task) -> Entry:
+        if task.patient_id == self.patient_id:
+            # As far as a real one comes: something is there already, something is half-written.
+            stem = self.out / "cases" / self.pseudonyms.patient(task.patient_id)
+            stem.mkdir(parents=True, exist_ok=True)
+            name = f"{self.pseudonyms.case(task.case_key)}_{task.kind}"
+            (stem / f"{name}.npz").write_bytes(b"half of it")
+            (stem / f".{name}.png.part").write_bytes(b"half of it")
+            os.kill(os.getpid(), signal.SIGKILL)
+        return Conversion.__call__(self, task)
+
+
+# --- killed at a point ----------------------------------------------------------------------
+
+_WRITES = {"open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "shutil.rmtree"}
+
+
+class _Points:
+    """Counts the points of a process, and kills its whole group at one of them."""
+
+    def __init__(self, below: Path, last: int) -> None:
+        self.passed = 0
+        self._below = str(below)
+        self._last = last
+        sys.addaudithook(self._hook)
+
+    def _hook(self, event: str, arguments: tuple[object, ...]) -> None:
+        if event not in _WRITES or not str(arguments[0]).startswith(self._below):
+            return
+        if event == "open" and not (isinstance(arguments[2], int) and arguments[2] & os.O_ACCMODE):
+            return
+        self.passed += 1
+        if self.passed == self._last:
+            os.killpg(os.getpgid(0), signal.SIGKILL)
+
+
+_points: _Points | None = None
+
+
+@dataclass(frozen=True)
+class Watched(Conversion):
+    """Conversion in a process that is killed, with all others, at its n-th point."""
+
+    last: int = 0
+
+    def __call__(self, task: Task) -> Entry:
+        global _points  # noqa: PLW0603 - as long as the process lives
+        if _points is None:
+            _points = _Points(self.out, self.last)
+        entry = Conversion.__call__(self, task)
+        return replace(entry, case_kind=str(_points.passed)) if self.last < 0 else entry
+
+
+class Measured(Conversion):
+    """Conversion that tells the peak memory of its process so far, kB."""
+
+    def __call__(self, task: Task) -> Entry:
+        return replace(Conversion.__call__(self, task), case_kind=str(peak_kb()))
+
+
+def peak_kb() -> int:
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0])
+
+
+class _Quiet:
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+
+    def start(self, cases: int) -> None:
+        self.started = cases
+
+    def finish(self, entry: Entry) -> None:
+        self.entries.append(entry)
+
+
+def main() -> None:
+    """Arguments SOURCE OUT OPTIONS: the options as JSON; says what came of it as JSON."""
+    source, out, options = Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3])
+    place, last = options.pop("place", ""), options.pop("last", 0)
+    points = None
+    if place == "worker":
+
+        def watched(*arguments: object) -> Watched:
+            return Watched(*arguments, last=last)  # type: ignore[arg-type]
+
+        build.Conversion = watched  # type: ignore[misc, assignment]
+    elif place == "measure":
+        build.Conversion = Measured  # type: ignore[misc]
+    elif place == "parent":
+        points = _Points(out, last)
+    watcher = _Quiet()
+    summary = build_dataset(DatasetJob(source, out, Dataset(**options)), watcher)
+    said = {
+        "started": watcher.started,
+        "verdict": summary.verdict,
+        "points": points.passed if points else None,
+        "told": [int(e.case_kind) for e in watcher.entries if e.case_kind],
+        "parent_kb": peak_kb(),
+    }
+    sys.stdout.write(json.dumps(said))
