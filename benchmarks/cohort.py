@@ -1,7 +1,8 @@
 """Make a dataset of a large cohort on two workers: does the cost grow linearly, does it go on?
 
-Run ``python benchmarks/cohort.py``; it needs Linux, and writes docs/performance.md. The cohort of synthetic cases is converted in growing parts; then the whole of it once
-more, killed with all its processes half-way, and started again: it must end with the same bytes.
+Run ``python benchmarks/cohort.py``; it needs Linux, and writes docs/performance.md. A cohort of
+synthetic cases is converted in growing parts; then the whole of it once more, killed with all its
+processes half-way, and started again: it must end with the same bytes.
 """
 
 from __future__ import annotations

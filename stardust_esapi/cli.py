@@ -154,6 +154,8 @@ def export(
         "fail_fast": fail_fast,
         "network": _network(peer, aet, port, retrieve, deliver),
     }
+    if dataset is not None:
+        dataset_cli.refuse_launcher()  # before anything is exported
     job = pipeline.Job(cases, out, load_settings(settings, flags), write=write)
     terminal = console.console()
     with console.watcher(terminal) as watcher:

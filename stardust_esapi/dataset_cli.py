@@ -26,6 +26,8 @@ from stardust_esapi.dataset.build import (
     build_dataset,
 )
 from stardust_esapi.dataset.entry import Entry
+from stardust_esapi.errors import UsageError
+from stardust_esapi.esapi import host
 from stardust_esapi.settings import load_settings
 
 _MOST_FAILED_SHOWN = 50
@@ -89,6 +91,19 @@ def dataset(
     run(source, out, flags, mapping, settings)
 
 
+def refuse_launcher() -> None:
+    """Refuse to work inside a launcher, which cannot start Python's worker processes.
+
+    Raises:
+        UsageError: This Python runs in one.
+    """
+    if host.current().is_launcher:
+        raise UsageError(
+            f"{host.current().name} makes no training files: that needs no Eclipse and no "
+            "approval. Run `stardust-esapi dataset` with Python itself."
+        )
+
+
 def run(
     source: Path,
     out: Path,
@@ -109,6 +124,7 @@ def run(
     Raises:
         UsageError: Something stands against it that no case can help.
     """
+    refuse_launcher()
     given = {name: value for name, value in flags.items() if value is not None}
     loaded = load_settings(settings, {"dataset": given})
     terminal = console()

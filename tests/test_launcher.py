@@ -77,6 +77,15 @@ def test_any_other_launcher_does_not_write(
     assert (tmp_path / "out" / "plan.html").exists()
 
 
+def test_training_files_are_made_outside(
+    export: Callable[..., int], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert export(Launcher(), "--write", "--dataset", str(tmp_path / "set")) == 2
+    assert "stardust-esapi dataset" in capfd.readouterr().err
+    assert not (tmp_path / "out").exists()
+    assert run_console(Launcher(), ["dataset", "--from", "x", "--out", "y"]) == 2
+
+
 class Screen:
     """A progress window that nobody sees."""
 

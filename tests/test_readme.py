@@ -7,9 +7,9 @@ from pathlib import Path
 
 from typer.main import get_command
 
+from stand_ins import ROOT
 from stardust_esapi.cli import app
 from stardust_esapi.settings import load_settings
-from stand_ins import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 

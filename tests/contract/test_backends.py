@@ -19,6 +19,7 @@ import pytest
 from esapi_stub.build import build
 from esapi_stub.database import configure
 from esapi_stub.sample import Phantom, PhantomContrast, PhantomMr, write_phantom
+from stand_ins import assemblies
 from stardust_esapi import pipeline
 from stardust_esapi.doctor import Health, examine
 from stardust_esapi.errors import NotApprovedError
@@ -60,6 +61,8 @@ def clinic(
     shutil.copytree(template.db, db)
     # Off the clinic: there alone Python itself may write.
     configure(db, version=version, clinical=kind == "python")
+    if kind == "clr":
+        assemblies(version)
     choice = f"{'clr-stub' if kind == 'clr' else 'stub'}:{db}"
     return Clinic(db, template.patients), choice, version
 

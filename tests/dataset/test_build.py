@@ -90,7 +90,8 @@ def test_makes_what_an_export_holds(exported: Path, tmp_path: Path, key: Path) -
     listed = {path for path in tree(out) if path.startswith("cases/")}
     assert listed == {name for name in named if name.startswith("cases/")}
     assert {path.name for path in out.iterdir()} == {
-        "cases", "dicom", "split.json", "dataset.json", "dataset.html", "pseudonyms.json", ".in-use",
+        "cases", "dicom", "split.json", "dataset.json", "dataset.html", "pseudonyms.json",
+        ".in-use",
     }  # fmt: skip
     # Of the case with a contrast CT the planning CT is no task: its copy goes with the MR.
     (km,) = (entry for entry in summary.made if entry.kind is Kind.KM)
@@ -272,7 +273,8 @@ def test_what_no_one_expects_is_a_reason_without_a_value(tmp_path: Path) -> None
 
 @pytest.mark.filterwarnings("ignore")
 def test_dask_makes_the_same_bytes(exported: Path, tmp_path: Path, key: Path) -> None:
-    distributed = pytest.importorskip("distributed")
+    import distributed
+
     make(exported, tmp_path / "processes", key=key, workers=2, dicom=True)
     with distributed.LocalCluster(
         n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None

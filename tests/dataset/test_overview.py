@@ -176,10 +176,10 @@ def test_nothing_comes_from_elsewhere() -> None:
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A page of a headless Chromium that has noted what went wrong."""
-    playwright = pytest.importorskip("playwright.sync_api")
+    import playwright.sync_api as playwright
+
     chromium = next((p for n in ("chromium", "google-chrome") if (p := shutil.which(n))), None)
-    if chromium is None:
-        pytest.skip("there is no Chromium here")
+    assert chromium, "there is no Chromium here: scripts/test installs it"
     with playwright.sync_playwright() as started:
         browser = started.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1300, "height": 1000})

@@ -26,7 +26,8 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
     """A Dask cluster of two processes, reached as any other: by its address."""
-    distributed = pytest.importorskip("distributed")
+    import distributed
+
     with distributed.LocalCluster(
         n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
     ) as cluster:
@@ -196,7 +197,8 @@ def test_ctrl_c_ends_it_without_a_word_of_the_workers(tmp_path: Path) -> None:
 
 
 def test_says_that_there_is_no_scheduler(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("distributed")
+    import distributed  # noqa: F401
+
     monkeypatch.setattr("stardust_esapi.dataset.schedule._SECONDS_TO_CONNECT", 1)
     with pytest.raises(UsageError, match=r"no Dask scheduler at tcp://127\.0\.0\.1:9 .*--schedu"):
         list(run_all([1], dataset_work.square, lost, scheduler="tcp://127.0.0.1:9"))
@@ -226,7 +228,8 @@ def test_a_workers_log_names_no_patient(cluster: Any) -> None:
 
 
 def test_says_that_the_scheduler_has_ended(tmp_path: Path) -> None:
-    distributed = pytest.importorskip("distributed")
+    import distributed
+
     folder = tmp_path / "pids"
     folder.mkdir()
     cluster = distributed.LocalCluster(
