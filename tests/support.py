@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
@@ -87,3 +88,14 @@ def spawn(*arguments: object, env: Mapping[str, str] | None = None) -> subproces
         text=True,
         env=env,
     )
+
+
+def exported_tree(out: Path) -> dict[str, str]:
+    """SHA-256 of what an export leaves for its readers."""
+    kept = [out / "export_list.csv", out / "Output_Log.csv", out / "manifest.json"]
+    kept += [path for kind in ("CT", "KM", "MR") for path in (out / f"{kind}_Export").rglob("*")]
+    return {
+        path.relative_to(out).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in kept
+        if path.is_file()
+    }

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 from collections.abc import Callable
@@ -28,7 +27,7 @@ from stardust_esapi.esapi.connect import connect
 from stardust_esapi.esapi.session import Session
 from stardust_esapi.model import CaseState
 from stardust_esapi.settings import load_settings
-from support import Clinic, row_of, write_case_list
+from support import Clinic, exported_tree, row_of, write_case_list
 
 CHOSEN = os.environ.get("ESAPI_CONTRACT", "")
 TESTED = [CHOSEN] if CHOSEN else ["python-15.6", "python-16.1"]
@@ -176,17 +175,6 @@ def test_refusals_carry_their_dotnet_type(clinic) -> None:
     assert ours is None
 
 
-def tree(out: Path) -> dict[str, str]:
-    """SHA-256 of what an export leaves for its readers."""
-    kept = [out / "export_list.csv", out / "Output_Log.csv", out / "manifest.json"]
-    kept += [path for kind in ["CT", "KM", "MR"] for path in (out / f"{kind}_Export").rglob("*")]
-    return {
-        path.relative_to(out).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in kept
-        if path.is_file()
-    }
-
-
 def test_a_whole_export_is_that_of_the_python_stub_byte_for_byte(
     clinic, template: Clinic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -201,7 +189,7 @@ def test_a_whole_export_is_that_of_the_python_stub_byte_for_byte(
         job = pipeline.Job(cases, tmp_path / name, settings, write=True)
         [result] = pipeline.export(job, Silent()).results
         assert result.state is CaseState.EXPORTED, result.reason
-        trees.append(tree(tmp_path / name))
+        trees.append(exported_tree(tmp_path / name))
     assert trees[0] == trees[1]
     assert sum(path.endswith(".dcm") for path in trees[0]) > 14 + 18 + 10
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -25,7 +24,7 @@ from stand_ins import ROOT, assemblies
 from stardust_esapi.approval.compile import build_launchers
 from stardust_esapi.approval.manifest import Target, make_manifest
 from stardust_esapi.record.audit import check
-from support import Clinic, row_of, write_case_list
+from support import Clinic, exported_tree, row_of, write_case_list
 
 WHOLE = Phantom(
     "0815", size=(32, 32, 14), contrast=PhantomContrast(), mr=PhantomMr(size=(24, 24, 10))
@@ -97,17 +96,6 @@ def installed(
     return made
 
 
-def tree(out: Path) -> dict[str, str]:
-    """SHA-256 of what an export leaves for its readers."""
-    kept = [out / "export_list.csv", out / "Output_Log.csv", out / "manifest.json"]
-    kept += [path for kind in ("CT", "KM", "MR") for path in (out / f"{kind}_Export").rglob("*")]
-    return {
-        path.relative_to(out).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in kept
-        if path.is_file()
-    }
-
-
 def set_ids(db: Path) -> dict[str, list[str]]:
     return {p["id"]: [s["id"] for s in p["structure_sets"]] for p in describe(db)["patients"]}
 
@@ -131,8 +119,10 @@ def test_the_console_exports_what_the_python_stub_does_byte_for_byte(
     subprocess.run(
         [*python, "--esapi", clinic.esapi], check=True, env=os.environ | same, capture_output=True
     )
-    assert tree(tmp_path / "found") == tree(tmp_path / "wanted")
-    assert sum(path.endswith(".dcm") for path in tree(tmp_path / "found")) > 14 * 3 + 18 + 10
+    assert exported_tree(tmp_path / "found") == exported_tree(tmp_path / "wanted")
+    assert (
+        sum(path.endswith(".dcm") for path in exported_tree(tmp_path / "found")) > 14 * 3 + 18 + 10
+    )
     events = audited(tmp_path / "found")
     assert {e["script"] for e in events} == {"StardustExporter"}
     assert {e["event"] for e in events} == {"begun", "saved", "exported"}
