@@ -41,20 +41,25 @@ def console() -> Console:
     return Console(file=sys.stdout, highlight=False)
 
 
+def progress_bars(out: Console) -> Progress:
+    """Bars with what is done of how much, time gone and time left."""
+    return Progress(
+        TextColumn("[bold]{task.description}"),
+        BarColumn(bar_width=None),
+        MofNCompleteColumn(),
+        TextColumn("gone"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=out,
+    )
+
+
 class TerminalWatcher:
     """Progress on a terminal: the case and its phase, a bar, time gone and time left."""
 
     def __init__(self, out: Console) -> None:
-        self._progress = Progress(
-            TextColumn("[bold]{task.description}"),
-            BarColumn(bar_width=None),
-            MofNCompleteColumn(),
-            TextColumn("gone"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            console=out,
-        )
+        self._progress = progress_bars(out)
         self._cases = self._progress.add_task("cases", total=None)
         self._phases: dict[Case, tuple[str, TaskID]] = {}  # several cases may be under way
         self._lock = Lock()

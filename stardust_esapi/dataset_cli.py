@@ -9,16 +9,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
-from stardust_esapi.console import console, say
+from stardust_esapi.console import console, progress_bars, say
 from stardust_esapi.dataset.build import (
     OVERVIEW_NAME,
     DatasetJob,
@@ -140,16 +132,7 @@ class TerminalDatasetWatcher:
     """Progress on a terminal: a bar, time gone and time left."""
 
     def __init__(self, out: Console) -> None:
-        self._progress = Progress(
-            TextColumn("[bold]{task.description}"),
-            BarColumn(bar_width=None),
-            MofNCompleteColumn(),
-            TextColumn("gone"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            console=out,
-        )
+        self._progress = progress_bars(out)
         self._cases = self._progress.add_task("training cases", total=None)
         self._failed = 0
 
