@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
+from typing import IO
 
 from filelock import FileLock, Timeout
 
@@ -30,6 +31,7 @@ AUDIT_NAME = "audit.jsonl"
 
 _FIRST = "0" * 64
 _PATIENCE_SECONDS = 30.0
+_TAIL_BYTES = 1 << 16
 
 
 class Event(StrEnum):
@@ -92,8 +94,7 @@ class AuditLog:
             aside = self.path.with_name(f".{self.path.name}.lock")
             lock = FileLock(aside, timeout=_PATIENCE_SECONDS)
             with lock, self.path.open("a+b") as file:
-                file.seek(0)
-                whole, rest = _split(file.read())
+                whole, rest = _end(file)
                 if _parse(rest) is not None:  # whole, but for the end of its line
                     whole, rest, mend = [*whole, rest], b"", b"\n"
                 else:
@@ -201,6 +202,21 @@ def _split(content: bytes) -> tuple[list[bytes], bytes]:
     """The whole lines, and what stands after the last line's end."""
     *whole, rest = content.split(b"\n")
     return whole, rest
+
+
+def _end(file: IO[bytes]) -> tuple[list[bytes], bytes]:
+    """The last whole lines with an event among them, and what stands after; all if need be."""
+    size = file.seek(0, os.SEEK_END)
+    start = max(size - _TAIL_BYTES, 0)
+    file.seek(start)
+    whole, rest = _split(file.read())
+    if start == 0:
+        return whole, rest
+    whole = whole[1:]  # the first may be the end of a longer one
+    if any(_parse(line) is not None for line in whole):
+        return whole, rest
+    file.seek(0)
+    return _split(file.read())
 
 
 def _parse(line: bytes) -> dict[str, object] | None:

@@ -104,6 +104,22 @@ def test_a_line_that_lost_only_its_end_stays_an_event(log: AuditLog) -> None:
     assert (report.events, report.problems) == (7, ())
 
 
+@pytest.mark.parametrize("long", [False, True])
+def test_only_the_end_of_a_long_log_is_read(
+    log: AuditLog, monkeypatch: pytest.MonkeyPatch, long: bool
+) -> None:
+    """Also where the last event is longer than what is read first."""
+    monkeypatch.setattr("stardust_esapi.record.audit._TAIL_BYTES", 1500)
+    fill(log)
+    log.append(Event.EXPORTED, FACTS | {"series": ["1.2.3"] * (400 if long else 1)})
+    log.append(Event.EXPORTED, FACTS)
+    with log.path.open("ab") as file:
+        file.write(b'{"cut')
+    log.append(Event.EXPORTED, FACTS)
+    report = check(log.path)
+    assert (report.events, report.problems) == (10, ())
+
+
 def test_a_write_without_an_end_is_told(log: AuditLog) -> None:
     fill(log)
     log.append(Event.BEGUN, FACTS)
