@@ -95,7 +95,7 @@ def _plain(value):
 
 def assert_same(answer, expected) -> None:
     """Same numbers to the last bit, also the sign of zero."""
-    expected = json.loads(json.dumps(expected, default=_plain))
+    answer, expected = (json.loads(json.dumps(one, default=_plain)) for one in (answer, expected))
     assert answer == expected
     assert repr(answer) == repr(expected)
 
@@ -133,8 +133,8 @@ def test_numbers_are_written_and_read_as_python_does(csharp, numbers) -> None:
     assert csharp("repr", numbers=numbers) == [repr(number) for number in numbers]
     texts = [form.format(n) for n in numbers for form in ("{!r}", "{:.20e}", " {:.17f} ", "{:+g}")]
     assert_same(csharp("parse", texts=texts), [float(text) for text in texts])
-    assert_same(csharp("round", numbers=numbers), [np.round(n, 4) for n in numbers])
     fitting = [number for number in numbers if abs(number) < 1e300]
+    assert_same(csharp("round", numbers=fitting), [np.round(n, 4) for n in fitting])
     assert csharp("decimal", numbers=fitting) == [
         repr(n) if len(repr(n)) <= 16 else format_number_as_ds(n) for n in fitting
     ]
@@ -145,17 +145,13 @@ def test_numbers_at_the_edges(csharp) -> None:
     halves = [sign * (n + 0.5) * 2.0**-15 for n in range(200) for sign in (1, -1)]
     near = [10.0**n * (1 + k * 2.0**-52) for n in range(-6, 18) for k in range(-3, 4)]
     numbers = [0.0, -0.0, 5e-324, 1.7976931348623157e308, *powers, *halves, *near]
-    # Where neighbours above and below are not equally far, a shorter text may exist on one side.
-    answers = csharp("repr", numbers=numbers)
-    assert [float(text) for text in answers] == numbers
-    different = [n for n, text in zip(numbers, answers, strict=True) if text != repr(n)]
-    assert {abs(n) for n in different} <= set(powers)
-    assert len(different) < 10
+    assert csharp("repr", numbers=numbers) == [repr(number) for number in numbers]
     assert_same(csharp("parse", texts=[repr(n) for n in numbers]), numbers)
     texts = [".5", "5.", "1e400", "-1e-400", "0e999", "00012", "1.7976931348623159e308"]
     half = ["1.00000000000000011102230246251565404236316680908203125", "9007199254740993"]
     parsed = csharp("parse", texts=[*texts[:2], *texts[3:6], *half])
     assert_same(parsed, [float(text) for text in (*texts[:2], *texts[3:6], *half)])
+    assert csharp.refusal("repr", numbers=["1e999"])[0] == "System.ArgumentException"
     for wrong in ("", "x", "1.2.3", "1e", "0x10", "1 2", "--1"):
         assert csharp.refusal("parse", texts=[wrong])[0] == "System.FormatException"
     assert csharp("decimal", numbers=halves) == [
@@ -298,7 +294,7 @@ SOURCE = grid_of((1.0, 1.0, 2.0), (60, 60, 30), (0, 0, 0), (-29.5, -29.5, -29.0)
         replace(SOURCE, spacing=(0.5, 0.5, 1.0)),
         grid_of((0.8, 1.1, 3.0), (70, 40, 20), (0, 0, 0), (-28.0, -22.0, -28.0)),
         grid_of((1.2, 0.9, 1.5), (60, 60, 30), (0, 0, 180), (35.0, 27.0, -20.0)),
-        grid_of((1.0, 1.0, 2.0), (60, 60, 30), (90, 0, 0), (-29.0, 29.0, -29.0)),
+        grid_of((1.0, 1.0, 2.0), (60, 60, 30), (90, 0, 0), (-29.0, -29.0, 29.0)),
         grid_of((0.9, 1.1, 2.0), (60, 60, 30), (20, -35, 10), (-30.0, -20.0, -35.0)),
         replace(SOURCE, size=(60, 60, 5), origin=(0.0, -29.5, -4.0)),  # cuts it off
         replace(SOURCE, origin=(500.0, 0.0, 0.0)),  # nothing of it is seen
@@ -483,7 +479,7 @@ def test_a_saved_index_is_what_python_saves(csharp, tmp_path, db) -> None:
         by_csharp = index.read_bytes()
         loaded = Database.open(db).load(summary)
         record.revision += 1
-        assert loaded == record
+        assert_same(loaded.to_json(), record.to_json())
         Database.open(db).write_index(loaded, loaded.revision)
         assert index.read_bytes() == by_csharp
         assert csharp.refusal("save", path=db, to=wanted) == (
@@ -503,12 +499,13 @@ def test_no_database_and_damaged_ones(csharp, tmp_path, db) -> None:
     content = json.loads((db / "database.json").read_bytes())
     summary = content["patients"][0]
     other = content | {"settings": content["settings"] | {"version": "17.0"}}
+    more = content | {"settings": content["settings"] | {"more": 1}}
     for data, message in (
         ([1], "damaged"),
         ({}, "damaged"),
         ({"format": 1}, "damaged"),
         ({"format": 9}, f"{db}: stub database of format 9, not 1."),
-        (content | {"more": 1}, "damaged"),
+        (more, "damaged"),
         (other, "The stub does not know ESAPI 17.0. Choose 15.6 or 16.1."),
     ):
         (db / "database.json").unlink()
@@ -518,9 +515,10 @@ def test_no_database_and_damaged_ones(csharp, tmp_path, db) -> None:
         found, text = csharp.refusal("open", path=db)
         assert found == kind
         assert text == str(caught.value) if message != "damaged" else message in text
-    (db / "database.json").write_text(json.dumps(content))
+    (db / "database.json").write_text(json.dumps(content | {"more": 1}))
+    assert csharp("open", path=db)[0] == Database.open(db).generation
     index = db / content["generation"] / summary["folder"] / "index.json"
-    for damaged in ("{", "[]", '{"summary": 1}', ""):
+    for damaged in ("{", "[]", '{"summary": 1}', json.dumps({"summary": summary}), ""):
         index.unlink(missing_ok=True)
         index.write_text(damaged)
         found, text = csharp.refusal("load", path=db, summary=summary)
@@ -789,7 +787,7 @@ def test_coordinates_of_any_length_survive(csharp, tmp_path, built, seed) -> Non
         [generator.choice([-1, 1]) * generator.random() * 10.0 ** generator.randint(-20, 15)] * 3
         for _ in range(3000)
     ]
-    structure = StructureRecord(1, "X", "X", contours={2: [np.array(points)]}, redrawn=True)
+    structure = StructureRecord(1, "X", "X", "CTV", contours={2: [np.array(points)]}, redrawn=True)
     assert_same_file(csharp, tmp_path, structure_set, [structure], series, folder)
 
 
@@ -821,7 +819,7 @@ def test_damaged_and_foreign_structure_sets(csharp, tmp_path, built) -> None:
     dataset.save_as(path)
     assert "no whole points" in refused()
     dataset.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
-    dataset.save_as(path, implicit_vr=False, little_endian=False)
+    pydicom.dcmwrite(path, dataset, implicit_vr=False, little_endian=False)
     assert "unsupported transfer syntax" in refused()
 
 

@@ -145,7 +145,8 @@ namespace VMS.TPS.Common.Model.API
         public bool IsHighResolution => Alive(Record).HighResolution;
 
         /// <summary>Volume, cm³: area on every plane times the plane distance.</summary>
-        public double Volume => Alive(this).Sections().Sum(s => s.Area) * Grid.Spacing[2] / 1000;
+        public double Volume =>
+            Floats.Sum(Alive(this).Sections().Select(s => s.Area).ToList()) * Grid.Spacing[2] / 1000;
 
         /// <summary>Centre of the volume, patient space, mm; NaN of an empty structure.</summary>
         public VVector CenterPoint

@@ -97,7 +97,7 @@ namespace EsapiStub
             try
             {
                 PatientRecord found = Json.Read<PatientRecord>(File.ReadAllBytes(path));
-                if (found.Summary == null)
+                if (!found.IsComplete)
                 {
                     throw new InvalidDataException("it is not complete");
                 }

@@ -13,6 +13,7 @@ namespace EsapiStub
     internal static class Floats
     {
         private const double WholeFrom = 4503599627370496.0; // 2^52: doubles have no fraction here
+        private const double SmallestNormal = 2.2250738585072014e-308; // below, doubles have fewer digits
         private const int BlockSize = 128;
 
         private static readonly double[] Powers =
@@ -122,8 +123,13 @@ namespace EsapiStub
         }
 
         /// <summary>Write a number as Python's <c>repr</c>: as short as reads back the same.</summary>
+        /// <exception cref="ArgumentException">It is infinite or none.</exception>
         internal static string Repr(double value)
         {
+            if (double.IsNaN(value) || double.IsInfinity(value))
+            {
+                throw new ArgumentException("Neither JSON nor DICOM holds a number that is not finite.");
+            }
             string sign = value < 0.0 || 1 / value < 0.0 ? "-" : "";
             double size = Math.Abs(value);
             if (size == 0.0)
@@ -139,14 +145,7 @@ namespace EsapiStub
             }
             else
             {
-                for (int count = 15; count <= 17; count++)
-                {
-                    digits = Significant(size, count, out exponent);
-                    if (count == 17 || Nearest(digits, exponent) == size)
-                    {
-                        break;
-                    }
-                }
+                digits = Shortest(size, out exponent);
             }
             int before = digits.Length + exponent; // how many digits stand before the point
             digits = digits.TrimEnd('0');
@@ -161,6 +160,26 @@ namespace EsapiStub
             digits = digits.PadRight(before, '0');
             string fraction = digits.Substring(before);
             return sign + digits.Substring(0, before) + "." + (fraction.Length > 0 ? fraction : "0");
+        }
+
+        /// <summary>The fewest digits that read back as a positive number, and of those the nearest.</summary>
+        private static string Shortest(double size, out int exponent)
+        {
+            // Every decimal number of 15 digits has a double of its own, but for the smallest ones.
+            for (int count = size < SmallestNormal ? 1 : 15; ; count++)
+            {
+                string digits = Significant(size, count, out exponent);
+                if (Nearest(digits, exponent) == size)
+                {
+                    return digits;
+                }
+                // Above a power of two there is more room than below it.
+                string above = (BigInteger.Parse(digits, CultureInfo.InvariantCulture) + 1).ToString();
+                if (Nearest(above, exponent) == size)
+                {
+                    return above;
+                }
+            }
         }
 
         /// <summary>Write a Decimal String of at most 16 characters (PS3.5 6.2), as pydicom does.</summary>
@@ -245,19 +264,26 @@ namespace EsapiStub
         /// <summary>The digits of a positive number rounded to <c>count</c> of them.</summary>
         private static string Significant(double size, int count, out int exponent)
         {
-            int decimals = count - 1 - (int)Math.Floor(Math.Log10(size));
-            while (true)
+            int decimals = count - 1 - Magnitude(size);
+            BigInteger numerator, denominator;
+            Fraction(size, decimals, out numerator, out denominator);
+            string digits = Divide(numerator, denominator).ToString();
+            exponent = digits.Length - count - decimals;
+            return digits.Substring(0, count); // 9.96 was rounded to 10.0: one digit more, a zero
+        }
+
+        /// <summary>The power of ten of a positive number's first digit.</summary>
+        private static int Magnitude(double size)
+        {
+            int magnitude = (int)Math.Floor(Math.Log10(size)) + 2; // the logarithm itself is rounded
+            BigInteger numerator, denominator;
+            do
             {
-                BigInteger numerator, denominator;
-                Fraction(size, decimals, out numerator, out denominator);
-                string digits = Divide(numerator, denominator).ToString();
-                exponent = -decimals;
-                if (digits.Length == count)
-                {
-                    return digits;
-                }
-                decimals += count - digits.Length;
+                magnitude--;
+                Fraction(size, -magnitude, out numerator, out denominator);
             }
+            while (numerator < denominator);
+            return magnitude;
         }
 
         /// <summary>A positive number times a power of ten, exactly.</summary>

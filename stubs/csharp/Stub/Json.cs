@@ -20,13 +20,16 @@ namespace EsapiStub
     /// </summary>
     internal static class Json
     {
-        /// <summary>Read a record; a member that JSON lacks keeps its default.</summary>
+        /// <summary>
+        /// Read a record; a member that JSON lacks keeps its default. As in Python, the outermost
+        /// record may have members that nobody knows, those within may not.
+        /// </summary>
         internal static T Read<T>(byte[] content)
         {
             using (XmlReader reader = JsonReaderWriterFactory.CreateJsonReader(
                 content, XmlDictionaryReaderQuotas.Max))
             {
-                return (T)Value(XElement.Load(reader), typeof(T));
+                return (T)Value(XElement.Load(reader), typeof(T), true);
             }
         }
 
@@ -37,9 +40,10 @@ namespace EsapiStub
             return Encoding.UTF8.GetBytes(text.ToString());
         }
 
-        private static object Value(XElement element, Type type)
+        private static object Value(XElement element, Type type, bool outermost = false)
         {
-            if ((string)element.Attribute("type") == "null")
+            string given = (string)element.Attribute("type");
+            if (given == "null")
             {
                 return null;
             }
@@ -60,7 +64,12 @@ namespace EsapiStub
             {
                 return Floats.Parse(element.Value);
             }
-            if (plain.IsArray || typeof(IList).IsAssignableFrom(plain))
+            bool list = plain.IsArray || typeof(IList).IsAssignableFrom(plain);
+            if (given != (list ? "array" : "object"))
+            {
+                throw new InvalidDataException($"{element.Name} is no {(list ? "list" : plain.Name)}");
+            }
+            if (list)
             {
                 Type kind = plain.IsArray ? plain.GetElementType() : plain.GetGenericArguments()[0];
                 object[] items = element.Elements().Select(item => Value(item, kind)).ToArray();
@@ -72,12 +81,14 @@ namespace EsapiStub
             Dictionary<string, FieldInfo> fields = Fields(plain).ToDictionary(Name);
             foreach (XElement member in element.Elements())
             {
-                FieldInfo field;
-                if (!fields.TryGetValue(member.Name.LocalName, out field))
+                if (fields.TryGetValue(member.Name.LocalName, out FieldInfo field))
+                {
+                    field.SetValue(record, Value(member, field.FieldType));
+                }
+                else if (!outermost)
                 {
                     throw new InvalidDataException($"{plain.Name} has no member {member.Name}");
                 }
-                field.SetValue(record, Value(member, field.FieldType));
             }
             return record;
         }

@@ -114,12 +114,16 @@ namespace EsapiStub
         public SummaryRecord Summary;
         public int Revision; // counts the saves
         public int NextOrdinal = 1; // feeds the UIDs of new objects; used up by saved changes only
-        public List<StudyRecord> Studies = new List<StudyRecord>();
-        public List<SeriesRecord> Series = new List<SeriesRecord>();
-        public List<ImageRecord> Images = new List<ImageRecord>();
-        public List<StructureSetRecord> StructureSets = new List<StructureSetRecord>();
-        public List<PlanRecord> Plans = new List<PlanRecord>();
-        public List<RegistrationRecord> Registrations = new List<RegistrationRecord>();
+        public List<StudyRecord> Studies;
+        public List<SeriesRecord> Series;
+        public List<ImageRecord> Images;
+        public List<StructureSetRecord> StructureSets;
+        public List<PlanRecord> Plans;
+        public List<RegistrationRecord> Registrations;
+
+        /// <summary>Whether nothing is missing in the index that it was read of.</summary>
+        internal bool IsComplete =>
+            !new object[] { Summary, Studies, Series, Images, StructureSets, Plans, Registrations }.Contains(null);
 
         /// <summary>The series that an image belongs to.</summary>
         internal SeriesRecord SeriesOf(ImageRecord image) => Series.First(s => s.Uid == image.SeriesUid);

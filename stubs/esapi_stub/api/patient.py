@@ -334,5 +334,6 @@ class Registration(ApiDataObject):
 
 
 def _apply(matrix: NDArray[np.float64], point: VVector) -> VVector:
-    moved = matrix @ np.array([point.x, point.y, point.z, 1.0])
-    return VVector(*moved[:3].tolist())
+    # Not by BLAS, which would round by the processor.
+    x, y, z = (a * point.x + b * point.y + c * point.z + d for a, b, c, d in matrix[:3].tolist())
+    return VVector(x, y, z)

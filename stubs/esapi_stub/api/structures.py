@@ -309,7 +309,8 @@ class Structure(ApiDataObject):
     @property
     def Volume(self) -> float:
         """Volume, cm³: area on every plane times the plane distance."""
-        area = sum(area for area, _, _ in self._sections())
+        # numpy's sum: Python's own rounds differently from 3.12 on.
+        area = float(np.sum([area for area, _, _ in self._sections()]))
         return area * self._grid.spacing[2] / 1000
 
     @property

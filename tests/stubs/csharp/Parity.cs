@@ -69,16 +69,16 @@ internal static class Parity
         var output = new StreamWriter(Console.OpenStandardOutput(), new UTF8Encoding(false));
         for (string line = input.ReadLine(); line != null; line = input.ReadLine())
         {
-            object answer;
+            byte[] answer;
             try
             {
-                answer = Answer(Json.Read<Question>(Encoding.UTF8.GetBytes(line)));
+                answer = Json.Write(Answer(Json.Read<Question>(Encoding.UTF8.GetBytes(line))));
             }
             catch (Exception error)
             {
-                answer = new Failure { Kind = error.GetType().FullName, Message = error.Message };
+                answer = Json.Write(new Failure { Kind = error.GetType().FullName, Message = error.Message });
             }
-            output.WriteLine(Encoding.UTF8.GetString(Json.Write(answer)));
+            output.WriteLine(Encoding.UTF8.GetString(answer));
             output.Flush();
         }
     }
