@@ -73,7 +73,10 @@ def test_an_error_is_a_sentence(installation, deed, what) -> None:
 
 
 def test_ctrl_c(installation) -> None:
+    # Whoever runs the tests in the background may have SIGINT ignored, and a child inherits that.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = installation.start("mono", installation.folder / "StardustExporter.exe", "wait")
+    signal.signal(signal.SIGINT, before)
     assert process.stdout.readline() == "waiting\n"
     process.send_signal(signal.SIGINT)
     said = installation.ended(process)
