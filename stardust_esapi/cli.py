@@ -163,6 +163,8 @@ def export(
     console.print_summary(summary, terminal)
     if not write:
         console.say(terminal, "A run without --write: nothing was changed, nothing exported.")
+        if dataset is not None:
+            console.say(terminal, "So no training files were made either.")
     report = out / (pipeline.REPORT if write else pipeline.PLAN_REPORT)
     terminal.print(f"Report: {report}", markup=False, soft_wrap=True)  # a path is never broken
     if dataset is not None and write:

@@ -553,3 +553,23 @@ def test_the_audit_log_lies_where_the_settings_say(
     assert done.code == 0, done.text
     assert len(log.read_text(encoding="utf-8").splitlines()) == 3
     assert not (tmp_path / "out" / "audit.jsonl").exists()
+
+
+def test_export_and_training_files_in_one_go(
+    clinic_of: ClinicOf, cases: Callable[..., Path], run: Run, tmp_path: Path
+) -> None:
+    clinic = clinic_of(WHOLE)
+    command = (
+        "export", "--cases", cases(row_of(clinic.patients[0])), "--out", tmp_path / "out",
+        "--esapi", clinic.esapi, "--dataset", tmp_path / "set",
+    )  # fmt: skip
+    planned = run(*command)
+    assert planned.code == 0
+    assert "no training files were made" in planned.out
+    assert not (tmp_path / "set").exists()
+    done = run(*command, "--write")
+    assert done.code == 0, done.text
+    assert "2 training cases of 1 patient" in done.out
+    assert len(list((tmp_path / "set").rglob("*.npz"))) == 2
+    assert (tmp_path / "set" / "dataset.html").is_file()
+    assert (tmp_path / "set.key").is_file()
