@@ -87,11 +87,11 @@ class DirectDimse(DIMSEServiceProvider):
             super().receive_primitive(primitive)
             return
         fragments = primitive.presentation_data_value_list
-        if self._store is None and (len(fragments) != 1 or not self._is_taken(*fragments[0])):
-            super().receive_primitive(primitive)
+        if self._store is None:
+            if len(fragments) != 1 or not self._is_taken(*fragments[0]):
+                super().receive_primitive(primitive)
             return
-        if self._store is not None and fragments[0][1][0] & _COMMAND == 0:
-            self._add(fragments)
+        self._add(fragments)
 
     def _is_taken(self, context_id: int, fragment: bytes) -> bool:
         """Whether a message begins here that goes the short way; if so, it has begun."""
@@ -115,12 +115,21 @@ class DirectDimse(DIMSEServiceProvider):
     def _add(self, fragments: list[tuple[int, bytes]]) -> None:
         assert self._store is not None
         context_id, request, data = self._store
-        for _, fragment in fragments:
+        for at, (_, fragment) in enumerate(fragments, start=1):
+            if fragment[0] & _COMMAND:  # another message in the middle of this one
+                self._store = None
+                self.dul.event_queue.put("Evt19")  # an invalid PDU: pynetdicom aborts
+                return
             data.write(memoryview(fragment)[1:])
             if fragment[0] & _LAST:
                 self._store = None
                 request.DataSet = data
                 self.msg_queue.put((context_id, request))
+                if at < len(fragments):  # the next message begins in the same PDU
+                    rest = P_DATA()
+                    rest.presentation_data_value_list = [list(one) for one in fragments[at:]]  # type: ignore[misc]
+                    self.receive_primitive(rest)
+                return
 
     def send_msg(self, primitive: Any, context_id: int) -> None:
         """Send a message."""

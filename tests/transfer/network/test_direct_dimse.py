@@ -122,6 +122,44 @@ def test_a_request_of_a_c_move_is_understood() -> None:
     assert taken.DataSet.getvalue() == b"data"
 
 
+def primitive_of(*fragments: Any) -> P_DATA:
+    primitive = P_DATA()
+    primitive.presentation_data_value_list = [list(fragment) for fragment in fragments]
+    return primitive
+
+
+def fragments_of(request: C_STORE) -> list[Any]:
+    return [
+        fragment
+        for primitive in message_of(C_STORE_RQ, request).encode_msg(1, 16384)
+        for fragment in primitive.presentation_data_value_list
+    ]
+
+
+def test_the_next_message_may_begin_in_the_same_pdu() -> None:
+    first, second = (
+        fragments_of(store("1.2", number, Priority=0, DataSet=body(content)))
+        for number, content in enumerate((b"one", b"two"))
+    )
+    wire = Wire()
+    wire.dimse.receive_primitive(primitive_of(first[0]))
+    wire.dimse.receive_primitive(primitive_of(first[1], second[0]))
+    wire.dimse.receive_primitive(primitive_of(second[1]))
+    assert [(r.MessageID, r.DataSet.getvalue()) for _, r in wire.taken()] == [
+        (0, b"one"),
+        (1, b"two"),
+    ]
+
+
+def test_a_message_in_the_middle_of_another_ends_the_association() -> None:
+    wire = Wire()
+    command, _ = fragments_of(store("1.2", 1, Priority=0, DataSet=body(b"one")))
+    wire.dimse.receive_primitive(primitive_of(command))
+    wire.dimse.receive_primitive(primitive_of(command))
+    assert wire.dimse.dul.event_queue.get_nowait() == "Evt19"
+    assert wire.taken() == []
+
+
 def move_response(status: int, **more: Any) -> C_MOVE:
     response = C_MOVE()
     response.MessageIDBeingRespondedTo = 1
