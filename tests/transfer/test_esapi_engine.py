@@ -661,7 +661,7 @@ def phantoms(draw: st.DrawFn) -> Phantom:
         structures=(
             PhantomStructure("GTV1", "GTV", Sphere((cx, cy, cz), 4.0, hole=2.0), (1, 2, 3), hu=75),
             PhantomStructure("PTV1", "PTV", Sphere((cx, cy, cz), 5.0), (4, 5, 6)),
-            PhantomStructure("Cord", "", Box((cx, cy, cz), (3, 4, 2)), (7, 8, 9)),
+            PhantomStructure("Cord", "", Box((cx, cy, cz), (3, 4, 3)), (7, 8, 9)),
         ),
     )
 
