@@ -10,7 +10,7 @@ from typing import Protocol
 
 from loguru import logger
 
-from stardust_esapi.errors import CaseError, NotApprovedError, UsageError
+from stardust_esapi.errors import CaseError, NotApprovedError, UsageError, in_words
 from stardust_esapi.esapi.session import OpenPatient
 from stardust_esapi.esapi.write_gate import Approval
 from stardust_esapi.locate import Located, locate
@@ -154,8 +154,7 @@ def guarded(case: Case, work: Callable[[], CaseResult]) -> CaseResult:
     except (NotApprovedError, UsageError):
         raise
     except OSError as error:
-        where = f" ({error.filename})" if error.filename else ""
-        reason = f"{case}: {error.strerror or error}{where}. Check the folder and the disk."
+        reason = f"{case}: {in_words(error)}. Check the folder and the disk."
         result = replace(failed, reason=reason)
     except Exception as error:  # noqa: BLE001 - a bad case never stops the run
         logger.opt(exception=True).debug("{}: unexpected", case)

@@ -14,7 +14,7 @@ import typer
 
 from stardust_esapi import __version__, approval_cli, console, dataset_cli, pipeline, stub_cli
 from stardust_esapi.doctor import Health, examine
-from stardust_esapi.errors import NotApprovedError, StardustError, UsageError
+from stardust_esapi.errors import NotApprovedError, StardustError, UsageError, in_words
 from stardust_esapi.logs import log_to_terminal
 from stardust_esapi.record.audit import AUDIT_NAME
 from stardust_esapi.record.audit import check as check_audit
@@ -289,8 +289,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except StardustError as error:
         _leave_saying(str(error), Exit.SOME_FAILED)
     except OSError as error:
-        where = f" ({error.filename})" if error.filename else ""
-        _leave_saying(f"{error.strerror or error}{where}.", Exit.USAGE)
+        _leave_saying(f"{in_words(error)}.", Exit.USAGE)
     except _Stopped:
         _leave_saying(
             "Stopped. Nothing is lost: run the same command again to go on.", Exit.STOPPED

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterable
 from threading import Lock
+from typing import Self
 
 from rich.console import Console
 from rich.markup import escape
@@ -41,31 +42,30 @@ def console() -> Console:
     return Console(file=sys.stdout, highlight=False)
 
 
-def progress_bars(out: Console) -> Progress:
-    """Bars with what is done of how much, time gone and time left."""
-    return Progress(
-        TextColumn("[bold]{task.description}"),
-        BarColumn(bar_width=None),
-        MofNCompleteColumn(),
-        TextColumn("gone"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        console=out,
-    )
+class CaseBar:
+    """A bar of cases on a terminal: how many failed, time gone and time left.
 
+    Args:
+        out: The terminal.
+        what: What the bar counts.
+    """
 
-class TerminalWatcher:
-    """Progress on a terminal: the case and its phase, a bar, time gone and time left."""
-
-    def __init__(self, out: Console) -> None:
-        self._progress = progress_bars(out)
-        self._cases = self._progress.add_task("cases", total=None)
-        self._phases: dict[Case, tuple[str, TaskID]] = {}  # several cases may be under way
-        self._lock = Lock()
+    def __init__(self, out: Console, what: str) -> None:
+        self._progress = Progress(
+            TextColumn("[bold]{task.description}"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TextColumn("gone"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=out,
+        )
+        self._what = what
+        self._cases = self._progress.add_task(what, total=None)
         self._failed = 0
 
-    def __enter__(self) -> TerminalWatcher:
+    def __enter__(self) -> Self:
         self._progress.start()
         return self
 
@@ -75,6 +75,49 @@ class TerminalWatcher:
     def start(self, cases: int) -> None:
         """Show the bar of cases."""
         self._progress.reset(self._cases, total=cases)
+
+    def count(self, *, failed: bool) -> None:
+        """Count a case, and those that failed."""
+        self._failed += failed
+        told = f" [red]({self._failed} failed)[/]" if self._failed else ""
+        self._progress.update(self._cases, advance=1, description=f"{self._what}{told}")
+
+
+class CaseLines:
+    """One line a case: for logs and pipes.
+
+    Args:
+        out: Where to.
+    """
+
+    def __init__(self, out: Console) -> None:
+        self._out = out
+        self._cases = 0
+        self._done = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return
+
+    def start(self, cases: int) -> None:
+        """Remember how many cases there are."""
+        self._cases = cases
+
+    def line(self, text: str, seconds: float) -> None:
+        """Print a case's line."""
+        self._done += 1
+        say(self._out, escape(f"[{self._done}/{self._cases}] {text} ({seconds:.1f} s)"))
+
+
+class TerminalWatcher(CaseBar):
+    """Progress on a terminal: the cases, and below them each that is under way with its phase."""
+
+    def __init__(self, out: Console) -> None:
+        super().__init__(out, "cases")
+        self._phases: dict[Case, tuple[str, TaskID]] = {}  # several cases may be under way
+        self._lock = Lock()
 
     def phase(self, case: Case, phase: str, done: int = 0, total: int = 0) -> None:
         """Show the case and the phase it is in."""
@@ -93,47 +136,26 @@ class TerminalWatcher:
         with self._lock:
             if result.case in self._phases:
                 self._progress.remove_task(self._phases.pop(result.case)[1])
-            self._failed += result.state is CaseState.FAILED
-            failed = f" [red]({self._failed} failed)[/]" if self._failed else ""
-            self._progress.update(self._cases, advance=1, description=f"cases{failed}")
+            self.count(failed=result.state is CaseState.FAILED)
 
 
-class PlainWatcher:
+class PlainWatcher(CaseLines):
     """One line a case, and one now and then in a long phase: for logs and pipes."""
 
     def __init__(self, out: Console) -> None:
-        self._out = out
-        self._cases = 0
-        self._done = 0
+        super().__init__(out)
         self._last = time.monotonic()
-
-    def __enter__(self) -> PlainWatcher:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        return
-
-    def start(self, cases: int) -> None:
-        """Remember how many cases there are."""
-        self._cases = cases
 
     def phase(self, case: Case, phase: str, done: int = 0, total: int = 0) -> None:
         """Say where a long phase stands, not more often than every ten seconds."""
         if total and time.monotonic() - self._last > _SECONDS_BETWEEN_LINES:
             self._last = time.monotonic()
-            self._print(f"  row {case.row} {phase}: {done} of {total} images")
+            say(self._out, escape(f"  row {case.row} {phase}: {done} of {total} images"))
 
     def finish(self, result: CaseResult) -> None:
         """Print the case's line."""
-        self._done += 1
         self._last = time.monotonic()
-        self._print(
-            f"[{self._done}/{self._cases}] {shown_state(result)} "
-            f"{result.reason or result.case} ({result.seconds:.1f} s)"
-        )
-
-    def _print(self, line: str) -> None:
-        say(self._out, escape(line))
+        self.line(f"{shown_state(result)} {result.reason or result.case}", result.seconds)
 
 
 def say(out: Console, text: str) -> None:

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from stardust_esapi.console import console, progress_bars, say
+from stardust_esapi.console import CaseBar, CaseLines, console, say
 from stardust_esapi.dataset.build import (
     OVERVIEW_NAME,
     DatasetJob,
@@ -128,58 +128,24 @@ def run(
         raise typer.Exit(1)
 
 
-class TerminalDatasetWatcher:
-    """Progress on a terminal: a bar, time gone and time left."""
+class TerminalDatasetWatcher(CaseBar):
+    """Progress on a terminal."""
 
     def __init__(self, out: Console) -> None:
-        self._progress = progress_bars(out)
-        self._cases = self._progress.add_task("training cases", total=None)
-        self._failed = 0
-
-    def __enter__(self) -> TerminalDatasetWatcher:
-        self._progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
-
-    def start(self, cases: int) -> None:
-        """Show the bar."""
-        self._progress.reset(self._cases, total=cases)
+        super().__init__(out, "training cases")
 
     def finish(self, entry: Entry) -> None:
-        """Count the case, and those that failed."""
-        self._failed += not entry.made
-        failed = f" [red]({self._failed} failed)[/]" if self._failed else ""
-        self._progress.update(self._cases, advance=1, description=f"training cases{failed}")
+        """Count the case."""
+        self.count(failed=not entry.made)
 
 
-class PlainDatasetWatcher:
-    """One line a case: for logs and pipes."""
-
-    def __init__(self, out: Console) -> None:
-        self._out = out
-        self._cases = 0
-        self._done = 0
-
-    def __enter__(self) -> PlainDatasetWatcher:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        return
-
-    def start(self, cases: int) -> None:
-        """Remember how many there are."""
-        self._cases = cases
+class PlainDatasetWatcher(CaseLines):
+    """Progress for logs and pipes."""
 
     def finish(self, entry: Entry) -> None:
         """Print the case's line."""
-        self._done += 1
-        line = (
-            f"[{self._done}/{self._cases}] {entry.state} {entry.case} {entry.kind} "
-            f"{' '.join(entry.reasons)}"
-        )
-        say(self._out, escape(f"{line.rstrip()} ({entry.seconds:.1f} s)"))
+        text = f"{entry.state} {entry.case} {entry.kind} {' '.join(entry.reasons)}"
+        self.line(text.rstrip(), entry.seconds)
 
 
 def dataset_watcher(out: Console) -> TerminalDatasetWatcher | PlainDatasetWatcher:

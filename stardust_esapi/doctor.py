@@ -16,6 +16,7 @@ from stardust_esapi.errors import StardustError
 from stardust_esapi.esapi import host
 from stardust_esapi.esapi.connect import connect
 from stardust_esapi.esapi.session import Session
+from stardust_esapi.esapi.write_gate import standing_obstacle
 from stardust_esapi.settings import Network, Settings
 
 _ENOUGH_BYTES = 5 * 1024**3  # some fifty CT series
@@ -92,7 +93,7 @@ def _esapi(choice: str, patient_id: str) -> Iterator[Diagnosis]:
 
 
 def _approval(session: Session, patient_id: str) -> tuple[Health, str]:
-    obstacle = host.current().obstacle or session.backend.write_obstacle()
+    obstacle = standing_obstacle(host.current(), session.backend)
     if obstacle:
         return Health.BAD, obstacle
     with session.open_patient(patient_id) as patient:

@@ -47,3 +47,9 @@ class TransferError(CaseError):
 
 class VerifyError(CaseError):
     """Exported files are not what the manifest says."""
+
+
+def in_words(error: OSError) -> str:
+    """What the system refused and of which file, without a full stop."""
+    where = f" ({error.filename})" if error.filename else ""
+    return f"{error.strerror or error}{where}"

@@ -10,7 +10,10 @@ import errno
 import os
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from stardust_esapi.errors import CaseError
 
@@ -45,13 +48,41 @@ def atomic_write(path: Path, data: bytes | str) -> None:
     Raises:
         OSError: The file system refuses; the old content still stands.
     """
-    aside = path.with_name(f".{path.name}.part")
-    with aside.open("wb") as file:
+    with whole_file(path) as file:
         file.write(data.encode() if isinstance(data, str) else data)
-        file.flush()
-        os.fsync(file.fileno())
-    rename(aside, path)
+
+
+@contextmanager
+def whole_file(path: Path, mode: int | None = None) -> Iterator[IO[bytes]]:
+    """A file to write to, which bears its name only when all is written and durable.
+
+    Args:
+        path: The file; its folder exists.
+        mode: Its permissions, such as 0o600 for a secret; None for the usual ones.
+
+    Raises:
+        OSError: The file system refuses; the old content still stands.
+    """
+    aside = path.with_name(f".{path.name}.part")
+    try:
+        with _open_anew(aside, mode) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        rename(aside, path)
+    except BaseException:
+        with suppress(OSError):
+            aside.unlink(missing_ok=True)
+        raise
     sync_folder(path.parent)
+
+
+def _open_anew(path: Path, mode: int | None) -> IO[bytes]:
+    if mode is None:
+        return path.open("wb")
+    path.unlink(missing_ok=True)  # the permissions of one that is there would stay
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    return os.fdopen(os.open(path, flags, mode), "wb")
 
 
 def sync_folder(folder: Path) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from stardust_esapi import cli, pipeline
-from stardust_esapi.errors import StardustError, UsageError
+from stardust_esapi.errors import StardustError, UsageError, in_words
 from stardust_esapi.esapi import host
 from stardust_esapi.esapi.clr_backend import PlugInBackend
 from stardust_esapi.locate import same_id
@@ -101,8 +101,7 @@ def run_plugin(
         except StardustError as error:
             sentence, failed = str(error), True
         except OSError as error:
-            where = f" ({error.filename})" if error.filename else ""
-            sentence, failed = f"{error.strerror or error}{where}.", True
+            sentence, failed = f"{in_words(error)}.", True
         except _Cancelled:
             sentence, failed = (
                 "Cancelled. Close the patient without saving; start again to go on.",

@@ -24,7 +24,7 @@ from pydantic import TypeAdapter
 
 from stardust_esapi import __version__
 from stardust_esapi.dataset import dicom_out
-from stardust_esapi.dataset.convert import convert
+from stardust_esapi.dataset.convert import ENDINGS, convert, refused
 from stardust_esapi.dataset.entry import Entry, entry_line, failed, read_entry
 from stardust_esapi.dataset.pseudonym import (
     Pseudonyms,
@@ -147,9 +147,7 @@ class Conversion:
         except CaseError as error:
             entry = failed(task, self.pseudonyms, str(error))
         except OSError as error:
-            why = error.strerror or type(error).__name__  # its own words hold the path
-            reason = f"Its files cannot be read or written ({why})."
-            entry = failed(task, self.pseudonyms, reason)
+            entry = failed(task, self.pseudonyms, refused(error))
         except MemoryError:
             reason = "It does not fit into memory. Run it with fewer --workers."
             entry = failed(task, self.pseudonyms, reason)
@@ -342,9 +340,7 @@ def _sweep(out: Path) -> None:
 def remove_files(out: Path, entry: Entry) -> None:
     """Remove all that a task has in the dataset: a failed case leaves no training file."""
     stem = out / entry.name
-    # The sidecar first: without it, none of the rest counts.
-    names = (".json", ".npz", ".nii.gz", "_gts.nii.gz", ".png")
-    for ending in names:
+    for ending in ENDINGS:
         stem.with_name(f"{stem.name}{ending}").unlink(missing_ok=True)
     copy = out / dicom_folder(entry)
     for folder in (copy, copy.with_name(f"{copy.name}_structures")):

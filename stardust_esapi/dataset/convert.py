@@ -11,7 +11,7 @@ from typing import Any
 from stardust_esapi import __version__
 from stardust_esapi.dataset import gates, labels, transfer_mr, write
 from stardust_esapi.dataset.contours import Roi, Structures, read_structures
-from stardust_esapi.dataset.entry import Entry
+from stardust_esapi.dataset.entry import UNKNOWN_REGION, Entry, failed
 from stardust_esapi.dataset.facts import CaseFacts
 from stardust_esapi.dataset.labels import Labelled, Named
 from stardust_esapi.dataset.mask import rasterise
@@ -25,8 +25,8 @@ from stardust_esapi.settings import Dataset
 
 SIDECAR_FORMAT = "stardust-esapi training case 1"
 _LIBRARIES = ("numpy", "pydicom", "scipy")
-# The sidecar first: it says that the others are whole.
-_ENDINGS = (".json", ".npz", ".nii.gz", "_gts.nii.gz", ".png")
+ENDINGS = (".json", ".npz", ".nii.gz", "_gts.nii.gz", ".png")
+"""Of a case's files. They are removed in this order: the sidecar says that the others are whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,22 +53,14 @@ def convert(task: Task, settings: Dataset, pseudonyms: Pseudonyms, out: Path) ->
         sentences without anything that names the patient.
     """
     started = time.perf_counter()
-    entry = Entry(
-        case=pseudonyms.case(task.case_key),
-        patient=pseudonyms.patient(task.patient_id),
-        kind=task.kind,
-        state="failed",
-        label=task.label,
-        case_kind=task.case_kind,
-        fingerprint=task.fingerprint,
-    )
+    entry = failed(task, pseudonyms)  # until its files are there
     stem = out / entry.name
     try:
         entry = _made(entry, task, settings, pseudonyms, stem)
     except StardustError as error:
         entry = replace(entry, reasons=(f"{str(error)[:1].upper()}{str(error)[1:]}",))
     except OSError as error:
-        entry = replace(entry, reasons=(_refused(error),))
+        entry = replace(entry, reasons=(refused(error),))
     except MemoryError:
         why = "It does not fit into memory. Run it with fewer workers."
         entry = replace(entry, reasons=(why,))
@@ -79,7 +71,8 @@ def convert(task: Task, settings: Dataset, pseudonyms: Pseudonyms, out: Path) ->
     return replace(entry, seconds=time.perf_counter() - started)
 
 
-def _refused(error: OSError) -> str:
+def refused(error: OSError) -> str:
+    """Why a case failed, where the file system refuses."""
     # Its own words hold the path, and that the patient's id.
     return f"Its files cannot be read or written ({error.strerror or type(error).__name__})."
 
@@ -89,7 +82,7 @@ def _remove(stem: Path) -> tuple[str, ...]:
     if not stem.parent.is_dir():
         return ()
     try:
-        for ending in _ENDINGS:
+        for ending in ENDINGS:
             name = f"{stem.name}{ending}"
             for path in (stem.with_name(name), stem.with_name(f".{name}.part")):
                 path.unlink(missing_ok=True)
@@ -116,7 +109,7 @@ def _made(entry: Entry, task: Task, settings: Dataset, pseudonyms: Pseudonyms, s
         entry,
         reasons=tuple(finding.text for finding in findings if finding.fatal),
         remarks=(*told, *case.remarks, *labelled.numbered.remarks),
-        body_region=stack.body_part or "unknown",
+        body_region=stack.body_part or UNKNOWN_REGION,
         shape=stack.shape,
         spacing=stack.geometry.spacing,
         structures=facts.structures,

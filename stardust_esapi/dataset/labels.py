@@ -30,7 +30,8 @@ MR_PERCENTILES = (0.5, 99.5)
 """Of the voxels that are not zero."""
 
 _NO_TISSUE_HU = (-1100.0, 4000.0)
-_CT_EDGES = tuple(float(edge) for edge in range(-1024, 3073, 64))
+CT_EDGES = tuple(float(edge) for edge in range(-1024, 3073, 64))
+"""Of the bins that HU are counted in; all of one width."""
 _MR_BINS = 64
 _HISTOGRAM_STEP = 4
 # What the consumer ignores in names, and what it looks for then.
@@ -172,7 +173,7 @@ def window(stack: Stack) -> tuple[Bytes3D, IntensityFacts]:
 
 def _window_ct(stack: Stack) -> tuple[Bytes3D, IntensityFacts]:
     imgs = np.empty(stack.shape, dtype=np.uint8)
-    counts = np.zeros(len(_CT_EDGES) - 1, dtype=np.int64)
+    counts = np.zeros(len(CT_EDGES) - 1, dtype=np.int64)
     lows, highs, below, above = [], [], 0, 0
     for plane, grey in enumerate(imgs):
         values = stack.plane(plane)
@@ -182,7 +183,7 @@ def _window_ct(stack: Stack) -> tuple[Bytes3D, IntensityFacts]:
             below += int(np.count_nonzero(values < _NO_TISSUE_HU[0]))
         if highs[-1] > _NO_TISSUE_HU[1]:
             above += int(np.count_nonzero(values > _NO_TISSUE_HU[1]))
-        counts += _histogram(values, _CT_EDGES)
+        counts += _histogram(values, CT_EDGES)
         _scale(values, CT_WINDOW, grey)
     return imgs, IntensityFacts(
         lowest=min(lows),
@@ -190,15 +191,13 @@ def _window_ct(stack: Stack) -> tuple[Bytes3D, IntensityFacts]:
         share_below=below / imgs.size,
         share_above=above / imgs.size,
         window=CT_WINDOW,
-        edges=_CT_EDGES,
+        edges=CT_EDGES,
         counts=tuple(counts.tolist()),
     )
 
 
 def _window_mr(stack: Stack) -> tuple[Bytes3D, IntensityFacts]:
-    voxels = np.empty(stack.shape, dtype=np.float32)
-    for plane in range(len(voxels)):
-        voxels[plane] = stack.plane(plane)
+    voxels = stack.values()
     signal = voxels[voxels != 0]
     low, high = (
         (float(value) for value in np.percentile(signal, MR_PERCENTILES, overwrite_input=True))

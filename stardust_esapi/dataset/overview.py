@@ -19,6 +19,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from stardust_esapi import __version__
 from stardust_esapi.dataset.entry import UNKNOWN_REGION, Entry
 from stardust_esapi.dataset.facts import Role
+from stardust_esapi.dataset.labels import CT_EDGES
 from stardust_esapi.dataset.split import Part
 from stardust_esapi.files import atomic_write
 from stardust_esapi.model import Kind
@@ -32,7 +33,7 @@ NO_LABEL = "no label"
 
 _MOST_STRUCTURES = 40
 _BINS = 16
-_CT_LOWEST, _CT_BIN = -1024, 64  # as stardust_esapi.dataset.labels counts
+_CT_LOWEST, _CT_BIN = int(CT_EDGES[0]), int(CT_EDGES[1] - CT_EDGES[0])
 _SMALLEST_SHARE = 1e-5
 
 # A chart's inside, in the units of its picture.

@@ -12,7 +12,6 @@ import hashlib
 import hmac
 import io
 import json
-import os
 import re
 import secrets
 from collections.abc import Iterable
@@ -21,7 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from stardust_esapi.errors import UsageError
-from stardust_esapi.files import atomic_write, make_folder, rename, sync_folder
+from stardust_esapi.files import atomic_write, make_folder, whole_file
 
 KEY_BYTES = 32
 PSEUDONYMS_NAME = "pseudonyms.json"
@@ -241,14 +240,6 @@ def _make_key(path: Path) -> bytes:
 
 
 def _write_secret(path: Path, data: bytes) -> None:
-    """As :func:`stardust_esapi.files.atomic_write`, for the owner's eyes alone."""
-    aside = path.with_name(f".{path.name}.part")
-    aside.unlink(missing_ok=True)  # its permissions would stay
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-    descriptor = os.open(aside, flags, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
+    """For the owner's eyes alone."""
+    with whole_file(path, mode=0o600) as file:
         file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    rename(aside, path)
-    sync_folder(path.parent)

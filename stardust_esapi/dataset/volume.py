@@ -146,6 +146,17 @@ class Stack:
             values += one.intercept
         return values
 
+    def values(self) -> NDArray[np.float32]:
+        """Values of all slices after rescale, shape (slices, rows, columns).
+
+        Raises:
+            CaseError: A file cannot be read.
+        """
+        values = np.empty(self.shape, dtype=np.float32)
+        for number in range(len(values)):
+            values[number] = self.plane(number)
+        return values
+
     def to_index(self, points: FloatArray) -> FloatArray:
         """Fractional (plane, row, column) of (…, 3) patient points, shape (…, 3).
 
@@ -173,32 +184,6 @@ class Stack:
         )
         steps = np.stack([column * across, row * down, beyond], axis=-1)
         return np.asarray(origin + steps @ np.array([x, y, normal]), dtype=float)
-
-
-@dataclass(frozen=True, slots=True)
-class Volume:
-    """An image series with all its values.
-
-    Attributes:
-        stack: Where the slices lie.
-        voxels: Values after rescale, shape (slices, rows, columns).
-    """
-
-    stack: Stack
-    voxels: NDArray[np.float32] = field(repr=False)
-
-
-def read_volume(folder: Path) -> Volume:
-    """Read a whole series into memory.
-
-    Raises:
-        CaseError: As :func:`read_stack`.
-    """
-    stack = read_stack(folder)
-    voxels = np.empty(stack.shape, dtype=np.float32)
-    for number in range(len(voxels)):
-        voxels[number] = stack.plane(number)
-    return Volume(stack, voxels)
 
 
 def read_stack(folder: Path) -> Stack:

@@ -8,14 +8,12 @@ from __future__ import annotations
 import gzip
 import io
 import json
-import os
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +26,7 @@ from stardust_esapi.dataset.labels import (
 )
 from stardust_esapi.dataset.volume import Stack
 from stardust_esapi.errors import CaseError
-from stardust_esapi.files import atomic_write, rename, sync_folder
+from stardust_esapi.files import atomic_write, whole_file
 from stardust_esapi.geometry import FloatArray, ImageGeometry
 
 # The fastest: noise hardly shrinks more at any other level, and labels shrink to nothing at all.
@@ -37,21 +35,6 @@ _COMPRESSION = 1
 _PICTURE_PIXELS = 256
 # Okabe and Ito's palette, as in the report of the export.
 _OUTLINES = {TARGET_LABEL: (86, 180, 233), GTV_LABEL: (230, 159, 0)}
-
-
-@contextmanager
-def _whole(path: Path) -> Iterator[IO[bytes]]:
-    """A file to write to that gets its name when all is written and durable."""
-    aside = path.with_name(f".{path.name}.part")
-    try:
-        with aside.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        rename(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
-    sync_folder(path.parent)
 
 
 def direction(geometry: ImageGeometry) -> FloatArray:
@@ -81,7 +64,7 @@ def write_npz(path: Path, labelled: Labelled, stack: Stack) -> None:
     }
     # As np.savez_compressed, which offers no choice. Members opened by name bear the date 1980.
     with (
-        _whole(path) as file,
+        whole_file(path) as file,
         zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=_COMPRESSION) as archive,
     ):
         for name, array in arrays.items():
@@ -118,7 +101,7 @@ def write_nifti(image: Path, labels: Path, labelled: Labelled, stack: Stack) -> 
         nifti.set_qform(affine, code=1)
         nifti.set_sform(affine, code=1)
         with (
-            _whole(path) as file,
+            whole_file(path) as file,
             gzip.GzipFile("", "wb", _COMPRESSION, fileobj=file, mtime=0) as packed,
         ):
             nifti.to_stream(packed)
@@ -135,7 +118,7 @@ def _values(stack: Stack) -> NDArray[Any]:
     else:
         return values
     del values
-    return np.stack([stack.plane(number) for number in range(stack.shape[0])])
+    return stack.values()
 
 
 def write_picture(path: Path, labelled: Labelled, stack: Stack) -> None:

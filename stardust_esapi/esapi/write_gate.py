@@ -74,7 +74,12 @@ class Approval:
         """Why this run may not write, known before anything is opened; empty if it may try."""
         if not self.requested:
             return "This run is without --write and must not change anything."
-        return self.host.obstacle or backend.write_obstacle()
+        return standing_obstacle(self.host, backend)
+
+
+def standing_obstacle(host: Host, backend: Backend) -> str:
+    """Why no run may write from here, whatever its user and Eclipse say; empty if one may."""
+    return host.obstacle or backend.write_obstacle()
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import SimpleITK
 from pydicom.uid import RLELossless
 
 from dataset_series import AXIAL, FEET_FIRST, OBLIQUE, SAGITTAL, grid, write_series
-from stardust_esapi.dataset.volume import read_stack, read_volume
+from stardust_esapi.dataset.volume import read_stack
 from stardust_esapi.dataset.write import direction
 from stardust_esapi.errors import CaseError
 
@@ -54,14 +54,13 @@ def test_grid_and_values_are_those_that_simpleitk_reads(axes: str, tmp_path: Pat
     reader = SimpleITK.ImageSeriesReader()
     reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(tmp_path), series.series_uid))
     image = reader.Execute()
-    volume = read_volume(tmp_path)
-    stack = volume.stack
+    stack = read_stack(tmp_path)
     np.testing.assert_allclose(stack.geometry.spacing, image.GetSpacing(), atol=1e-6)
     np.testing.assert_allclose(stack.geometry.origin, image.GetOrigin(), atol=1e-6)
     np.testing.assert_allclose(direction(stack.geometry), image.GetDirection(), atol=1e-6)
     assert stack.geometry.size == image.GetSize()
-    np.testing.assert_array_equal(volume.voxels, SimpleITK.GetArrayFromImage(image))
-    assert volume.voxels.dtype == np.float32
+    np.testing.assert_array_equal(stack.values(), SimpleITK.GetArrayFromImage(image))
+    assert stack.values().dtype == np.float32
     assert stack.sop_instance_uids == tuple(series.sop_instance_uids)
     for index in ([0, 0, 0], [8, 19, 23], [2.5, 7.25, 3.75]):
         there = image.TransformContinuousIndexToPhysicalPoint([float(i) for i in index[::-1]])
@@ -73,18 +72,18 @@ def test_slices_are_in_order_whatever_files_and_numbers_say(folder: Path):
     for number, path in enumerate(files(folder)):
         change(path, InstanceNumber=100 - number)
         path.rename(folder / f"CT{(number * 5) % 7}.dcm")
-    voxels = read_volume(folder).voxels
+    voxels = read_stack(folder).values()
     for plane in range(6):
         np.testing.assert_array_equal(voxels[plane], ramp(plane) - 24)
 
 
 def test_compressed_slices_are_decoded(folder: Path):
-    expected = read_volume(folder).voxels
+    expected = read_stack(folder).values()
     for path in files(folder):
         image = pydicom.dcmread(path)
         image.compress(RLELossless, generate_instance_uid=False)
         image.save_as(path)
-    np.testing.assert_array_equal(read_volume(folder).voxels, expected)
+    np.testing.assert_array_equal(read_stack(folder).values(), expected)
 
 
 def test_a_regular_series_is_told_to_be_one(folder: Path):
@@ -171,7 +170,7 @@ def test_a_slice_that_was_cut_off_is_refused(folder: Path):
     path = files(folder)[2]
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(CaseError, match="slice 3 of 6 cannot be decoded"):
-        read_volume(folder)
+        read_stack(folder).values()
 
 
 def test_no_images(tmp_path: Path):

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import queue
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from io import BytesIO
 from typing import Any, Final
 
@@ -37,11 +37,11 @@ _PRIORITY: Final = 0x0700
 _DATA_SET_TYPE: Final = 0x0800
 _STATUS: Final = 0x0900
 _SOP_INSTANCE: Final = 0x1000
-_MOVE_ORIGINATOR: Final = frozenset({0x1030, 0x1031})
+_MOVE_ORIGINATOR: Final = (0x1030, 0x1031)
 _OF_A_STORE: Final = frozenset(
     {_GROUP_LENGTH, _SOP_CLASS, _COMMAND_FIELD, _MESSAGE_ID, _PRIORITY, _DATA_SET_TYPE,
-     _SOP_INSTANCE}
-) | _MOVE_ORIGINATOR  # fmt: skip
+     _SOP_INSTANCE, *_MOVE_ORIGINATOR}
+)  # fmt: skip
 
 # Message control header (PS3.8 E.2).
 _COMMAND: Final = 1
@@ -126,9 +126,7 @@ class DirectDimse(DIMSEServiceProvider):
                 request.DataSet = data
                 self.msg_queue.put((context_id, request))
                 if at < len(fragments):  # the next message begins in the same PDU
-                    rest = P_DATA()
-                    rest.presentation_data_value_list = [list(one) for one in fragments[at:]]  # type: ignore[misc]
-                    self.receive_primitive(rest)
+                    self.receive_primitive(_primitive(fragments[at:]))
                 return
 
     def send_msg(self, primitive: Any, context_id: int) -> None:
@@ -140,12 +138,18 @@ class DirectDimse(DIMSEServiceProvider):
             and primitive.OffendingElement is None
             and primitive.Status is not None
         ):
-            data = P_DATA()
-            fragment: Any = [context_id, bytes([_COMMAND | _LAST]) + _store_response(primitive)]
-            data.presentation_data_value_list = [fragment]
-            self.dul.send_pdu(data)
+            fragment = bytes([_COMMAND | _LAST]) + _store_response(primitive)
+            self.dul.send_pdu(_primitive([(context_id, fragment)]))
         else:
             super().send_msg(primitive, context_id)
+
+
+def _primitive(fragments: Iterable[tuple[int, bytes]]) -> P_DATA:
+    """A P-DATA primitive; pynetdicom wants its pairs as lists, whatever its annotation says."""
+    primitive = P_DATA()
+    pairs: Any = [list(fragment) for fragment in fragments]
+    primitive.presentation_data_value_list = pairs
+    return primitive
 
 
 def _store_request(command: CommandSet, context_id: int) -> C_STORE | None:
