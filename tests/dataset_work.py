@@ -30,6 +30,9 @@ def square(number: int) -> int:
 def die(number: int) -> int:
     """Die as out of memory, whenever it is asked to do this number."""
     if number == DEADLY:
+        # Not at once, as no real case does: a Dask scheduler that was about to fetch an earlier
+        # result from the worker tries for half a minute to reach it.
+        time.sleep(0.5)
         os.kill(os.getpid(), signal.SIGKILL)
     return number**2
 
@@ -43,6 +46,7 @@ class DieOnce:
     def __call__(self, number: int) -> int:
         if number == DEADLY and not self.marker.exists():
             self.marker.touch()
+            time.sleep(0.5)  # as above
             os.kill(os.getpid(), signal.SIGKILL)
         return number**2
 

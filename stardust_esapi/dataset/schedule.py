@@ -1,8 +1,7 @@
 """Do the same work on many cases: in processes of this machine, or on a Dask cluster.
 
-Both are executors of :mod:`concurrent.futures`, so one loop serves both. A bounded number of cases
-is under way at a time, and each worker holds one: a case's memory bounds the worker's. A worker
-that dies fails its own case alone.
+One loop serves both. A bounded number of cases is under way at a time, and each worker holds one: a
+case's memory bounds the worker's. A worker that dies fails its own case alone.
 """
 
 from __future__ import annotations
@@ -12,21 +11,22 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator
+from concurrent import futures
 from concurrent.futures import (
+    ALL_COMPLETED,
     FIRST_COMPLETED,
     BrokenExecutor,
     CancelledError,
-    Executor,
-    Future,
     ProcessPoolExecutor,
-    wait,
 )
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from threading import Thread
 from typing import Any, Generic, Protocol, TypeVar
+
+from loguru import logger
 
 from stardust_esapi import __version__
 from stardust_esapi.errors import StardustError, UsageError
@@ -37,6 +37,7 @@ Result = TypeVar("Result")
 # What Windows can wait for at once, less what the pool needs itself.
 _MOST_PROCESSES_ON_WINDOWS = 61
 _SECONDS_TO_CONNECT = 30
+_SECONDS_WITHOUT_WORKERS = 60
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -45,6 +46,7 @@ class _Parcel(Generic[Item, Result]):
 
     work: Callable[[Item], Result]
     item: Item
+    version: str
 
     def __repr__(self) -> str:
         return "a case"
@@ -52,19 +54,34 @@ class _Parcel(Generic[Item, Result]):
 
 def _do(parcel: _Parcel[Item, Result]) -> Result:
     """What a worker does."""
+    if parcel.version != __version__:
+        raise _other_versions({__version__}, parcel.version)
     # pydicom's warnings quote values, and standard error of a worker may be a log.
     warnings.filterwarnings("ignore", module="pydicom")
     return parcel.work(parcel.item)
 
 
+def _other_versions(versions: Collection[str], wanted: str) -> UsageError:
+    return UsageError(
+        f"Workers of the Dask cluster have another version of this program than {wanted}: "
+        f"{', '.join(sorted(versions))}. Install the same on all."
+    )
+
+
 class _Hands(Protocol):
-    """Who does the work."""
+    """Who does the work. What stands for a case under way is theirs alone to look into."""
 
     most: int
     """How many cases are under way at the same time."""
 
-    def submit(self, parcel: _Parcel[Item, Result]) -> Future[Result]:
-        """Begin with a case."""
+    def submit(self, parcel: _Parcel[Any, Any]) -> Any:
+        """Begin with a case; raises BrokenExecutor where a worker has died, idle."""
+
+    def wait(self, running: Collection[Any], until: str) -> Collection[Any]:
+        """Wait for the first of them, or for all; returns what is done."""
+
+    def result(self, done: Any) -> Any:
+        """What came of it; raises BrokenExecutor where a worker died."""
 
     def renew(self) -> None:
         """Replace what a dead worker has broken."""
@@ -92,93 +109,85 @@ def run_all(
 
     Raises:
         UsageError: The scheduler cannot be reached, or its workers are of another version.
+        StardustError: The scheduler has ended.
     """
     hands = _Cluster(scheduler) if scheduler else _Processes(workers or os.cpu_count() or 1)
     with closing(hands):
-        yield from _run(items, work, lost, hands)
+        yield from _Run(work, lost, hands).of(items)
 
 
-def _run(
-    items: Iterable[Item],
-    work: Callable[[Item], Result],
-    lost: Callable[[Item], Result],
-    hands: _Hands,
-) -> Iterator[Result]:
-    running: dict[Future[Result], Item] = {}
-    for item in items:
+class _Run(Generic[Item, Result]):
+    """The loop, and what is under way in it."""
+
+    def __init__(
+        self, work: Callable[[Item], Result], lost: Callable[[Item], Result], hands: _Hands
+    ) -> None:
+        self._work = work
+        self._lost = lost
+        self._hands = hands
+        self._running: dict[Any, Item] = {}
+
+    def of(self, items: Iterable[Item]) -> Iterator[Result]:
+        """Do it on all of them."""
+        for item in items:
+            try:
+                self._begin(item)
+            except BrokenExecutor:  # since the last look, by a worker that had nothing to do, too
+                yield from self._after_break(())
+                self._begin(item)
+            if len(self._running) >= self._hands.most:
+                yield from self._settle()
+        while self._running:
+            yield from self._settle()
+
+    def _begin(self, item: Item) -> None:
+        parcel = _Parcel(self._work, item, __version__)
         try:
-            future = hands.submit(_Parcel(work, item))
-        except BrokenExecutor:  # since the last look, by a worker that had nothing to do, too
-            yield from _after_break(running, work, lost, hands)
-            future = hands.submit(_Parcel(work, item))
-        running[future] = item
-        if len(running) >= hands.most:
-            yield from _settle(running, work, lost, hands)
-    while running:
-        yield from _settle(running, work, lost, hands)
+            begun = self._hands.submit(parcel)
+        except BrokenExecutor:
+            if self._running:
+                raise
+            self._hands.renew()
+            begun = self._hands.submit(parcel)
+        self._running[begun] = item
 
+    def _settle(self) -> Iterator[Result]:
+        """Wait for at least one case, and hand out what is ready."""
+        suspects = yield from self._hand_out(FIRST_COMPLETED)
+        if suspects:
+            yield from self._after_break(suspects)
 
-def _settle(
-    running: dict[Future[Result], Item],
-    work: Callable[[Item], Result],
-    lost: Callable[[Item], Result],
-    hands: _Hands,
-) -> Iterator[Result]:
-    """Wait for at least one case, and hand out what is ready."""
-    done, _ = wait(running, return_when=FIRST_COMPLETED)
-    if any(_broken(future) for future in done):
-        yield from _after_break(running, work, lost, hands)
-        return
-    for future in done:
-        yield _result(future, running.pop(future), lost)
+    def _after_break(self, suspects: Iterable[Item]) -> Iterator[Result]:
+        """A worker died, and took other cases with it: try each of them alone.
 
+        Only then is it certain whose fault it was. A broken pool fails all that was under way;
+        Dask counts the death against all that the worker had been given, and begins them again
+        side by side, so that an innocent case may be there each time.
+        """
+        suspects = (*suspects, *(yield from self._hand_out(ALL_COMPLETED)))
+        self._hands.renew()
+        for item in suspects:
+            self._begin(item)
+            for guilty in (yield from self._hand_out(ALL_COMPLETED)):
+                self._hands.renew()
+                yield self._lost(guilty)
 
-def _after_break(
-    running: dict[Future[Result], Item],
-    work: Callable[[Item], Result],
-    lost: Callable[[Item], Result],
-    hands: _Hands,
-) -> Iterator[Result]:
-    """A process died, and took all cases under way with it: try each of them alone.
-
-    Only then is it certain whose fault it was.
-    """
-    wait(running)
-    ended, suspects = dict(running), []
-    running.clear()
-    for future, item in ended.items():
-        if _broken(future):
-            suspects.append(item)
-        else:
-            yield _result(future, item, lost)
-    hands.renew()
-    for item in suspects:
-        alone = hands.submit(_Parcel(work, item))
-        wait([alone])
-        if _broken(alone):
-            hands.renew()
-        yield _result(alone, item, lost)
-
-
-def _result(future: Future[Result], item: Item, lost: Callable[[Item], Result]) -> Result:
-    return future.result() if _error(future) is None else lost(item)
-
-
-def _broken(future: Future[Result]) -> bool:
-    return isinstance(_error(future), BrokenExecutor)
-
-
-def _error(future: Future[Result]) -> BaseException | None:
-    try:
-        error = future.exception()
-    except CancelledError as cancelled:
-        error = cancelled
-    if isinstance(error, CancelledError):  # nobody here cancels what is waited for
-        raise StardustError(
-            "The Dask scheduler has ended, or somebody has cancelled its work. What is done stays: "
-            "run the same command again to go on."
-        )
-    return error
+    def _hand_out(self, until: str) -> Generator[Result, None, list[Item]]:
+        """Wait, hand out what came of the cases, and return those whose worker died."""
+        died = []
+        for done in self._hands.wait(list(self._running), until) if self._running else ():
+            try:
+                result: Result = self._hands.result(done)
+            except BrokenExecutor:
+                died.append(self._running.pop(done))
+            except StardustError:  # not of the case: its worker is not to be used
+                raise
+            except Exception:  # noqa: BLE001 - the work raises nothing; what carried it there may
+                yield self._lost(self._running.pop(done))
+            else:
+                del self._running[done]
+                yield result
+        return died
 
 
 class _Processes:
@@ -188,11 +197,19 @@ class _Processes:
         if os.name == "nt":
             workers = min(workers, _MOST_PROCESSES_ON_WINDOWS)
         self.most = workers
-        self._pool: Executor = self._new()
+        self._pool = self._new()
 
-    def submit(self, parcel: _Parcel[Item, Result]) -> Future[Result]:
+    def submit(self, parcel: _Parcel[Any, Any]) -> futures.Future[Any]:
         with _without_main():  # processes are started as they are needed
             return self._pool.submit(_do, parcel)
+
+    def wait(
+        self, running: Collection[futures.Future[Any]], until: str
+    ) -> Collection[futures.Future[Any]]:
+        return futures.wait(running, return_when=until).done
+
+    def result(self, done: futures.Future[Any]) -> Any:
+        return done.result()
 
     def renew(self) -> None:
         self._pool.shutdown()
@@ -201,7 +218,7 @@ class _Processes:
     def close(self) -> None:
         self._pool.shutdown(cancel_futures=True)
 
-    def _new(self) -> Executor:
+    def _new(self) -> ProcessPoolExecutor:
         # Spawned on every system alike: what was imported and opened here stays here.
         context = multiprocessing.get_context("spawn")
         return ProcessPoolExecutor(self.most, context, initializer=_begin)
@@ -257,37 +274,77 @@ class _Cluster:
                 f"There is no Dask scheduler at {address} ({why}). Check --scheduler, or leave it "
                 "out to use processes of this machine."
             ) from None
+        self._wait = distributed.wait
+        self._killed: type[Exception] = distributed.KilledWorker
         try:
-            self._check_versions(address)
+            self._check_versions()
         except BaseException:
             self._client.close()
             raise
-        self._executor = self._client.get_executor(pure=False)
         # Workers may come and go; twice as many cases as there are now keep all of them busy.
         self.most = max(4, 2 * sum(self._client.nthreads().values()))
 
-    def submit(self, parcel: _Parcel[Item, Result]) -> Future[Result]:
-        future: Future[Result] = self._executor.submit(_do, parcel)
-        return future
+    # Dask's own executor is not used: where a result is lost with its worker, it hands out an error
+    # in its place, or nothing ever.
+
+    def submit(self, parcel: _Parcel[Any, Any]) -> Any:
+        return self._client.submit(_do, parcel, pure=False)
+
+    def wait(self, running: Collection[Any], until: str) -> Collection[Any]:
+        told = False
+        while True:
+            with self._client.as_current(), _ended():
+                try:
+                    done: Collection[Any] = self._wait(
+                        running, timeout=_SECONDS_WITHOUT_WORKERS, return_when=until
+                    ).done
+                except TimeoutError:
+                    pass
+                else:
+                    return done
+                missing = not self._client.nthreads()
+            if missing and not told:
+                logger.warning(
+                    "The Dask cluster has no workers. Start some and it goes on; or stop here: "
+                    "what is done stays."
+                )
+            told = missing
+
+    def result(self, done: Any) -> Any:
+        with _ended():
+            try:
+                return self._client.gather(done)  # done again where its worker has died since
+            except self._killed as error:
+                raise BrokenExecutor from error
+            except ImportError:
+                raise _other_versions({"none"}, __version__) from None
 
     def renew(self) -> None:
-        """Dask has new workers by itself, and lets a case fail that killed several of them."""
+        """Dask has new workers by itself."""
 
     def close(self) -> None:
-        self._executor.shutdown(wait=False)
         self._client.close()
 
-    def _check_versions(self, address: str) -> None:
+    def _check_versions(self) -> None:
         """Files of one dataset are made by one version."""
         try:
             versions = set(self._client.run(_version).values())
         except ImportError:
             versions = {"none"}
         if versions - {__version__}:
-            raise UsageError(
-                f"Workers of {address} have another version of this program than {__version__}: "
-                f"{', '.join(sorted(versions - {__version__}))}. Install the same on all."
-            )
+            raise _other_versions(versions - {__version__}, __version__)
+
+
+@contextmanager
+def _ended() -> Iterator[None]:
+    """Nobody here cancels what is waited for: the scheduler's end does."""
+    try:
+        yield
+    except (CancelledError, OSError):
+        raise StardustError(
+            "The Dask scheduler has ended, or somebody has cancelled its work. What is done stays: "
+            "run the same command again to go on."
+        ) from None
 
 
 def _version() -> str:

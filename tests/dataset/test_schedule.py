@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from loguru import logger
 
 import dataset_work
 from stardust_esapi.dataset.schedule import run_all
@@ -23,15 +24,31 @@ PATIENT = "PAT-SECRET-4711"
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def patient_clusters() -> Iterator[None]:
+    """A local cluster gives up, for good, a worker that it misses 15 s after one has died.
+
+    It does not look whether another has died since; where many do, that is how it loses them all.
+    """
+    import dask
+
+    with dask.config.set({"distributed.deploy.lost-worker-timeout": "1 hour"}):
+        yield
+
+
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
     """A Dask cluster of two processes, reached as any other: by its address."""
+    with a_cluster(2) as cluster:
+        yield cluster
+
+
+def a_cluster(workers: int) -> Any:
     import distributed
 
-    with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
-    ) as cluster:
-        yield cluster
+    return distributed.LocalCluster(
+        n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None
+    )
 
 
 @pytest.fixture(params=["processes", "dask"])
@@ -55,8 +72,6 @@ def test_of_nothing_comes_nothing(hands: dict[str, Any]) -> None:
     assert list(run_all([], dataset_work.square, lost, **hands)) == []
 
 
-# Dask's own nanny restarts a dead worker in its own time: not told apart here from a lost cluster.
-@pytest.mark.parametrize("hands", ["processes"], indirect=True)
 def test_a_worker_that_dies_fails_its_own_case_alone(hands: dict[str, Any]) -> None:
     results = list(run_all(range(12), dataset_work.die, lost, **hands))
     expected = {number**2 for number in range(12)} - {9} | {-dataset_work.DEADLY}
@@ -218,6 +233,46 @@ def test_refuses_workers_of_another_version(cluster: Any, monkeypatch: pytest.Mo
         list(run_all([1], dataset_work.square, lost, scheduler=cluster.scheduler_address))
 
 
+def test_refuses_a_worker_of_another_version_that_comes_later(
+    hands: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stardust_esapi.dataset.schedule._Cluster._check_versions", lambda _: None)
+    monkeypatch.setattr("stardust_esapi.dataset.schedule.__version__", "99.0")
+    with pytest.raises(UsageError, match=r"another version of this program than 99\.0: \d"):
+        list(run_all([1], dataset_work.square, lost, **hands))
+
+
+def test_cases_that_waited_behind_the_deadly_one_are_not_blamed() -> None:
+    """Dask gives a worker a case more than it can do, and fails both when it has died for long."""
+    with a_cluster(1) as cluster:
+        items = [dataset_work.DEADLY, 4, 5, 6]
+        results = run_all(items, dataset_work.die, lost, scheduler=cluster.scheduler_address)
+        assert sorted(results) == [-dataset_work.DEADLY, 16, 25, 36]
+
+
+def test_says_that_there_are_no_workers_and_goes_on_when_there_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("stardust_esapi.dataset.schedule._SECONDS_WITHOUT_WORKERS", 0.2)
+    said: list[str] = []
+    with a_cluster(0) as cluster:
+
+        def hear(message: str) -> None:
+            said.append(message)
+            cluster.scale(1)
+
+        sink = logger.add(hear, level="WARNING", format="{message}")
+        try:
+            results = run_all([2], dataset_work.square, lost, scheduler=cluster.scheduler_address)
+            assert list(results) == [4]
+        finally:
+            logger.remove(sink)
+    assert said == [
+        "The Dask cluster has no workers. Start some and it goes on; or stop here: what is done "
+        "stays.\n"
+    ]
+
+
 def test_a_workers_log_names_no_patient(cluster: Any) -> None:
     """Dask logs the arguments of what fails."""
     logged = cluster.get_logs()
@@ -230,13 +285,9 @@ def test_a_workers_log_names_no_patient(cluster: Any) -> None:
 
 
 def test_says_that_the_scheduler_has_ended(tmp_path: Path) -> None:
-    import distributed
-
     folder = tmp_path / "pids"
     folder.mkdir()
-    cluster = distributed.LocalCluster(
-        n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None
-    )
+    cluster = a_cluster(1)
     results = run_all(
         [str(folder)] * 6, dataset_work.report_and_doze, str, scheduler=cluster.scheduler_address
     )
