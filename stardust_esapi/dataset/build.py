@@ -50,6 +50,10 @@ _DIED = (
     "The process that made it died, and again when it was tried once more. Most often memory has "
     "run out: run it with fewer --workers, or on a machine with more memory."
 )
+_VANISHED = (
+    "Its files were made, and are no longer all there: another program or a worker of an earlier "
+    "run has removed them. Run the same command again."
+)
 # The settings that decide what becomes of a case; the others say who does it, and where.
 _DECIDING = {"formats", "dicom", "gates"}
 
@@ -388,7 +392,9 @@ def _finish(
 
     settings = job.settings
     _remove_empty_folders(out)
-    ordered = tuple(replace(entries[name], seconds=0.0) for name in sorted(entries))
+    ordered = tuple(
+        _looked_for(replace(entries[name], seconds=0.0), out) for name in sorted(entries)
+    )
     split = update_split(out, ordered, settings.split, settings.seed)
     summary = DatasetSummary(ordered, split, settings, unchanged, from_before)
     atomic_write(out / DATASET_NAME, _document_bytes(ordered, settings, pseudonyms))
@@ -413,6 +419,14 @@ class _Document:
 
 
 _DOCUMENT = TypeAdapter(_Document)
+
+
+def _looked_for(entry: Entry, out: Path) -> Entry:
+    """The entry as its files tell it now, whatever became of them since it was made."""
+    if not entry.made or _is_whole(entry, out):
+        return entry
+    remove_files(out, entry)
+    return replace(entry, state="failed", reasons=(_VANISHED,), files=(), thumbnail="")
 
 
 def _document_bytes(entries: tuple[Entry, ...], settings: Dataset, pseudonyms: Pseudonyms) -> bytes:

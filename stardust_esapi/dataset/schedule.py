@@ -20,7 +20,7 @@ from concurrent.futures import (
     CancelledError,
     ProcessPoolExecutor,
 )
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from threading import Thread
@@ -87,7 +87,10 @@ class _Hands(Protocol):
         """Replace what a dead worker has broken."""
 
     def close(self) -> None:
-        """Begin no further case, and wait for those that are under way."""
+        """Begin no further case, and wait for those that are under way.
+
+        They cannot be stopped, and must not write beside the next run.
+        """
 
 
 def run_all(
@@ -274,6 +277,7 @@ class _Cluster:
                 f"There is no Dask scheduler at {address} ({why}). Check --scheduler, or leave it "
                 "out to use processes of this machine."
             ) from None
+        self._under_way: set[Any] = set()
         self._wait = distributed.wait
         self._killed: type[Exception] = distributed.KilledWorker
         try:
@@ -288,7 +292,9 @@ class _Cluster:
     # in its place, or nothing ever.
 
     def submit(self, parcel: _Parcel[Any, Any]) -> Any:
-        return self._client.submit(_do, parcel, pure=False)
+        begun = self._client.submit(_do, parcel, pure=False)
+        self._under_way.add(begun)
+        return begun
 
     def wait(self, running: Collection[Any], until: str) -> Collection[Any]:
         told = False
@@ -311,6 +317,7 @@ class _Cluster:
             told = missing
 
     def result(self, done: Any) -> Any:
+        self._under_way.discard(done)
         with _ended():
             try:
                 return self._client.gather(done)  # done again where its worker has died since
@@ -323,7 +330,11 @@ class _Cluster:
         """Dask has new workers by itself."""
 
     def close(self) -> None:
-        self._client.close()
+        with closing(self._client), suppress(StardustError), _ended(), self._client.as_current():
+            while self._under_way and self._client.nthreads():
+                with suppress(TimeoutError):
+                    self._wait(self._under_way, timeout=1)
+                    break
 
     def _check_versions(self) -> None:
         """Files of one dataset are made by one version."""

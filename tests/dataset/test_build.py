@@ -242,6 +242,29 @@ def test_a_worker_that_dies_fails_its_case_alone(
     assert _without(tree(out), *later) == _without(tree(tmp_path / "undisturbed"), *later)
 
 
+def test_a_case_whose_files_vanish_meanwhile_is_not_called_made(
+    cohort: Path, tmp_path: Path, key: Path
+) -> None:
+    """Such as by a worker that an earlier run has left behind on a cluster."""
+    out = tmp_path / "dataset"
+
+    class Thief(Watcher):
+        def finish(self, entry: Entry) -> None:
+            super().finish(entry)
+            if len(self.entries) == 2:
+                (out / self.entries[0].files[0]).unlink()
+
+    thief = Thief()
+    summary = make(cohort, out, thief, key=key)
+    (failed,) = summary.failed
+    assert failed.name == thief.entries[0].name
+    assert "no longer all there" in failed.reasons[0]
+    assert not list(out.glob(f"{failed.name}*"))
+    assert len(summary.made) == sum(map(len, summary.split.cases.values())) == 4
+    assert json.loads((out / DATASET_NAME).read_text())["counts"] == {"failed": 1, "made": 4}
+    assert len(make(cohort, out, key=key).made) == 5
+
+
 def _without(files: dict[str, str], *names: str) -> dict[str, str]:
     return {name: digest for name, digest in files.items() if name not in names}
 

@@ -116,6 +116,17 @@ def test_takes_no_more_than_the_workers_can_do(hands: dict[str, Any]) -> None:
     assert max(ahead) <= 4
 
 
+def test_ends_properly_what_is_under_way(hands: dict[str, Any], tmp_path: Path) -> None:
+    """Whoever goes on at once finds nobody who still writes."""
+    folder = tmp_path / "pids"
+    folder.mkdir()
+    results = run_all([str(folder)] * 9, dataset_work.report_and_doze, str, **hands)
+    next(results)
+    results.close()
+    begun, ended = (sorted(folder.glob(f"*.{word}.*")) for word in ("begun", "ended"))
+    assert 2 <= len(begun) == len(ended) < 9
+
+
 def script(tmp_path: Path, text: str) -> subprocess.Popen[str]:
     """Start a program without a guard: a child that imported it would start it again."""
     path = tmp_path / "program.py"
