@@ -245,6 +245,7 @@ class Gates(_Frozen):
         gtv_ml: Smallest volume of the GTV, ml.
         gtv_voxels: Fewest voxels of the GTV.
         gtv_in_target: Smallest share of the GTV that lies in the target.
+        gtv_in_image: Smallest share of the GTV that an MR shows; less of a target is a remark.
         missing_slices: Most slices that gaps have room for.
         spacing_spread_mm: How far the distances of neighbouring slices may differ, mm.
         shear_mm: How far slices may be shifted against one another (gantry tilt), mm.
@@ -261,6 +262,7 @@ class Gates(_Frozen):
     gtv_ml: float = Field(0.01, ge=0)
     gtv_voxels: int = Field(8, ge=1)
     gtv_in_target: float = Field(0.95, ge=0, le=1)
+    gtv_in_image: float = Field(0.95, ge=0, le=1)
     missing_slices: int = Field(0, ge=0)
     spacing_spread_mm: float = Field(0.1, ge=0)
     shear_mm: float = Field(0.5, ge=0)

@@ -73,9 +73,8 @@ def read_structures(path: Path) -> Structures:
             warnings.simplefilter("ignore")  # oddities of values that nothing here looks at
             # The list of tags may be of keywords; pydicom's annotation says numbers.
             ds: Any = pydicom.dcmread(path, specific_tags=cast(Any, _TAGS))
-            contours = {
-                int(item.ReferencedROINumber): item for item in ds.get("ROIContourSequence") or []
-            }
+            drawn = ds.get("ROIContourSequence") or []
+            contours = {int(item.ReferencedROINumber): item for item in drawn}
             types = {
                 int(item.ReferencedROINumber): str(item.get("RTROIInterpretedType") or "")
                 for item in ds.get("RTROIObservationsSequence") or []
@@ -84,7 +83,14 @@ def read_structures(path: Path) -> Structures:
                 _roi(item, contours.get(int(item.ROINumber)), types)
                 for item in ds.StructureSetROISequence
             )
+            if len(contours) < len(drawn) or len({roi.number for roi in rois}) < len(rois):
+                raise CaseError(
+                    "two structures of its structure set have the same ROI Number: which contours "
+                    "are whose cannot be told. Look at it in Eclipse, and export it again."
+                )
             return Structures(str(ds.SOPInstanceUID), rois)
+    except CaseError:
+        raise
     except Exception as error:  # noqa: BLE001 - a damaged file makes the parser raise anything
         # A missing attribute is named; other messages may hold values or the path.
         why = str(error) if isinstance(error, AttributeError) else type(error).__name__

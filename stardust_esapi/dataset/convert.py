@@ -12,16 +12,18 @@ from stardust_esapi import __version__
 from stardust_esapi.dataset import gates, labels, transfer_mr, write
 from stardust_esapi.dataset.contours import Roi, Structures, read_structures
 from stardust_esapi.dataset.entry import UNKNOWN_REGION, Entry, failed
-from stardust_esapi.dataset.facts import CaseFacts
+from stardust_esapi.dataset.facts import CaseFacts, Role, VolumeFacts
 from stardust_esapi.dataset.labels import Labelled, Named
 from stardust_esapi.dataset.mask import rasterise
 from stardust_esapi.dataset.pseudonym import Pseudonyms
-from stardust_esapi.dataset.task import Task
+from stardust_esapi.dataset.task import CHANGED, Task
 from stardust_esapi.dataset.volume import Stack, read_stack
-from stardust_esapi.errors import CaseError, StardustError
+from stardust_esapi.errors import CaseError, StardustError, VerifyError
 from stardust_esapi.files import make_folder
+from stardust_esapi.geometry import FloatArray
 from stardust_esapi.model import Kind
 from stardust_esapi.settings import Dataset
+from stardust_esapi.verify.manifest import MANIFEST_NAME, holds_what_is_listed
 
 SIDECAR_FORMAT = "stardust-esapi training case 1"
 _LIBRARIES = ("numpy", "pydicom", "scipy")
@@ -37,6 +39,7 @@ class _Case:
     structures: Structures
     named: tuple[Named, ...]
     remarks: tuple[str, ...]
+    drawn_on: VolumeFacts | None = None
 
 
 def convert(task: Task, settings: Dataset, pseudonyms: Pseudonyms, out: Path) -> Entry:
@@ -102,6 +105,7 @@ def _made(entry: Entry, task: Task, settings: Dataset, pseudonyms: Pseudonyms, s
         volume=stack.facts,
         intensity=labelled.intensity,
         structures=labelled.numbered.structures,
+        drawn_on=case.drawn_on,
     )
     findings = gates.judge(facts, settings.gates)
     told = tuple(finding.text for finding in findings if not finding.fatal)
@@ -146,6 +150,8 @@ def _write_arrays(settings: Dataset, labelled: Labelled, stack: Stack, stem: Pat
 
 
 def _read(task: Task) -> _Case:
+    for folder in dict.fromkeys((task.folder, task.structures_folder)):
+        _check_files(folder)
     stack = read_stack(task.folder)
     if task.kind is not Kind.MR:
         structures = _structures(task.structures_folder, stack)
@@ -156,11 +162,26 @@ def _read(task: Task) -> _Case:
     registration = min(task.folder.glob("RE*.dcm"), default=None)
     mr_to_ct = transfer_mr.read_mr_to_ct(registration, stack, ct)
     # One at a time: a mask on the CT is not kept once it is on the MR.
-    named = tuple(
-        Named(roi.name, transfer_mr.transfer(rasterise(roi.contours, ct), ct, stack, mr_to_ct))
-        for roi in structures.rois
-    )
-    return _Case(stack, structures, named, _not_closed(structures.rois))
+    named = tuple(_carried(roi, ct, stack, mr_to_ct) for roi in structures.rois)
+    return _Case(stack, structures, named, _not_closed(structures.rois), ct.facts)
+
+
+def _carried(roi: Roi, ct: Stack, mr: Stack, mr_to_ct: FloatArray) -> Named:
+    """A structure of the CT on the MR."""
+    mask = rasterise(roi.contours, ct)
+    decides = labels.role_of(roi.name) is not Role.OTHER
+    shown = transfer_mr.share_shown(mask, ct, mr, mr_to_ct) if decides else 1.0
+    return Named(roi.name, transfer_mr.transfer(mask, ct, mr, mr_to_ct), shown)
+
+
+def _check_files(folder: Path) -> None:
+    """Whatever is missing, or lies there besides, since the export was proven."""
+    try:
+        whole = not (folder / MANIFEST_NAME).exists() or holds_what_is_listed(folder)
+    except VerifyError:  # its message holds the path, and that the patient's id
+        whole = False
+    if not whole:
+        raise CaseError(CHANGED)
 
 
 def _structures(folder: Path, stack: Stack) -> Structures:

@@ -78,10 +78,10 @@ class StructureFacts:
         role: What it is to the training.
         voxels: Voxels within it, those included that a structure above it takes.
         volume_ml: Their volume, ml.
-        off_slice_mm: Largest distance of its contours' points from the slices they went to; 0 for
-            a structure that was transferred.
+        off_slice_mm: Largest distance of its contours' points from the slices they went to.
         left_out_contours: Contours with no slice within half the usual distance.
         in_target: Share of its voxels that lie in the target; 1 for all but the GTV.
+        in_image: Share of a GTV or target that the image shows; 1 where it was drawn on the image.
     """
 
     name: str
@@ -92,6 +92,7 @@ class StructureFacts:
     off_slice_mm: float
     left_out_contours: int
     in_target: float = 1.0
+    in_image: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +105,7 @@ class CaseFacts:
         volume: How the slices lie.
         intensity: How the values are distributed.
         structures: What is labelled, by label.
+        drawn_on: How the slices of the CT lie that transferred structures were drawn on.
     """
 
     kind: Kind
@@ -111,3 +113,4 @@ class CaseFacts:
     volume: VolumeFacts
     intensity: IntensityFacts
     structures: tuple[StructureFacts, ...]
+    drawn_on: VolumeFacts | None = None

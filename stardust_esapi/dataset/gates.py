@@ -52,6 +52,12 @@ def _gtv(facts: CaseFacts, gates: Gates) -> Iterator[_Said]:
             f"{gates.gtv_ml:g} ml and {gates.gtv_voxels} voxels.",
             True,
         )
+    elif gtv.in_image < gates.gtv_in_image:
+        yield (
+            f"The {facts.kind} shows {_percent(gtv.in_image)} of the GTV; "
+            f"it must show {_percent(gates.gtv_in_image)}.",
+            True,
+        )
 
 
 def _target(facts: CaseFacts, gates: Gates) -> Iterator[_Said]:
@@ -64,40 +70,52 @@ def _target(facts: CaseFacts, gates: Gates) -> Iterator[_Said]:
             f"{_percent(gates.gtv_in_target)} must be.",
             True,
         )
+    elif target.in_image < gates.gtv_in_image:
+        yield f"The {facts.kind} shows {_percent(target.in_image)} of the target.", False
+
+
+def _volumes(facts: CaseFacts) -> Iterator[tuple[VolumeFacts, str]]:
+    """What the masks depend on, and how a sentence about it begins."""
+    yield facts.volume, ""
+    if facts.drawn_on:
+        yield facts.drawn_on, "In the CT that the structures were drawn on: "
 
 
 def _slices(facts: CaseFacts, gates: Gates) -> Iterator[_Said]:
-    volume = facts.volume
+    for volume, where in _volumes(facts):
+        for sentence in _slices_of(volume, gates):
+            yield f"{where}{sentence}", True
+
+
+def _slices_of(volume: VolumeFacts, gates: Gates) -> Iterator[str]:
     if volume.missing_slices > gates.missing_slices:
         yield (
             f"{volume.missing_slices} slices are missing: the widest gap is "
             f"{max(volume.gaps_mm, default=0.0):.2f} mm, slices lie {volume.spacing_mm:.2f} mm "
-            "apart.",
-            True,
+            "apart."
         )
     # A gap is a distance that differs: said once.
     elif not volume.gaps_mm and volume.spacing_spread_mm > gates.spacing_spread_mm:
         yield (
             f"The slices lie unevenly: their distances differ by {volume.spacing_spread_mm:.2f} "
-            f"mm; {gates.spacing_spread_mm:g} mm are allowed.",
-            True,
+            f"mm; {gates.spacing_spread_mm:g} mm are allowed."
         )
     if volume.shear_mm > gates.shear_mm:
         yield (
             f"The slices are shifted against one another by {volume.shear_mm:.2f} mm (a tilted "
-            f"gantry?); {gates.shear_mm:g} mm are allowed.",
-            True,
+            f"gantry?); {gates.shear_mm:g} mm are allowed."
         )
 
 
 def _duplicates(facts: CaseFacts, gates: Gates) -> Iterator[_Said]:
-    volume: VolumeFacts = facts.volume
-    for count, what in (
-        (volume.duplicate_positions, "lie where another image lies"),
-        (volume.duplicate_uids, "bear the SOP Instance UID of another image"),
-    ):
-        if count > gates.duplicates:
-            yield f"{count} of {volume.images} images {what}: the series is there twice.", True
+    for volume, where in _volumes(facts):
+        for count, what in (
+            (volume.duplicate_positions, "lie where another image lies"),
+            (volume.duplicate_uids, "bear the SOP Instance UID of another image"),
+        ):
+            if count > gates.duplicates:
+                said = f"{count} of {volume.images} images {what}: the series is there twice."
+                yield f"{where}{said}", True
 
 
 def _contours(facts: CaseFacts, gates: Gates) -> Iterator[_Said]:

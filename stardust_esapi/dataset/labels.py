@@ -41,10 +41,11 @@ _LOOKED_FOR = {Role.GTV: "gtv+", Role.TARGET: "target+"}
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """A structure's name and voxels."""
+    """A structure's name and voxels, and which share of it the image shows."""
 
     name: str
     mask: Mask
+    in_image: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +157,7 @@ def _measure(
         off_slice_mm=one.mask.off_slice_mm,
         left_out_contours=one.mask.left_out,
         in_target=in_target,
+        in_image=one.in_image,
     )
 
 

@@ -25,7 +25,7 @@ from stardust_esapi.verify.manifest import (
     read_root_manifest,
 )
 
-_CHANGED = (
+CHANGED = (
     "Its exported files are not those that were proven. Run stardust-esapi verify on the export."
 )
 
@@ -211,7 +211,7 @@ def _proven(case: _Listed, kind: Kind, holder: Kind, proof: _Proof) -> Task:
         if digest is None:
             problem = problem or f"Its {which} folder is gone, or its manifest is. Export it again."
         elif digest != expected:
-            problem = problem or _CHANGED
+            problem = problem or CHANGED
         digests.append(digest)
     parts = [kind, *digests, case.label, case.case_kind]
     folders = [proof.root / case.folders[which][0] for which in (kind, holder)]

@@ -22,6 +22,7 @@ from stardust_esapi.geometry import FloatArray
 # Interpolation looks one voxel further; a second one keeps a cut from being taken for a surface.
 _MARGIN = 2
 _OUTSIDE_MM = -1000.0
+_ENOUGH_VOXELS = 100_000
 _TAGS = ["FrameOfReferenceUID", "RegistrationSequence"]
 
 
@@ -104,7 +105,7 @@ def transfer(mask: Mask, ct: Stack, mr: Stack, mr_to_ct: FloatArray) -> Mask:
     from scipy.ndimage import map_coordinates  # takes a while, and a CT needs none of it
 
     if not mask.inside.size:
-        return empty(left_out=mask.left_out)
+        return empty(mask.off_slice_mm, mask.left_out)
     # What the MR shows of it, in voxels of the CT: a whole body need not be carried for a head.
     seen = ct.to_index(_move(mr_to_ct, mr.to_patient(_corners([-1, -1, -1], mr.shape))))
     starts = [axis.start for axis in mask.box]
@@ -112,7 +113,7 @@ def transfer(mask: Mask, ct: Stack, mr: Stack, mr_to_ct: FloatArray) -> Mask:
     low = np.maximum(starts, np.floor(seen.min(axis=0))).astype(int) - _MARGIN
     high = np.minimum(stops, np.ceil(seen.max(axis=0)) + 1).astype(int) + _MARGIN
     if (high - low <= 2 * _MARGIN).any():
-        return empty(left_out=mask.left_out)
+        return empty(mask.off_slice_mm, mask.left_out)
     distance = _signed_distance(_cut(mask, low, high), ct)
 
     ct_to_mr = np.asarray(np.linalg.inv(mr_to_ct), dtype=float)
@@ -134,7 +135,28 @@ def transfer(mask: Mask, ct: Stack, mr: Stack, mr_to_ct: FloatArray) -> Mask:
         )
         inside[number] = values > 0
     box = tuple(slice(int(a), int(b)) for a, b in zip(first, last, strict=True))
-    return Mask(cast(Any, box), inside, left_out=mask.left_out)
+    return Mask(cast(Any, box), inside, mask.off_slice_mm, mask.left_out)
+
+
+def share_shown(mask: Mask, ct: Stack, mr: Stack, mr_to_ct: FloatArray) -> float:
+    """Which share of a structure of the CT lies within the voxels of the MR; 1 of an empty one.
+
+    Args:
+        mask: The structure on the CT; of a large one a part of its voxels is looked at.
+        ct: The slices of the CT.
+        mr: The slices of the MR.
+        mr_to_ct: Takes points of the MR's frame of reference into the CT's, shape (4, 4).
+    """
+    some = np.flatnonzero(mask.inside)
+    if not some.size:
+        return 1.0
+    some = some[:: max(1, some.size // _ENOUGH_VOXELS)]
+    index = np.stack(np.unravel_index(some, mask.inside.shape), axis=-1).astype(float)
+    index += [axis.start for axis in mask.box]
+    ct_to_mr = np.asarray(np.linalg.inv(mr_to_ct), dtype=float)
+    at = mr.to_index(_move(ct_to_mr, ct.to_patient(index)))
+    shown = ((at > -0.5) & (at < np.array(mr.shape) - 0.5)).all(axis=-1)
+    return float(shown.mean())
 
 
 def _move(matrix: FloatArray, points: FloatArray) -> FloatArray:

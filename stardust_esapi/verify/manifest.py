@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -256,6 +257,24 @@ def read_manifest(folder: Path) -> SeriesManifest:
         VerifyError: It is missing or is no series manifest.
     """
     return _load(folder / MANIFEST_NAME, _SERIES).manifest
+
+
+def holds_what_is_listed(folder: Path) -> bool:
+    """Whether a series folder holds its files by name and size, and no other DICOM file.
+
+    Quick: whether their content is the same, only :func:`~stardust_esapi.verify.check.verify_tree`
+    tells.
+
+    Raises:
+        VerifyError: There is no manifest, or it is damaged.
+        OSError: The folder cannot be read.
+    """
+    listed = {entry.name: entry.size for entry in read_manifest(folder).files}
+    with os.scandir(folder) as entries:
+        there = {entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
+    return all(there.get(name) == size for name, size in listed.items()) and not any(
+        name.lower().endswith(".dcm") for name in there.keys() - listed.keys()
+    )
 
 
 def write_root_manifest(root: Path, entries: Iterable[RootEntry]) -> None:

@@ -104,6 +104,20 @@ def test_coordinates_that_are_no_points_are_refused(path: Path, bad: str):
         read_structures(path)
 
 
+@pytest.mark.parametrize("name", ["StructureSetROISequence", "ROIContourSequence"])
+def test_two_structures_of_one_number_are_refused(path: Path, name: str):
+    """Else one would silently take the place, or the contours, of the other."""
+
+    def change(ds: Dataset) -> None:
+        for keyword in ("ROINumber", "ReferencedROINumber"):
+            if keyword in ds[name][1]:
+                setattr(ds[name][1], keyword, getattr(ds[name][0], keyword))
+
+    edit(path, change)
+    with pytest.raises(CaseError, match="the same ROI Number"):
+        read_structures(path)
+
+
 def test_another_object_is_refused(path: Path):
     image = next(path.parent.glob("CT*.dcm"))
     with pytest.raises(CaseError, match="StructureSetROISequence"):

@@ -22,6 +22,7 @@ from stardust_esapi.dataset.pseudonym import Pseudonyms
 from stardust_esapi.dataset.task import Task, find_tasks
 from stardust_esapi.model import Kind
 from stardust_esapi.settings import Dataset, Format
+from stardust_esapi.verify.manifest import MANIFEST_NAME
 
 PSEUDONYMS = Pseudonyms(b"k" * 32)
 TUMOUR = np.array([-20.0, 10.0, 3.0])  # where every phantom has its GTV, a ball of 9 mm
@@ -44,7 +45,7 @@ def files(out: Path) -> dict[str, bytes]:
 
 
 class Consumer:
-    """MedSAM2's loader as docs/workflow.md describes the NPZ, and nothing else."""
+    """MedSAM2's loader as the workflow describes the NPZ, and nothing else."""
 
     def __init__(self, path: Path) -> None:
         with np.load(path) as data:
@@ -128,6 +129,51 @@ def test_it_goes_to_another_process(exported: Path, tmp_path: Path):
     work = partial(convert, settings=Dataset(), pseudonyms=PSEUDONYMS, out=tmp_path)
     entry = pickle.loads(pickle.dumps(work))(tasks(exported)[0])
     assert pickle.loads(pickle.dumps(entry)) == entry
+
+
+@pytest.mark.parametrize("fault", ["gone", "cut off", "another", "without its list"])
+@pytest.mark.parametrize("kind", [Kind.CT, Kind.MR])
+def test_what_was_proven_must_still_be_there(
+    exported: Path, tmp_path: Path, fault: str, kind: Kind
+):
+    """A last slice that is gone leaves no gap to be seen."""
+    copy = Path(shutil.copytree(exported, tmp_path / "export"))
+    task = next(one for one in tasks(copy) if one.kind is kind)
+    folder = task.structures_folder  # of an MR its CT: all that it is made of counts
+    last = max(
+        folder.glob("CT*.dcm"),
+        key=lambda path: float(pydicom.dcmread(path).ImagePositionPatient[2]),
+    )
+    if fault == "gone":
+        last.unlink()
+    elif fault == "cut off":
+        last.write_bytes(last.read_bytes()[:-2])
+    elif fault == "another":
+        shutil.copy(last, folder / "CT.another.DCM")
+    else:
+        (folder / MANIFEST_NAME).write_text("{")
+    entry = convert(task, Dataset(), PSEUDONYMS, tmp_path / "out")
+    assert "not those that were proven" in entry.reasons[0]
+    assert not entry.made
+    assert task.patient_id not in repr(entry)
+    assert files(tmp_path / "out") == {}
+
+
+def test_an_mr_that_shows_a_part_of_the_gtv_is_not_made(exported: Path, tmp_path: Path):
+    """The tumour's other half is no background; there is just no image of it."""
+    copy = Path(shutil.copytree(exported, tmp_path / "export"))
+    task = next(one for one in tasks(copy) if one.kind is Kind.MR)
+    (task.folder / MANIFEST_NAME).unlink()  # as if Eclipse itself had no more slices
+    whole = convert(task, Dataset(), PSEUDONYMS, tmp_path / "whole")
+    with np.load(tmp_path / f"whole/{whole.name}.npz") as read:
+        middle = read["origin"][2] + np.argwhere(read["gts"] == 1)[:, 0].mean() * read["spacing"][2]
+    for path in task.folder.glob("MR*.dcm"):
+        if float(pydicom.dcmread(path).ImagePositionPatient[2]) > middle:
+            path.unlink()
+    entry = convert(task, Dataset(), PSEUDONYMS, tmp_path / "out")
+    assert not entry.made
+    assert entry.reasons[0].startswith("The MR shows ")
+    assert entry.reasons[0].endswith("% of the GTV; it must show 95 %.")
 
 
 class TestFailed:

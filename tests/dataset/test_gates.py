@@ -20,6 +20,7 @@ from stardust_esapi.dataset.pseudonym import Pseudonyms
 from stardust_esapi.dataset.task import find_tasks
 from stardust_esapi.model import Kind
 from stardust_esapi.settings import Dataset, Gate, Gates
+from stardust_esapi.verify.manifest import MANIFEST_NAME
 
 VOLUME = VolumeFacts(
     images=40,
@@ -85,6 +86,21 @@ def test_of_a_good_case_there_is_nothing_to_say():
             "The GTV lies outside the target: 40.1 % of it are inside; 95 % must be.",
         ),
         (
+            with_structures(replace(GTV, in_image=0.4), TARGET),
+            Gate.GTV,
+            "The CT shows 40 % of the GTV; it must show 95 %.",
+        ),
+        (
+            replace(GOOD, drawn_on=replace(GOOD.volume, shear_mm=2.0)),
+            Gate.SLICES,
+            "In the CT that the structures were drawn on: The slices are shifted against one",
+        ),
+        (
+            replace(GOOD, drawn_on=replace(GOOD.volume, duplicate_uids=4)),
+            Gate.DUPLICATES,
+            "In the CT that the structures were drawn on: 4 of 40 images bear the SOP",
+        ),
+        (
             with_volume(missing_slices=3, gaps_mm=(6.0, 9.0), spacing_spread_mm=6.0),
             Gate.SLICES,
             "3 slices are missing: the widest gap is 9.00 mm, slices lie 3.00 mm apart.",
@@ -145,6 +161,12 @@ def test_a_case_with_several_faults_tells_them_all():
     assert gates == [Gate.TARGET, Gate.SLICES, Gate.DUPLICATES, Gate.CONTOURS, Gate.VALUES]
 
 
+def test_a_target_that_the_image_shows_a_part_of_leaves_a_remark():
+    (finding,) = judge(with_structures(GTV, replace(TARGET, in_image=0.5)), Gates())
+    assert (finding.gate, finding.fatal) == (Gate.TARGET, False)
+    assert finding.text == "The CT shows 50 % of the target."
+
+
 def test_other_structures_off_their_slices_leave_a_remark():
     (finding,) = judge(with_structures(GTV, TARGET, replace(LUNG, off_slice_mm=2.0)), Gates())
     assert not finding.fatal
@@ -165,6 +187,7 @@ def test_mr_values_have_no_unit_to_be_wrong_in():
         (with_structures(replace(GTV, volume_ml=0.004), TARGET), {"gtv_ml": 0.001}),
         (with_structures(replace(GTV, voxels=5), TARGET), {"gtv_voxels": 5}),
         (with_structures(replace(GTV, in_target=0.4), TARGET), {"gtv_in_target": 0.4}),
+        (with_structures(replace(GTV, in_image=0.4), TARGET), {"gtv_in_image": 0.4}),
         (with_volume(missing_slices=2, gaps_mm=(9.0,)), {"missing_slices": 2}),
         (with_volume(spacing_spread_mm=0.4), {"spacing_spread_mm": 0.4}),
         (with_volume(shear_mm=12.0), {"shear_mm": 12.0}),
@@ -206,6 +229,7 @@ def test_a_case_that_fails_says_why_and_leaves_no_file(exported: Path, tmp_path:
     images = sorted(task.folder.glob("CT*.dcm"), key=position)
     shutil.copy(images[0], images[0].with_name("CTagain.dcm"))
     images[len(images) // 2].unlink()
+    (task.folder / MANIFEST_NAME).unlink()  # else it would be refused as changed
     entry = convert(task, Dataset(), pseudonyms, out)
     assert entry.state == "failed"
     assert any(reason.startswith("1 slices are missing") for reason in entry.reasons)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from dataset_series import (
 )
 from esapi_stub.sample.dicom import rigid
 from stardust_esapi.dataset.mask import Mask, empty, rasterise
-from stardust_esapi.dataset.transfer_mr import read_mr_to_ct, transfer
+from stardust_esapi.dataset.transfer_mr import read_mr_to_ct, share_shown, transfer
 from stardust_esapi.dataset.volume import Stack, read_stack
 from stardust_esapi.errors import CaseError
 from stardust_esapi.geometry import ImageGeometry
@@ -112,6 +113,37 @@ def test_a_structure_that_the_mr_sees_a_part_of(ct: Stack, tmp_path: Path):
     np.testing.assert_array_equal(mask[sure], depth[sure] > 0)
     inside = transfer(on_ct(Ball(CENTRE, 29.0), ct), ct, mr, MR_TO_CT).full(mr.shape)
     assert inside.all()
+
+
+def test_how_much_of_a_structure_the_mr_shows(ct: Stack, tmp_path: Path):
+    block = on_ct(Block(CENTRE, (10.0, 10.0, 10.0), np.eye(3)), ct)
+    half = series(
+        tmp_path / "half", grid(AXIAL, (1.0, 1.0, 2.0), (40, 40, 15), CENTRE), "MR", FRAME
+    )
+    assert share_shown(block, ct, half, np.eye(4)) == 1.0
+    for moved in np.eye(3):
+        moves = np.eye(4)
+        moves[:3, 3] = 20.0 * moved if moved[2] == 0 else 15.0 * moved  # half of the MR's width
+        assert share_shown(block, ct, half, moves) == pytest.approx(0.5, abs=0.06)
+    moves[:3, 3] = 60.0
+    assert share_shown(block, ct, half, moves) == 0.0
+    mr = mr_of(tmp_path, OBLIQUE, size=(14, 12, 5))
+    everything = on_ct(Ball(CENTRE, 100.0), ct)
+    volume = np.prod(mr.shape) * np.prod(mr.geometry.spacing)
+    expected = volume / (everything.voxels * np.prod(CT_SPACING))
+    assert share_shown(everything, ct, mr, MR_TO_CT) == pytest.approx(expected, rel=0.1)
+    assert share_shown(empty(), ct, mr, MR_TO_CT) == 1.0
+
+
+def test_what_is_wrong_with_the_contours_comes_along(ct: Stack, tmp_path: Path):
+    mask = replace(on_ct(Ball(CENTRE, 8.0), ct), off_slice_mm=0.7, left_out=2)
+    mr = mr_of(tmp_path)
+    away = mr_of(tmp_path / "away", size=(2, 2, 2))
+    for one, to in ((mask, mr), (replace(mask, inside=mask.inside & False), mr), (mask, away)):
+        over = transfer(one, ct, to, MR_TO_CT)
+        assert (over.off_slice_mm, over.left_out) == (0.7, 2)
+    nothing = transfer(empty(0.7, 2), ct, mr, MR_TO_CT)
+    assert (nothing.off_slice_mm, nothing.left_out) == (0.7, 2)
 
 
 def test_what_the_mr_does_not_see_is_empty(ct: Stack, tmp_path: Path):

@@ -15,6 +15,7 @@ from stardust_esapi.errors import VerifyError
 from stardust_esapi.model import Kind
 from stardust_esapi.verify.manifest import (
     RootEntry,
+    holds_what_is_listed,
     inspect_folder,
     manifest_bytes,
     manifest_digest,
@@ -332,3 +333,19 @@ def test_one_sort_of_manifest_is_not_the_other(tmp_path: Path, ct) -> None:
 def test_a_missing_manifest_is_named(tmp_path: Path) -> None:
     with pytest.raises(VerifyError, match=r"manifest\.json is missing"):
         read_manifest(tmp_path)
+
+
+def test_quickly_told_whether_a_folder_holds_what_is_listed(ct) -> None:
+    folder, request = ct
+    write_manifest(folder, inspect_folder(folder, request, "key"))
+    assert holds_what_is_listed(folder)
+    (folder / "Thumbs.db").write_bytes(b"of the system")
+    assert holds_what_is_listed(folder)
+    image = min(folder.glob("CT*.dcm"))
+    (folder / "CT.other.DCM").write_bytes(image.read_bytes())
+    assert not holds_what_is_listed(folder)
+    (folder / "CT.other.DCM").unlink()
+    image.write_bytes(image.read_bytes() + b"0")
+    assert not holds_what_is_listed(folder)
+    image.unlink()
+    assert not holds_what_is_listed(folder)
