@@ -15,6 +15,7 @@ import shutil
 import zipfile
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -120,7 +121,21 @@ def export(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (magnet,) = (root / "MR_Export" / "A%2F17.bc-5566").iterdir()
     damaged = _nth(magnet, "MR*.dcm", 4)
     damaged.write_bytes(damaged.read_bytes()[:900])
+    for folder in (plain, magnet):
+        _list_as_they_are(folder)
     return root
+
+
+def _list_as_they_are(folder: Path) -> None:
+    """A manifest of damaged files, as if they had come so."""
+    manifest = read_manifest(folder)
+    files = tuple(
+        replace(entry, size=(folder / entry.name).stat().st_size)
+        for entry in manifest.files
+        if (folder / entry.name).exists()
+    )
+    (folder / MANIFEST_NAME).unlink()
+    write_manifest(folder, replace(manifest, files=files))
 
 
 def _nth(folder: Path, pattern: str, number: int) -> Path:
