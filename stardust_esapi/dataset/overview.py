@@ -5,18 +5,19 @@ The page lies in the dataset and shows the pictures that lie there; nothing come
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from stardust_esapi import __version__
+from stardust_esapi.dataset import charts
 from stardust_esapi.dataset.entry import UNKNOWN_REGION, Entry
 from stardust_esapi.dataset.facts import Role
 from stardust_esapi.dataset.labels import CT_EDGES
@@ -32,24 +33,6 @@ PART_NAMES = {Part.TRAIN: "training", Part.VALIDATION: "validation"}
 NO_LABEL = "no label"
 
 _MOST_STRUCTURES = 40
-_BINS = 16
-_CT_LOWEST, _CT_BIN = int(CT_EDGES[0]), int(CT_EDGES[1] - CT_EDGES[0])
-_SMALLEST_SHARE = 1e-5
-
-# A chart's inside, in the units of its picture.
-_WIDTH, _HEIGHT = 400.0, 120.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Bar:
-    """A bar of a chart, in the units of its picture."""
-
-    x: float
-    y: float
-    width: float
-    height: float
-    style: str
-    says: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,20 +42,14 @@ class _Chart:
     Attributes:
         title: What is counted.
         unit: Of the axis below.
-        bars: Drawn bars.
-        below: Position and text of the ticks below.
-        left: The same on the left.
         says: What it shows, for who cannot see it.
-        styles: What the colours mean.
+        picture: Source of the image.
     """
 
     title: str
     unit: str
-    bars: tuple[_Bar, ...]
-    below: tuple[tuple[float, str], ...]
-    left: tuple[tuple[float, str], ...]
     says: str
-    styles: Mapping[str, str] = field(default_factory=dict)
+    picture: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +109,7 @@ def render_overview(summary: DatasetSummary) -> str:
         structures=_structures(summary.made),
         kinds=KIND_NAMES,
         parts=PART_NAMES,
+        colours=charts.COLOURS,
         no_label=NO_LABEL,
         mood="good" if not summary.failed and summary.made else "bad",
     )
@@ -185,141 +163,49 @@ def _structures(entries: Sequence[Entry]) -> list[tuple[str, int, float]]:
 
 
 def _charts(cards: Sequence[_Card]) -> list[_Chart]:
-    by_part: Mapping[Part, list[_Card]] = {
-        part: [card for card in cards if card.part is part] for part in Part
-    }
-
     def spread(
         title: str, unit: str, values_of: Callable[[list[_Card]], list[float]], *, log: bool = False
     ) -> _Chart | None:
-        values = {part: values_of(own) for part, own in by_part.items()}
-        return _spread(title, unit, values, log=log)
+        own = {part: [card for card in cards if card.part is part] for part in Part}
+        return _spread(title, unit, {p: values_of(of_part) for p, of_part in own.items()}, log=log)
 
-    charts = [
+    every = [
         spread("GTV volume", "ml", lambda own: _volumes(own, Role.GTV), log=True),
         spread("Target volume", "ml", lambda own: _volumes(own, Role.TARGET), log=True),
         spread("Slice distance", "mm", lambda own: [card.entry.spacing[2] for card in own]),
         spread("Pixel spacing", "mm", lambda own: [card.entry.spacing[0] for card in own]),
         *(_values(kind, [c.entry for c in cards if c.entry.kind is kind]) for kind in Kind),
     ]
-    return [chart for chart in charts if chart is not None]
+    return [chart for chart in every if chart is not None]
 
 
 def _spread(
     title: str, unit: str, values: Mapping[Part, Sequence[float]], *, log: bool
 ) -> _Chart | None:
-    """How many cases have which value, stacked by part."""
-    every = sorted(value for own in values.values() for value in own if value > 0 or not log)
+    """How many cases have which value; on a logarithmic axis those that have a place there."""
+    shown = {part: [v for v in own if v > 0 or not log] for part, own in values.items()}
+    every = [value for own in shown.values() for value in own]
     if not every:
         return None
-    edges = _log_edges(every) if log else _edges(every)
-    counts = {
-        part: _count([value for value in own if value > 0 or not log], edges)
-        for part, own in values.items()
-    }
-    most = max(map(sum, zip(*counts.values(), strict=True)))
-    step = _WIDTH / (len(edges) - 1)
-    bars = []
-    for number in range(len(edges) - 1):
-        top = _HEIGHT
-        for part, own in counts.items():
-            height = own[number] / most * _HEIGHT
-            top -= height
-            if height:
-                where = f"{_short(edges[number])} to {_short(edges[number + 1])} {unit}"
-                says = f"{where}: {own[number]} for {PART_NAMES[part]}"
-                bars.append(_Bar(number * step + 1, top, step - 2, height, part.value, says))
-    every_other = max(1, (len(edges) - 1) // 6)
-    below = [(n * step, _short(edges[n])) for n in range(0, len(edges), every_other)]
-    middle = statistics.median(every)
-    return _Chart(
-        title,
-        unit,
-        tuple(bars),
-        tuple(below),
-        ((_HEIGHT, "0"), (0.0, str(most))),
-        f"{len(every)} values from {_short(every[0])} to {_short(every[-1])} {unit}, "
-        f"median {_short(middle)} {unit}",
-        {part.value: PART_NAMES[part] for part in Part},
+    says = (
+        f"{len(every)} values from {_short(min(every))} to {_short(max(every))} {unit}, "
+        f"median {_short(statistics.median(every))} {unit}"
     )
-
-
-def _edges(values: Sequence[float]) -> list[float]:
-    """Round edges of bins that hold all (sorted) values."""
-    extent = values[-1] - values[0]
-    step = _round(max(extent / _BINS, 0.05))
-    first = math.floor(values[0] / step + 1e-9)
-    last = max(math.floor(values[-1] / step + 1e-9), first) + 1
-    return [round(number * step, 9) for number in range(first, last + 1)]
-
-
-def _log_edges(values: Sequence[float]) -> list[float]:
-    """Edges at 1, 2, 5 times the powers of ten, around all (sorted) values."""
-    edges = [
-        round(digit * 10.0**power, 9)
-        for power in range(math.floor(math.log10(values[0])), math.ceil(math.log10(values[-1])) + 2)
-        for digit in (1, 2, 5)
-    ]
-    first = max(n for n, edge in enumerate(edges) if edge <= values[0])
-    last = min(n for n, edge in enumerate(edges) if edge > values[-1])
-    return edges[first : last + 1]
-
-
-def _round(step: float) -> float:
-    """The next 1, 2 or 5 times a power of ten."""
-    power = 10.0 ** math.floor(math.log10(step))
-    return next(digit * power for digit in (1, 2, 5, 10) if digit * power >= step * (1 - 1e-9))
-
-
-def _count(values: Iterable[float], edges: Sequence[float]) -> list[int]:
-    counts = [0] * (len(edges) - 1)
-    for value in values:
-        bin_ = next(n for n in range(len(counts)) if value < edges[n + 1] or n == len(counts) - 1)
-        counts[bin_] += 1
-    return counts
+    return _Chart(title, unit, says, charts.picture(charts.spread(shown, log=log)))
 
 
 def _values(kind: Kind, entries: Sequence[Entry]) -> _Chart | None:
-    """The share of voxels with which value, every case as heavy as any other; logarithmic."""
-    shares = [
-        [count / sum(entry.counts) for count in entry.counts]
-        for entry in entries
-        if sum(entry.counts)
-    ]
-    if not shares or len({len(one) for one in shares}) > 1:
+    """The share of voxels with which value, every case as heavy as any other."""
+    counts = [np.asarray(entry.counts, dtype=float) for entry in entries if sum(entry.counts)]
+    if not counts or len({len(own) for own in counts}) > 1:
         return None
-    mean = [sum(bin_) / len(shares) for bin_ in zip(*shares, strict=True)]
-    step = _WIDTH / len(mean)
-    decades = -math.log10(_SMALLEST_SHARE)
-    bars = []
-    for number, share in enumerate(mean):
-        if share > _SMALLEST_SHARE:
-            height = (math.log10(share) / decades + 1) * _HEIGHT
-            says = f"{_value_name(kind, number, len(mean))}: {100 * share:.3g} % of the voxels"
-            bars.append(
-                _Bar(number * step, _HEIGHT - height, max(step - 1, 0.5), height, "all", says)
-            )
+    mean = np.mean([own / own.sum() for own in counts], axis=0)
     if kind is Kind.MR:
-        title, unit, below = "MR values", "% of the window", [0, 25, 50, 75, 100]
-        at = [value / 100 * _WIDTH for value in below]
+        title, unit, edges = "MR values", "% of the window", np.linspace(0, 100, len(mean) + 1)
     else:
-        title, unit, below = f"{KIND_NAMES[kind]} values", "HU", [-1000, 0, 1000, 2000, 3000]
-        at = [(value - _CT_LOWEST) / _CT_BIN * step for value in below]
-    return _Chart(
-        title,
-        unit,
-        tuple(bars),
-        tuple((x, f"{value}") for x, value in zip(at, below, strict=True)),
-        tuple((n / decades * _HEIGHT, f"{100 * 10.0**-n:g} %") for n in range(0, 5, 2)),
-        f"Mean share of voxels with each value, over {len(shares)} cases, logarithmic",
-    )
-
-
-def _value_name(kind: Kind, number: int, bins: int) -> str:
-    if kind is Kind.MR:
-        return f"{100 * number / bins:.0f} to {100 * (number + 1) / bins:.0f} %"
-    low = _CT_LOWEST + number * _CT_BIN
-    return f"{low} to {low + _CT_BIN} HU"
+        title, unit, edges = f"{KIND_NAMES[kind]} values", "HU", np.asarray(CT_EDGES)
+    says = f"Mean share of voxels with each value, over {len(counts)} cases, logarithmic"
+    return _Chart(title, unit, says, charts.picture(charts.shares(mean.tolist(), edges.tolist())))
 
 
 def _short(value: float) -> str:
