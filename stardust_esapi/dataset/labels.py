@@ -177,8 +177,9 @@ def _window_ct(stack: Stack) -> tuple[Bytes3D, IntensityFacts]:
     imgs = np.empty(stack.shape, dtype=np.uint8)
     counts = np.zeros(len(CT_EDGES) - 1, dtype=np.int64)
     lows, highs, below, above = [], [], 0, 0
+    values = np.empty(stack.shape[1:], dtype=np.float32)
     for plane, grey in enumerate(imgs):
-        values = stack.plane(plane)
+        stack.plane(plane, values)
         lows.append(float(values.min()))
         highs.append(float(values.max()))
         if lows[-1] < _NO_TISSUE_HU[0]:

@@ -7,7 +7,7 @@ What a gate judges (gaps, slices that lie on one another, shifted slices) is rep
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -16,6 +16,7 @@ import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from pydicom.dataelem import RawDataElement
+from pydicom.tag import Tag
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from stardust_esapi.dataset.facts import VolumeFacts
@@ -52,6 +53,11 @@ _TAGS = [
     "SamplesPerPixel",
     "SeriesInstanceUID",
     "SliceThickness",
+]
+_COMMON_TAGS = [
+    Tag(keyword)
+    for keyword in _TAGS
+    if keyword not in ("ImagePositionPatient", "PixelData", "SOPInstanceUID")
 ]
 _LARGE = 1 << 12  # bytes; a longer element is left in the file until it is asked for
 
@@ -121,8 +127,12 @@ class Stack:
         g = self.geometry
         return np.array([g.x_direction, g.y_direction, g.z_direction])
 
-    def plane(self, number: int) -> Plane:
+    def plane(self, number: int, into: Plane | None = None) -> Plane:
         """Values of one slice after rescale (HU in CT), shape (rows, columns).
+
+        Args:
+            number: Which slice.
+            into: Where to put them; a new array for each slice costs more time than reading it.
 
         Raises:
             CaseError: The file cannot be read.
@@ -133,7 +143,8 @@ class Stack:
                 stored = _decoded(one.path)
             else:
                 stored = np.fromfile(one.path, one.dtype, rows * columns, offset=one.offset)
-            values = stored.reshape(rows, columns).astype(np.float32)
+            values = np.empty((rows, columns), dtype=np.float32) if into is None else into
+            np.copyto(values, stored.reshape(rows, columns))
         except Exception as error:  # noqa: BLE001 - decoders and damaged files raise anything
             # The message of the error may hold the path, and that the patient's id.
             raise CaseError(
@@ -154,7 +165,7 @@ class Stack:
         """
         values = np.empty(self.shape, dtype=np.float32)
         for number in range(len(values)):
-            values[number] = self.plane(number)
+            self.plane(number, values[number])
         return values
 
     def to_index(self, points: FloatArray) -> FloatArray:
@@ -198,10 +209,11 @@ def read_stack(folder: Path) -> Stack:
     paths = sorted([*folder.glob("CT*.dcm"), *folder.glob("MR*.dcm")])
     if not paths:
         raise CaseError("there are no images (CT*.dcm, MR*.dcm) in its folder. Export it again.")
-    headers = []
+    headers: list[_Header] = []
+    known: dict[Hashable, _Common] = {}
     for number, path in enumerate(paths, start=1):
         try:
-            headers.append(_header(path))
+            headers.append(_header(path, known))
         except Exception as error:  # noqa: BLE001 - a damaged file makes the parser raise anything
             # A missing attribute is named; other messages may hold values or the path.
             why = str(error) if isinstance(error, AttributeError) else type(error).__name__
@@ -209,9 +221,9 @@ def read_stack(folder: Path) -> Stack:
                 f"image {number} of {len(paths)} is damaged or lacks what a slice needs ({why}). "
                 "Export the series again."
             ) from None
-    first = headers[0]
+    first = headers[0].common
     for name, what in _ALIKE.items():
-        if any(not first.agrees(header, name) for header in headers):
+        if any(not first.agrees(common, name) for common in known.values()):
             raise CaseError(
                 f"its images differ in {what}: they are no single volume. Look at the series in "
                 "Eclipse and export the right one."
@@ -219,7 +231,32 @@ def read_stack(folder: Path) -> Stack:
     return _stack(headers)
 
 
-# Field of _Header: what a message calls it. All images of a volume have these in common.
+@dataclass(frozen=True, slots=True)
+class _Common:
+    """What images of a volume have in common."""
+
+    series_uid: str
+    frame: str
+    modality: str
+    body_part: str
+    size: tuple[int, int]  # columns, rows
+    orientation: tuple[float, ...]
+    spacing: tuple[float, float]  # along a row, along a column
+    thickness: float
+    slope: float
+    intercept: float
+    dtype: str
+    plain: bool  # the stored values lie in the file as NumPy takes them
+
+    def agrees(self, other: _Common, name: str) -> bool:
+        mine, theirs = getattr(self, name), getattr(other, name)
+        if name in ("orientation", "spacing"):
+            tolerance = _SAME_COSINE if name == "orientation" else _SAME_SPACING_MM
+            return bool(np.allclose(mine, theirs, rtol=0, atol=tolerance))
+        return bool(mine == theirs)
+
+
+# Field of _Common: what a message calls it. These must agree; others may be of each image's own.
 _ALIKE = {
     "series_uid": "Series Instance UID",
     "frame": "Frame of Reference UID",
@@ -235,69 +272,80 @@ class _Header:
     """What one file says."""
 
     slice: _Slice
-    series_uid: str
-    frame: str
-    modality: str
-    body_part: str
-    size: tuple[int, int]  # columns, rows
-    orientation: tuple[float, ...]
-    spacing: tuple[float, float]  # along a row, along a column
-    thickness: float
-
-    def agrees(self, other: _Header, name: str) -> bool:
-        mine, theirs = getattr(self, name), getattr(other, name)
-        if name in ("orientation", "spacing"):
-            tolerance = _SAME_COSINE if name == "orientation" else _SAME_SPACING_MM
-            return bool(np.allclose(mine, theirs, rtol=0, atol=tolerance))
-        return bool(mine == theirs)
+    common: _Common
 
 
-def _header(path: Path) -> _Header:
+def _header(path: Path, known: dict[Hashable, _Common]) -> _Header:
+    """Read a header; what other images have told in the same bytes already is in ``known``."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # oddities of values that nothing here looks at
         # The list of tags may be of keywords; pydicom's annotation says numbers.
         ds: Any = pydicom.dcmread(path, specific_tags=cast(Any, _TAGS), defer_size=_LARGE)
-        down, across = (float(value) for value in ds.PixelSpacing)
+        said = _as_said(ds)
+        if said not in known:
+            known[said] = _common(ds)
+        common = known[said]
         x, y, z = (float(value) for value in ds.ImagePositionPatient)
-        orientation = tuple(float(value) for value in ds.ImageOrientationPatient)
-        if len(orientation) != 6 or not np.isfinite([*orientation, x, y, z, across, down]).all():
-            raise ValueError("its geometry is not made of finite numbers")
-        if across <= 0 or down <= 0:
-            raise ValueError("its Pixel Spacing is not positive")
+        if not np.isfinite([x, y, z]).all():
+            raise ValueError("its position is not made of finite numbers")
+        offset = _offset(ds, common) if common.plain else None
         return _Header(
-            slice=_Slice(
+            _Slice(
                 path,
                 str(ds.SOPInstanceUID),
                 (x, y, z),
-                float(ds.get("RescaleSlope") or 1.0),
-                float(ds.get("RescaleIntercept") or 0.0),
-                "<i2" if ds.PixelRepresentation else "<u2",
-                _plain_offset(ds),
+                common.slope,
+                common.intercept,
+                common.dtype,
+                offset,
             ),
-            series_uid=str(ds.SeriesInstanceUID),
-            frame=str(ds.get("FrameOfReferenceUID") or ""),
-            modality=str(ds.Modality),
-            body_part=str(ds.get("BodyPartExamined") or "").strip().upper(),
-            size=(int(ds.Columns), int(ds.Rows)),
-            orientation=orientation,
-            spacing=(across, down),
-            thickness=float(ds.get("SliceThickness") or 0.0),
+            common,
         )
 
 
-def _plain_offset(ds: pydicom.FileDataset) -> int | None:
-    """Where the stored values begin when they lie in the file as NumPy takes them."""
-    element = ds.get_item(_PIXEL_DATA, keep_deferred=True)
-    size = int(ds.Rows) * int(ds.Columns) * 2
-    plain = (
-        ds.file_meta.get("TransferSyntaxUID") in _PLAIN
-        and (ds.BitsAllocated, ds.SamplesPerPixel) == (16, 1)
-        and int(ds.get("NumberOfFrames") or 1) == 1
+def _as_said(ds: Any) -> Hashable:
+    """The bytes of all that images of a volume have in common: equal ones mean the same."""
+    elements = (ds.get_item(tag) for tag in _COMMON_TAGS if tag in ds)
+    return (
+        ds.file_meta.get("TransferSyntaxUID"),
+        *((int(one.tag), str(one.VR), str(one.value)) for one in elements),
     )
-    if not plain or not isinstance(element, RawDataElement):
+
+
+def _common(ds: Any) -> _Common:
+    down, across = (float(value) for value in ds.PixelSpacing)
+    orientation = tuple(float(value) for value in ds.ImageOrientationPatient)
+    if len(orientation) != 6 or not np.isfinite([*orientation, across, down]).all():
+        raise ValueError("its geometry is not made of finite numbers")
+    if across <= 0 or down <= 0:
+        raise ValueError("its Pixel Spacing is not positive")
+    return _Common(
+        series_uid=str(ds.SeriesInstanceUID),
+        frame=str(ds.get("FrameOfReferenceUID") or ""),
+        modality=str(ds.Modality),
+        body_part=str(ds.get("BodyPartExamined") or "").strip().upper(),
+        size=(int(ds.Columns), int(ds.Rows)),
+        orientation=orientation,
+        spacing=(across, down),
+        thickness=float(ds.get("SliceThickness") or 0.0),
+        slope=float(ds.get("RescaleSlope") or 1.0),
+        intercept=float(ds.get("RescaleIntercept") or 0.0),
+        dtype="<i2" if ds.PixelRepresentation else "<u2",
+        plain=(
+            ds.file_meta.get("TransferSyntaxUID") in _PLAIN
+            and (ds.BitsAllocated, ds.SamplesPerPixel) == (16, 1)
+            and int(ds.get("NumberOfFrames") or 1) == 1
+        ),
+    )
+
+
+def _offset(ds: pydicom.FileDataset, common: _Common) -> int | None:
+    """Where the stored values begin in the file; None where pydicom has to say."""
+    element = ds.get_item(_PIXEL_DATA, keep_deferred=True)
+    if not isinstance(element, RawDataElement):
         return None
     # An odd number of bytes is padded, a cut off file is shorter: np.fromfile would say so late.
-    if element.length < size:
+    if element.length < common.size[0] * common.size[1] * 2:
         raise ValueError("its Pixel Data are too short")
     return int(element.value_tell)
 
@@ -310,7 +358,7 @@ def _decoded(path: Path) -> NDArray[Any]:
 
 
 def _stack(headers: Sequence[_Header]) -> Stack:
-    first = headers[0]
+    first = headers[0].common
     x, y = np.reshape(first.orientation, (2, 3))
     x = x / np.linalg.norm(x)
     y = y - (y @ x) * x  # cosines are rounded in the files: right angles again
@@ -349,7 +397,7 @@ def _stack(headers: Sequence[_Header]) -> Stack:
 def _facts(headers: Sequence[_Header], origins: FloatArray, normal: FloatArray) -> VolumeFacts:
     steps = np.diff(origins @ normal)
     # A single slice has no neighbour: its thickness is all that is known.
-    usual = float(np.median(steps)) if len(steps) else headers[0].thickness or 1.0
+    usual = float(np.median(steps)) if len(steps) else headers[0].common.thickness or 1.0
     regular = steps[np.abs(steps - usual) < SAME_PLACE_MM]
     if len(regular):  # positions are rounded in the files: the mean knows better
         usual = float(regular.mean())

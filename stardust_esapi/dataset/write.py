@@ -9,14 +9,14 @@ import gzip
 import io
 import json
 import zipfile
-import zlib
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Any, cast
+from typing import IO, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
+from zlib_ng import zlib_ng
 
 from stardust_esapi.dataset.labels import (
     BACKGROUND,
@@ -72,12 +72,28 @@ def write_npz(path: Path, labelled: Labelled, stack: Stack) -> None:
                 # zipfile offers no strategy. Were this attribute to go, files would be a little
                 # larger and slower to write, and as right.
                 cast(Any, member)._compressor = _compressor()
-                np.lib.format.write_array(member, array, allow_pickle=False)
+                _write_array(member, array)
+
+
+def _write_array(member: IO[bytes], array: NDArray[Any]) -> None:
+    """As NumPy's own, which copies what goes elsewhere than into a plain file."""
+    if array.dtype != np.uint8:
+        np.lib.format.write_array(member, array, allow_pickle=False)
+        return
+    header = np.lib.format.header_data_from_array_1_0(array)
+    np.lib.format.write_array_header_1_0(member, header)
+    for plane in np.ascontiguousarray(array):
+        member.write(plane.data)
 
 
 def _compressor() -> Any:
-    """Raw deflate that looks for runs alone: what images and labels have. Twice as fast."""
-    return zlib.compressobj(_COMPRESSION, zlib.DEFLATED, -zlib.MAX_WBITS, strategy=zlib.Z_RLE)
+    """Raw deflate that looks for runs alone: what images and labels have.
+
+    Twice as fast; zlib-ng does the same, to the byte, in half the time again.
+    """
+    return zlib_ng.compressobj(
+        _COMPRESSION, zlib_ng.DEFLATED, -zlib_ng.MAX_WBITS, strategy=zlib_ng.Z_RLE
+    )
 
 
 def write_nifti(image: Path, labels: Path, labelled: Labelled, stack: Stack) -> None:
@@ -110,8 +126,9 @@ def write_nifti(image: Path, labels: Path, labelled: Labelled, stack: Stack) -> 
 def _values(stack: Stack) -> NDArray[Any]:
     """All values after rescale; 16 bits where they hold them."""
     values = np.empty(stack.shape, dtype=np.int16)
+    plane = np.empty(stack.shape[1:], dtype=np.float32)
     for number, into in enumerate(values):
-        plane = stack.plane(number)
+        stack.plane(number, plane)
         into[...] = whole = plane.astype(np.int16)
         if not np.array_equal(whole, plane):
             break

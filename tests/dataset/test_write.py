@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import io
 import json
+import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +83,19 @@ def test_the_same_case_gives_the_same_bytes(labelled: Labelled, stack: Stack, tm
         one, other = (tmp_path / f"{name}{ending}" for name in "ab")
         assert one.read_bytes() == other.read_bytes()
     assert not list(tmp_path.glob(".*"))
+
+
+def test_an_npz_is_packed_as_zlib_itself_would(labelled: Labelled, stack: Stack, tmp_path: Path):
+    write_npz(tmp_path / "case.npz", labelled, stack)
+    with zipfile.ZipFile(tmp_path / "case.npz") as archive:
+        for member in archive.infolist():
+            data = archive.read(member)
+            packer = zlib.compressobj(1, zlib.DEFLATED, -zlib.MAX_WBITS, strategy=zlib.Z_RLE)
+            assert member.compress_size == len(packer.compress(data) + packer.flush())
+        with archive.open("imgs.npy") as member:
+            buffer = io.BytesIO()
+            np.save(buffer, labelled.imgs)
+            assert member.read() == buffer.getvalue()
 
 
 def test_nifti_is_where_the_series_is(labelled: Labelled, stack: Stack, tmp_path: Path):
