@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -34,6 +35,7 @@ def patient_clusters() -> Iterator[None]:
 
     with dask.config.set({"distributed.deploy.lost-worker-timeout": "1 hour"}):
         yield
+    gc.collect()  # sockets that Dask leaves open: else another test would be blamed for them
 
 
 @pytest.fixture(scope="module")
