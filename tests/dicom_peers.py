@@ -258,6 +258,7 @@ class Rogue:
         return f"{self.ae_title}@{LOOPBACK}:{self.port}"
 
     def __enter__(self) -> Rogue:
+        self._sockets: list[socket.socket] = []
         self._entity = AE(self.ae_title)
         self._entity.acse_timeout = self._entity.dimse_timeout = 20
         self._entity.network_timeout = 20
@@ -267,13 +268,22 @@ class Rogue:
             (LOOPBACK, 0),
             block=False,
             ssl_context=self.tls_server,
-            evt_handlers=[(evt.EVT_C_FIND, self._find), (evt.EVT_C_MOVE, self._move)],
+            evt_handlers=[
+                (
+                    evt.EVT_CONN_OPEN,
+                    lambda event: self._sockets.append(event.assoc.dul.socket.socket),
+                ),
+                (evt.EVT_C_FIND, self._find),
+                (evt.EVT_C_MOVE, self._move),
+            ],
         )
         self.port = server.server_address[1]
         return self
 
     def __exit__(self, *_: object) -> None:
         self._entity.shutdown()
+        for connection in self._sockets:  # pynetdicom leaves those open whose handshake failed
+            connection.close()
 
     def _matches(self, query: Dataset) -> list[Dataset]:
         found = self.datasets

@@ -125,13 +125,19 @@ def _receive(connection: socket.socket, count: int) -> bytearray:
     """Read so many bytes, or fewer where the peer hangs up.
 
     In place of pynetdicom's own, which asks for 4 kB at a time: 130 calls for a CT image, with
-    the interpreter handed from thread to thread at each.
+    the interpreter handed from thread to thread at each. A connection that ends or fails, such
+    as in the handshake of TLS, is closed: pynetdicom takes it for closed already.
     """
     data = bytearray(count)
     room, got = memoryview(data), 0
     while got < count:
-        read = connection.recv_into(room[got:])
+        try:
+            read = connection.recv_into(room[got:])
+        except OSError:
+            connection.close()
+            raise
         if not read:
+            connection.close()
             break
         got += read
     room.release()

@@ -83,10 +83,6 @@ def test_a_series_arrives_from_orthanc_over_tls(
     inspect_folder(folder, archive.request(Kind.MR), "0" * 16)
 
 
-@pytest.mark.filterwarnings(
-    "ignore:Exception ignored in. <ssl.SSLSocket:pytest.PytestUnraisableExceptionWarning",
-    "ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning",
-)
 def test_a_peer_with_a_certificate_of_another_authority_gets_nothing_from_us(
     archive, network_of, our_port: int, ours: Tls, foreign: Tls, tmp_path: Path, folder: Path
 ) -> None:
@@ -100,10 +96,6 @@ def test_a_peer_with_a_certificate_of_another_authority_gets_nothing_from_us(
     assert not list(folder.iterdir())
 
 
-@pytest.mark.filterwarnings(
-    "ignore:Exception ignored in. <ssl.SSLSocket:pytest.PytestUnraisableExceptionWarning",
-    "ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning",
-)
 def test_who_shows_no_certificate_of_ours_stores_nothing(
     archive, network_of, our_port: int, rogue: Rogue, ours: Tls, foreign: Tls, tmp_path: Path,
     folder: Path,
