@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from stardust_esapi.dataset.split import Part
 
@@ -21,6 +21,7 @@ SMALLEST_SHARE = 1e-5
 _ALL = "#5a6b80"
 _INK = "#7f8b99"  # read on white and on black: pictures do not know what they lie on
 _BINS = 16
+_LOG_FROM = 30  # times the smallest value: below, powers of ten are too few to read
 _SIZE = (4.6, 1.6)  # inches
 # The same bytes for the same numbers; text as text, in the reader's own font.
 _STYLE: Any = {  # its keys are literals of matplotlib's stubs
@@ -40,19 +41,22 @@ def spread(values: Mapping[Part, Sequence[float]], *, log: bool = False) -> Figu
 
     Args:
         values: Of the cases of each part; not empty as a whole.
-        log: Whether volumes of many sizes are on the axis below; all values are positive then.
+        log: Whether the axis below may be logarithmic, as for volumes of many sizes; all values are
+            positive then.
     """
     every = np.concatenate([np.asarray(own, dtype=float) for own in values.values()])
     low, high = float(every.min()), float(every.max())
     figure, axes = _figure()
     with rc_context(_STYLE):
-        if log:
+        if log and high > _LOG_FROM * low:
             edges = np.geomspace(low / 1.1, high * 1.1, _BINS + 1)
             axes.set_xscale("log")
             axes.xaxis.set_major_formatter("{x:g}")
+            axes.xaxis.set_minor_formatter(NullFormatter())
         else:
             room = max(0.05, 0.02 * (high - low))  # values that are all the same have a width too
             edges = np.linspace(low - room, high + room, _BINS + 1)
+            axes.ticklabel_format(axis="x", style="plain", useOffset=False)
         axes.hist(
             [np.asarray(own, dtype=float) for own in values.values()],
             bins=edges.tolist(),

@@ -204,7 +204,8 @@ def _values(kind: Kind, entries: Sequence[Entry]) -> _Chart | None:
         title, unit, edges = "MR values", "% of the window", np.linspace(0, 100, len(mean) + 1)
     else:
         title, unit, edges = f"{KIND_NAMES[kind]} values", "HU", np.asarray(CT_EDGES)
-    says = f"Mean share of voxels with each value, over {len(counts)} cases, logarithmic"
+    over = "case" if len(counts) == 1 else "cases"
+    says = f"Mean share of voxels with each value, over {len(counts)} {over}, logarithmic"
     return _Chart(title, unit, says, charts.picture(charts.shares(mean.tolist(), edges.tolist())))
 
 

@@ -52,6 +52,16 @@ def test_volumes_of_many_sizes_are_told_apart():
         assert tick in texts
 
 
+@pytest.mark.parametrize(
+    "values", [[2.82, 3.13], [2.0, 50.0], [0.3, 90.0], [1e-3, 1e3], [9000.1, 9000.2]]
+)
+def test_the_axis_below_is_in_plain_numbers(values: list[float]):
+    root = drawn(picture(spread({Part.TRAIN: values}, log=True)))
+    ticks = [text.text or "" for text in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert len(ticks) > 3
+    assert all(0 <= float(tick.replace("\N{MINUS SIGN}", "-")) <= 1e4 for tick in ticks)
+
+
 def test_shares_stand_over_their_values():
     mean, edges = [0.5, 0.25, 0.0, 1e-4], [-1000.0, 0.0, 1000.0, 2000.0, 3000.0]
     figure = shares(mean, edges)
