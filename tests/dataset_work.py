@@ -13,6 +13,7 @@ import sys
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from stardust_esapi.dataset import build
 from stardust_esapi.dataset.build import Conversion, DatasetJob, build_dataset
@@ -21,6 +22,15 @@ from stardust_esapi.dataset.task import Task
 from stardust_esapi.settings import Dataset
 
 DEADLY = 3
+
+
+def cluster(workers: int) -> Any:
+    """A Dask cluster of processes of this machine, reached as any other: by its address."""
+    import distributed
+
+    return distributed.LocalCluster(
+        n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None
+    )
 
 
 def square(number: int) -> int:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import gc
 import json
 import os
 import shutil
@@ -297,15 +296,10 @@ def test_what_no_one_expects_is_a_reason_without_a_value(tmp_path: Path) -> None
 
 @pytest.mark.filterwarnings("ignore")
 def test_dask_makes_the_same_bytes(exported: Path, tmp_path: Path, key: Path) -> None:
-    import distributed
-
     make(exported, tmp_path / "processes", key=key, workers=2, dicom=True)
-    with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
-    ) as cluster:
+    with dataset_work.cluster(2) as cluster:
         address = cluster.scheduler_address
         make(exported, tmp_path / "dask", key=key, scheduler=address, dicom=True)
-    gc.collect()  # sockets that Dask leaves open: else another test would be blamed for them
     assert tree(tmp_path / "dask") == tree(tmp_path / "processes")
 
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import gc
 import multiprocessing
 import os
 import signal
@@ -32,25 +31,17 @@ def patient_clusters() -> Iterator[None]:
     It does not look whether another has died since; where many do, that is how it loses them all.
     """
     import dask
+    import distributed  # noqa: F401 - brings its settings along, which else were gone at the end
 
     with dask.config.set({"distributed.deploy.lost-worker-timeout": "1 hour"}):
         yield
-    gc.collect()  # sockets that Dask leaves open: else another test would be blamed for them
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    """A Dask cluster of two processes, reached as any other: by its address."""
-    with a_cluster(2) as cluster:
+    """One of two processes for all tests that leave it as it is."""
+    with dataset_work.cluster(2) as cluster:
         yield cluster
-
-
-def a_cluster(workers: int) -> Any:
-    import distributed
-
-    return distributed.LocalCluster(
-        n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None
-    )
 
 
 @pytest.fixture(params=["processes", "dask"])
@@ -257,7 +248,7 @@ def test_refuses_a_worker_of_another_version_that_comes_later(
 
 def test_cases_that_waited_behind_the_deadly_one_are_not_blamed() -> None:
     """Dask gives a worker a case more than it can do, and fails both when it has died for long."""
-    with a_cluster(1) as cluster:
+    with dataset_work.cluster(1) as cluster:
         items = [dataset_work.DEADLY, 4, 5, 6]
         results = run_all(items, dataset_work.die, lost, scheduler=cluster.scheduler_address)
         assert sorted(results) == [-dataset_work.DEADLY, 16, 25, 36]
@@ -268,7 +259,7 @@ def test_says_that_there_are_no_workers_and_goes_on_when_there_are(
 ) -> None:
     monkeypatch.setattr("stardust_esapi.dataset.schedule._SECONDS_WITHOUT_WORKERS", 0.2)
     said: list[str] = []
-    with a_cluster(0) as cluster:
+    with dataset_work.cluster(0) as cluster:
 
         def hear(message: str) -> None:
             said.append(message)
@@ -300,7 +291,7 @@ def test_a_workers_log_names_no_patient(cluster: Any) -> None:
 def test_says_that_the_scheduler_has_ended(tmp_path: Path) -> None:
     folder = tmp_path / "pids"
     folder.mkdir()
-    cluster = a_cluster(1)
+    cluster = dataset_work.cluster(1)
     results = run_all(
         [str(folder)] * 6, dataset_work.report_and_doze, str, scheduler=cluster.scheduler_address
     )
