@@ -36,6 +36,7 @@ _STYLE: Any = {  # its keys are literals of matplotlib's stubs
 }
 
 
+@rc_context(_STYLE)
 def spread(values: Mapping[Part, Sequence[float]], *, log: bool = False) -> Figure:
     """How many cases have which value, stacked by part.
 
@@ -44,30 +45,31 @@ def spread(values: Mapping[Part, Sequence[float]], *, log: bool = False) -> Figu
         log: Whether the axis below may be logarithmic, as for volumes of many sizes; all values are
             positive then.
     """
-    every = np.concatenate([np.asarray(own, dtype=float) for own in values.values()])
+    by_part = [np.asarray(own, dtype=float) for own in values.values()]
+    every = np.concatenate(by_part)
     low, high = float(every.min()), float(every.max())
     figure, axes = _figure()
-    with rc_context(_STYLE):
-        if log and high > _LOG_FROM * low:
-            edges = np.geomspace(low / 1.1, high * 1.1, _BINS + 1)
-            axes.set_xscale("log")
-            axes.xaxis.set_major_formatter("{x:g}")
-            axes.xaxis.set_minor_formatter(NullFormatter())
-        else:
-            room = max(0.05, 0.02 * (high - low))  # values that are all the same have a width too
-            edges = np.linspace(low - room, high + room, _BINS + 1)
-            axes.ticklabel_format(axis="x", style="plain", useOffset=False)
-        axes.hist(
-            [np.asarray(own, dtype=float) for own in values.values()],
-            bins=edges.tolist(),
-            stacked=True,
-            color=[COLOURS[part] for part in values],
-            rwidth=0.94,
-        )
-        axes.yaxis.set_major_locator(MaxNLocator(3, integer=True))
+    if log and high > _LOG_FROM * low:
+        edges = np.geomspace(low / 1.1, high * 1.1, _BINS + 1)
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    else:
+        room = max(0.05, 0.02 * (high - low))  # values that are all the same have a width too
+        edges = np.linspace(low - room, high + room, _BINS + 1)
+        axes.ticklabel_format(axis="x", style="plain", useOffset=False)
+    axes.hist(
+        by_part,
+        bins=edges.tolist(),
+        stacked=True,
+        color=[COLOURS[part] for part in values],
+        rwidth=0.94,
+    )
+    axes.yaxis.set_major_locator(MaxNLocator(3, integer=True))
     return figure
 
 
+@rc_context(_STYLE)
 def shares(mean: Sequence[float], edges: Sequence[float]) -> Figure:
     """The share of voxels with which value, on a logarithmic axis.
 
@@ -76,30 +78,26 @@ def shares(mean: Sequence[float], edges: Sequence[float]) -> Figure:
         edges: Of the bins; one more than they are.
     """
     figure, axes = _figure()
-    with rc_context(_STYLE):
-        axes.stairs(mean, edges, fill=True, color=_ALL, baseline=SMALLEST_SHARE)
-        axes.set_yscale("log")
-        axes.set_ylim(SMALLEST_SHARE, 1)
-        axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:g} %")
-        axes.set_xlim(edges[0], edges[-1])
+    axes.stairs(mean, edges, fill=True, color=_ALL, baseline=SMALLEST_SHARE)
+    axes.set_yscale("log")
+    axes.set_ylim(SMALLEST_SHARE, 1)
+    axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:g} %")
+    axes.set_xlim(edges[0], edges[-1])
     return figure
 
 
+@rc_context(_STYLE)
 def picture(figure: Figure) -> str:
     """A figure as the source of an HTML image."""
     buffer = io.BytesIO()
-    with rc_context(_STYLE):
-        figure.savefig(
-            buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None}
-        )
+    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     return f"data:image/svg+xml;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def _figure() -> tuple[Figure, Axes]:
-    with rc_context(_STYLE):
-        figure = Figure(figsize=_SIZE, layout="constrained")
-        axes = figure.subplots()
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.set_axisbelow(True)
-        axes.grid(axis="y", color=_INK, alpha=0.3)
+    figure = Figure(figsize=_SIZE, layout="constrained")
+    axes = figure.subplots()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_axisbelow(True)
+    axes.grid(axis="y", color=_INK, alpha=0.3)
     return figure, axes

@@ -163,11 +163,13 @@ def _structures(entries: Sequence[Entry]) -> list[tuple[str, int, float]]:
 
 
 def _charts(cards: Sequence[_Card]) -> list[_Chart]:
+    by_part = {part: [card for card in cards if card.part is part] for part in Part}
+
     def spread(
         title: str, unit: str, values_of: Callable[[list[_Card]], list[float]], *, log: bool = False
     ) -> _Chart | None:
-        own = {part: [card for card in cards if card.part is part] for part in Part}
-        return _spread(title, unit, {p: values_of(of_part) for p, of_part in own.items()}, log=log)
+        values = {part: values_of(own) for part, own in by_part.items()}
+        return _spread(title, unit, values, log=log)
 
     every = [
         spread("GTV volume", "ml", lambda own: _volumes(own, Role.GTV), log=True),

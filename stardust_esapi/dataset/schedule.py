@@ -86,7 +86,7 @@ class _Hands(Protocol):
     def renew(self) -> None:
         """Replace what a dead worker has broken."""
 
-    def close(self) -> None:
+    def close(self, running: Collection[Any]) -> None:
         """Begin no further case, and wait for those that are under way.
 
         They cannot be stopped, and must not write beside the next run.
@@ -115,8 +115,11 @@ def run_all(
         StardustError: The scheduler has ended.
     """
     hands = _Cluster(scheduler) if scheduler else _Processes(workers or os.cpu_count() or 1)
-    with closing(hands):
-        yield from _Run(work, lost, hands).of(items)
+    run = _Run(work, lost, hands)
+    try:
+        yield from run.of(items)
+    finally:
+        hands.close(list(run.running))
 
 
 class _Run(Generic[Item, Result]):
@@ -128,7 +131,7 @@ class _Run(Generic[Item, Result]):
         self._work = work
         self._lost = lost
         self._hands = hands
-        self._running: dict[Any, Item] = {}
+        self.running: dict[Any, Item] = {}
 
     def of(self, items: Iterable[Item]) -> Iterator[Result]:
         """Do it on all of them."""
@@ -138,9 +141,9 @@ class _Run(Generic[Item, Result]):
             except BrokenExecutor:  # since the last look, by a worker that had nothing to do, too
                 yield from self._after_break(())
                 self._begin(item)
-            if len(self._running) >= self._hands.most:
+            if len(self.running) >= self._hands.most:
                 yield from self._settle()
-        while self._running:
+        while self.running:
             yield from self._settle()
 
     def _begin(self, item: Item) -> None:
@@ -148,11 +151,11 @@ class _Run(Generic[Item, Result]):
         try:
             begun = self._hands.submit(parcel)
         except BrokenExecutor:
-            if self._running:
+            if self.running:
                 raise
             self._hands.renew()
             begun = self._hands.submit(parcel)
-        self._running[begun] = item
+        self.running[begun] = item
 
     def _settle(self) -> Iterator[Result]:
         """Wait for at least one case, and hand out what is ready."""
@@ -178,17 +181,17 @@ class _Run(Generic[Item, Result]):
     def _hand_out(self, until: str) -> Generator[Result, None, list[Item]]:
         """Wait, hand out what came of the cases, and return those whose worker died."""
         died = []
-        for done in self._hands.wait(list(self._running), until) if self._running else ():
+        for done in self._hands.wait(list(self.running), until) if self.running else ():
             try:
                 result: Result = self._hands.result(done)
             except BrokenExecutor:
-                died.append(self._running.pop(done))
+                died.append(self.running.pop(done))
             except StardustError:  # not of the case: its worker is not to be used
                 raise
             except Exception:  # noqa: BLE001 - the work raises nothing; what carried it there may
-                yield self._lost(self._running.pop(done))
+                yield self._lost(self.running.pop(done))
             else:
-                del self._running[done]
+                del self.running[done]
                 yield result
         return died
 
@@ -218,7 +221,8 @@ class _Processes:
         self._pool.shutdown()
         self._pool = self._new()
 
-    def close(self) -> None:
+    def close(self, running: Collection[futures.Future[Any]]) -> None:
+        del running  # the pool knows them itself
         self._pool.shutdown(cancel_futures=True)
 
     def _new(self) -> ProcessPoolExecutor:
@@ -277,7 +281,6 @@ class _Cluster:
                 f"There is no Dask scheduler at {address} ({why}). Check --scheduler, or leave it "
                 "out to use processes of this machine."
             ) from None
-        self._under_way: set[Any] = set()
         self._wait = distributed.wait
         self._killed: type[Exception] = distributed.KilledWorker
         try:
@@ -292,9 +295,7 @@ class _Cluster:
     # in its place, or nothing ever.
 
     def submit(self, parcel: _Parcel[Any, Any]) -> Any:
-        begun = self._client.submit(_do, parcel, pure=False)
-        self._under_way.add(begun)
-        return begun
+        return self._client.submit(_do, parcel, pure=False)
 
     def wait(self, running: Collection[Any], until: str) -> Collection[Any]:
         told = False
@@ -317,7 +318,6 @@ class _Cluster:
             told = missing
 
     def result(self, done: Any) -> Any:
-        self._under_way.discard(done)
         with _ended():
             try:
                 return self._client.gather(done)  # done again where its worker has died since
@@ -329,11 +329,11 @@ class _Cluster:
     def renew(self) -> None:
         """Dask has new workers by itself."""
 
-    def close(self) -> None:
+    def close(self, running: Collection[Any]) -> None:
         with closing(self._client), suppress(StardustError), _ended(), self._client.as_current():
-            while self._under_way and self._client.nthreads():
+            while running and self._client.nthreads():
                 with suppress(TimeoutError):
-                    self._wait(self._under_way, timeout=1)
+                    self._wait(running, timeout=1)
                     break
 
     def _check_versions(self) -> None:

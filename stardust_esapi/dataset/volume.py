@@ -63,6 +63,42 @@ _LARGE = 1 << 12  # bytes; a longer element is left in the file until it is aske
 
 
 @dataclass(frozen=True, slots=True)
+class _Common:
+    """What images of a volume have in common."""
+
+    series_uid: str
+    frame: str
+    modality: str
+    body_part: str
+    size: tuple[int, int]  # columns, rows
+    orientation: tuple[float, ...]
+    spacing: tuple[float, float]  # along a row, along a column
+    thickness: float
+    slope: float  # Rescale Slope (0028,1053); 1 without one
+    intercept: float  # Rescale Intercept (0028,1052); 0 without one
+    dtype: str  # NumPy type of the stored values where they lie uncompressed in the file
+    plain: bool  # whether they lie there as NumPy takes them
+
+    def agrees(self, other: _Common, name: str) -> bool:
+        mine, theirs = getattr(self, name), getattr(other, name)
+        if name in ("orientation", "spacing"):
+            tolerance = _SAME_COSINE if name == "orientation" else _SAME_SPACING_MM
+            return bool(np.allclose(mine, theirs, rtol=0, atol=tolerance))
+        return bool(mine == theirs)
+
+
+# Field of _Common: what a message calls it. These must agree; others may be of each image's own.
+_ALIKE = {
+    "series_uid": "Series Instance UID",
+    "frame": "Frame of Reference UID",
+    "modality": "Modality",
+    "size": "rows and columns",
+    "orientation": "orientation",
+    "spacing": "Pixel Spacing",
+}
+
+
+@dataclass(frozen=True, slots=True)
 class _Slice:
     """One image file.
 
@@ -70,18 +106,14 @@ class _Slice:
         path: The file.
         uid: SOP Instance UID (0008,0018).
         origin: Image Position (Patient) (0020,0032), mm.
-        slope: Rescale Slope (0028,1053); 1 without one.
-        intercept: Rescale Intercept (0028,1052); 0 without one.
-        dtype: NumPy type of the stored values where they lie uncompressed in the file.
-        offset: Where they begin in the file; None where pydicom has to decode them.
+        common: What it says as the others do.
+        offset: Where the stored values begin in the file; None where pydicom has to decode them.
     """
 
     path: Path
     uid: str
     origin: Vector
-    slope: float
-    intercept: float
-    dtype: str
+    common: _Common
     offset: int | None
 
 
@@ -142,7 +174,7 @@ class Stack:
             if one.offset is None:
                 stored = _decoded(one.path)
             else:
-                stored = np.fromfile(one.path, one.dtype, rows * columns, offset=one.offset)
+                stored = np.fromfile(one.path, one.common.dtype, rows * columns, offset=one.offset)
             values = np.empty((rows, columns), dtype=np.float32) if into is None else into
             np.copyto(values, stored.reshape(rows, columns))
         except Exception as error:  # noqa: BLE001 - decoders and damaged files raise anything
@@ -151,10 +183,10 @@ class Stack:
                 f"slice {number + 1} of {len(self._slices)} cannot be decoded "
                 f"({type(error).__name__}). Export the series again."
             ) from None
-        if one.slope != 1.0:
-            values *= one.slope
-        if one.intercept != 0.0:
-            values += one.intercept
+        if one.common.slope != 1.0:
+            values *= one.common.slope
+        if one.common.intercept != 0.0:
+            values += one.common.intercept
         return values
 
     def values(self) -> NDArray[np.float32]:
@@ -209,11 +241,11 @@ def read_stack(folder: Path) -> Stack:
     paths = sorted([*folder.glob("CT*.dcm"), *folder.glob("MR*.dcm")])
     if not paths:
         raise CaseError("there are no images (CT*.dcm, MR*.dcm) in its folder. Export it again.")
-    headers: list[_Header] = []
+    slices: list[_Slice] = []
     known: dict[Hashable, _Common] = {}
     for number, path in enumerate(paths, start=1):
         try:
-            headers.append(_header(path, known))
+            slices.append(_slice(path, known))
         except Exception as error:  # noqa: BLE001 - a damaged file makes the parser raise anything
             # A missing attribute is named; other messages may hold values or the path.
             why = str(error) if isinstance(error, AttributeError) else type(error).__name__
@@ -221,61 +253,17 @@ def read_stack(folder: Path) -> Stack:
                 f"image {number} of {len(paths)} is damaged or lacks what a slice needs ({why}). "
                 "Export the series again."
             ) from None
-    first = headers[0].common
+    first = slices[0].common
     for name, what in _ALIKE.items():
         if any(not first.agrees(common, name) for common in known.values()):
             raise CaseError(
                 f"its images differ in {what}: they are no single volume. Look at the series in "
                 "Eclipse and export the right one."
             )
-    return _stack(headers)
+    return _stack(slices)
 
 
-@dataclass(frozen=True, slots=True)
-class _Common:
-    """What images of a volume have in common."""
-
-    series_uid: str
-    frame: str
-    modality: str
-    body_part: str
-    size: tuple[int, int]  # columns, rows
-    orientation: tuple[float, ...]
-    spacing: tuple[float, float]  # along a row, along a column
-    thickness: float
-    slope: float
-    intercept: float
-    dtype: str
-    plain: bool  # the stored values lie in the file as NumPy takes them
-
-    def agrees(self, other: _Common, name: str) -> bool:
-        mine, theirs = getattr(self, name), getattr(other, name)
-        if name in ("orientation", "spacing"):
-            tolerance = _SAME_COSINE if name == "orientation" else _SAME_SPACING_MM
-            return bool(np.allclose(mine, theirs, rtol=0, atol=tolerance))
-        return bool(mine == theirs)
-
-
-# Field of _Common: what a message calls it. These must agree; others may be of each image's own.
-_ALIKE = {
-    "series_uid": "Series Instance UID",
-    "frame": "Frame of Reference UID",
-    "modality": "Modality",
-    "size": "rows and columns",
-    "orientation": "orientation",
-    "spacing": "Pixel Spacing",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class _Header:
-    """What one file says."""
-
-    slice: _Slice
-    common: _Common
-
-
-def _header(path: Path, known: dict[Hashable, _Common]) -> _Header:
+def _slice(path: Path, known: dict[Hashable, _Common]) -> _Slice:
     """Read a header; what other images have told in the same bytes already is in ``known``."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # oddities of values that nothing here looks at
@@ -289,18 +277,7 @@ def _header(path: Path, known: dict[Hashable, _Common]) -> _Header:
         if not np.isfinite([x, y, z]).all():
             raise ValueError("its position is not made of finite numbers")
         offset = _offset(ds, common) if common.plain else None
-        return _Header(
-            _Slice(
-                path,
-                str(ds.SOPInstanceUID),
-                (x, y, z),
-                common.slope,
-                common.intercept,
-                common.dtype,
-                offset,
-            ),
-            common,
-        )
+        return _Slice(path, str(ds.SOPInstanceUID), (x, y, z), common, offset)
 
 
 def _as_said(ds: Any) -> Hashable:
@@ -357,31 +334,30 @@ def _decoded(path: Path) -> NDArray[Any]:
     return values
 
 
-def _stack(headers: Sequence[_Header]) -> Stack:
-    first = headers[0].common
+def _stack(slices: Sequence[_Slice]) -> Stack:
+    first = slices[0].common
     x, y = np.reshape(first.orientation, (2, 3))
     x = x / np.linalg.norm(x)
     y = y - (y @ x) * x  # cosines are rounded in the files: right angles again
     y = y / np.linalg.norm(y)
     normal = np.cross(x, y)
 
-    ordered = sorted(headers, key=lambda header: float(np.dot(header.slice.origin, normal)))
+    ordered = sorted(slices, key=lambda one: float(np.dot(one.origin, normal)))
     kept = [ordered[0]]
-    for header in ordered[1:]:
-        if np.subtract(header.slice.origin, kept[-1].slice.origin) @ normal > SAME_PLACE_MM:
-            kept.append(header)
-    slices = tuple(header.slice for header in kept)
-    origins = np.array([one.origin for one in slices])
+    for one in ordered[1:]:
+        if np.subtract(one.origin, kept[-1].origin) @ normal > SAME_PLACE_MM:
+            kept.append(one)
+    origins = np.array([one.origin for one in kept])
     positions = origins @ normal
-    facts = _facts(headers, origins, normal)
+    facts = _facts(slices, origins, normal)
     return Stack(
         geometry=ImageGeometry(
-            origin=slices[0].origin,
+            origin=kept[0].origin,
             x_direction=_vector(x),
             y_direction=_vector(y),
             z_direction=_vector(normal),
             spacing=(*first.spacing, facts.spacing_mm),
-            size=(*first.size, len(slices)),
+            size=(*first.size, len(kept)),
         ),
         positions=positions,
         origins=origins,
@@ -390,14 +366,14 @@ def _stack(headers: Sequence[_Header]) -> Stack:
         series_uid=first.series_uid,
         frame_of_reference_uid=first.frame,
         facts=facts,
-        _slices=slices,
+        _slices=tuple(kept),
     )
 
 
-def _facts(headers: Sequence[_Header], origins: FloatArray, normal: FloatArray) -> VolumeFacts:
+def _facts(slices: Sequence[_Slice], origins: FloatArray, normal: FloatArray) -> VolumeFacts:
     steps = np.diff(origins @ normal)
     # A single slice has no neighbour: its thickness is all that is known.
-    usual = float(np.median(steps)) if len(steps) else headers[0].common.thickness or 1.0
+    usual = float(np.median(steps)) if len(steps) else slices[0].common.thickness or 1.0
     regular = steps[np.abs(steps - usual) < SAME_PLACE_MM]
     if len(regular):  # positions are rounded in the files: the mean knows better
         usual = float(regular.mean())
@@ -405,13 +381,13 @@ def _facts(headers: Sequence[_Header], origins: FloatArray, normal: FloatArray) 
     offsets = origins - origins[0]
     astray = offsets - np.outer(offsets @ normal, normal)
     return VolumeFacts(
-        images=len(headers),
+        images=len(slices),
         spacing_mm=usual,
         spacing_spread_mm=float(np.ptp(steps)) if len(steps) else 0.0,
         gaps_mm=tuple(gaps.tolist()),
         missing_slices=int((np.rint(gaps / usual) - 1).sum()),
-        duplicate_positions=len(headers) - len(origins),
-        duplicate_uids=len(headers) - len({header.slice.uid for header in headers}),
+        duplicate_positions=len(slices) - len(origins),
+        duplicate_uids=len(slices) - len({one.uid for one in slices}),
         shear_mm=float(np.linalg.norm(astray, axis=1).max()),
     )
 
