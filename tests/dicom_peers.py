@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import random
 import signal
 import socket
 import ssl
+import struct
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -53,6 +55,39 @@ def wait_for_port(port: int, process: subprocess.Popen[bytes] | None = None) -> 
                 return
         time.sleep(0.05)
     raise AssertionError(f"nobody listens on port {port}")
+
+
+def reset(connection: socket.socket) -> None:
+    """End a connection as the system does for a program that was killed."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
+
+
+@contextmanager
+def no_socket_left() -> Iterator[None]:
+    """Whoever opens a socket in here closes it, and leaves none to the garbage collector."""
+
+    def opened() -> list[socket.socket]:
+        return [
+            one
+            for one in gc.get_objects()
+            if isinstance(one, socket.socket) and one.fileno() >= 0 and id(one) not in before
+        ]
+
+    before: set[int] = set()
+    kept = opened()  # kept, so that none of the new ones gets the id of an old one
+    before.update(map(id, kept))
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+        until = time.monotonic() + 10
+        while opened() and time.monotonic() < until:  # other threads may be about to
+            time.sleep(0.02)
+        assert not opened()
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 @dataclass

@@ -246,8 +246,6 @@ def test_the_doctor_looks_into_the_file_daemons_folder(
     assert "did not come whole into the File Daemon's folder" in done.out
 
 
-# pynetdicom 3.0.4 leaves the socket of a refused connection to the garbage collector.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_the_doctor_says_what_to_do(clinic: Clinic, run: Run, port: int, tmp_path: Path) -> None:
     settings = tmp_path / "s.toml"
     settings.write_text("[network]\ntimeout = 3\n")

@@ -17,6 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from socketserver import BaseServer
@@ -27,7 +28,7 @@ from pydicom import Dataset, dcmread
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, _config, build_context, evt
 from pynetdicom.association import Association
-from pynetdicom.transport import ThreadedAssociationServer
+from pynetdicom.transport import AssociationSocket, ThreadedAssociationServer
 
 from esapi_stub.holdings import LEVELS, Holdings, Instance, find, select
 
@@ -137,7 +138,7 @@ class Daemon:
         self._server = self._ae.make_server(
             self._address,
             evt_handlers=[
-                (evt.EVT_CONN_OPEN, _send_at_once),
+                (evt.EVT_CONN_OPEN, _opened),
                 (evt.EVT_REQUESTED, self._on_requested),
                 (evt.EVT_C_FIND, self._on_find),
                 (evt.EVT_C_MOVE, self._on_move),
@@ -280,7 +281,7 @@ class Daemon:
             port,
             contexts=contexts,
             ae_title=destination,
-            evt_handlers=[(evt.EVT_CONN_OPEN, _send_at_once)],
+            evt_handlers=[(evt.EVT_CONN_OPEN, _opened)],
         )
         return _Node(association, mover) if association.is_established else None
 
@@ -348,11 +349,19 @@ class _Receiver(Protocol):
 
 
 class _Ae(AE):
-    """An AE whose C-MOVE sub-operations go to the receiver that the handler names."""
+    """An AE whose C-MOVE sub-operations go to the receiver that the handler names.
+
+    It lets go of its sockets also where nobody takes the connection.
+    """
 
     def associate(self, *_: object, receiver: _Receiver, **__: object) -> Any:  # type: ignore[override]
         """Called by pynetdicom between the handler's first and second yield."""
         return receiver
+
+    def _create_socket(self, *arguments: Any) -> AssociationSocket:
+        connection = super()._create_socket(*arguments)
+        _close_for_good(connection)
+        return connection
 
 
 class _Node:
@@ -460,8 +469,26 @@ def _stored() -> Dataset:
     return status
 
 
-def _send_at_once(event: evt.Event) -> None:
+def _opened(event: evt.Event) -> None:
     """Small messages must not wait for the peer's acknowledgement of those before (Nagle)."""
-    wrapped = event.assoc.dul.socket
-    if wrapped is not None and wrapped.socket is not None:
-        wrapped.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection = event.assoc.dul.socket
+    if connection is not None and connection.socket is not None:
+        _close_for_good(connection)
+        connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def _close_for_good(connection: AssociationSocket) -> None:
+    """Have the socket closed wherever pynetdicom ends a connection.
+
+    Its own way leaves the socket to the garbage collector where there is nothing to shut down:
+    the peer has reset the connection, or never took it.
+    """
+
+    def shut_down_and_close() -> None:
+        opened = connection.socket
+        if opened is not None:
+            with suppress(OSError):
+                opened.shutdown(socket.SHUT_RDWR)
+            opened.close()
+
+    connection._shutdown_socket = shut_down_and_close  # type: ignore[method-assign]

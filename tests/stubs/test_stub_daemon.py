@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import gc
 import re
 import select
 import shutil
@@ -29,6 +28,7 @@ from pydicom.uid import (
 from pynetdicom import AE, build_context, build_role, evt
 from pynetdicom.dsutils import split_dataset
 
+from dicom_peers import no_socket_left, reset
 from esapi_stub import DatabaseError, open_application
 from esapi_stub import daemon as daemon_module
 from esapi_stub.build import build
@@ -380,12 +380,11 @@ def test_move_delivers_the_files_as_they_are(pair, originals) -> None:
                 assert mover == "ASKER"
 
 
-# pynetdicom 3.0 does not close the socket of a connection that was refused.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_move_to_nobody(clinic) -> None:
     with socket.create_server(("127.0.0.1", 0)) as reserved:
         closed = reserved.getsockname()
     with (
+        no_socket_left(),
         Daemon(clinic / "db", destinations={"DEAF": closed}) as daemon,
         asking(daemon) as association,
     ):
@@ -395,7 +394,6 @@ def test_move_to_nobody(clinic) -> None:
         absent = keys("SERIES", SeriesInstanceUID="1.2.3")
         assert moved(association, absent, "UNKNOWN")[0].Status == 0xA801
         assert association.send_c_echo().Status == 0x0000
-    gc.collect()  # here, where its socket is no surprise
 
 
 def test_what_the_receiver_refuses_is_named(pair, series) -> None:
@@ -679,6 +677,41 @@ def test_fault_of_a_daemon_that_falls_silent(pair, after) -> None:
     daemon.faults = Faults()
     with asking(daemon) as association:
         assert counts(moved(association, ct_of(OTHER))[0]) == (3, 0, 0)
+
+
+def test_no_socket_is_left_of_a_peer_that_is_killed(pair) -> None:
+    daemon, _ = pair
+    with no_socket_left():
+        peer = socket.create_connection(("127.0.0.1", daemon.port))
+        peer.sendall(b"\x01\x00\x00\x00\x01")  # the beginning of an A-ASSOCIATE-RQ
+        until(busy)
+        reset(peer)
+        until(lambda: not busy())
+
+
+@pytest.mark.parametrize("after", [0, 3])
+def test_no_socket_is_left_of_a_peer_that_is_killed_in_a_move(pair, after) -> None:
+    daemon, receiver = pair
+    daemon.faults = Faults(stall_after=after)
+    with no_socket_left(), asking(daemon) as association:
+        association.send_c_move(ct_of(PHANTOM), "RECV", MOVE)
+        until(lambda: len(receiver.stored) == after)
+        reset(association.dul.socket.socket)
+        until(lambda: not busy())
+
+
+def test_no_socket_is_left_of_a_destination_that_is_killed(clinic) -> None:
+    with no_socket_left(), socket.create_server(("127.0.0.1", 0)) as server:
+        destinations = {"KILLED": server.getsockname()}
+        with (
+            Daemon(clinic / "db", destinations=destinations) as daemon,
+            asking(daemon) as association,
+        ):
+            answers = association.send_c_move(ct_of(PHANTOM), "KILLED", MOVE)
+            connection, _ = server.accept()
+            assert connection.recv(1) == b"\x01"  # A-ASSOCIATE-RQ
+            reset(connection)
+            assert [status.Status for status, _ in answers] == [0xA801]
 
 
 def busy() -> list[str]:

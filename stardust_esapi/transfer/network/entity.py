@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from pydicom.uid import (
     UID,
@@ -26,6 +26,7 @@ from pydicom.uid import (
 from pynetdicom import AE, _config, build_context, evt
 from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext
+from pynetdicom.transport import AssociationSocket
 
 from stardust_esapi.settings import Network
 from stardust_esapi.transfer.network.dimse import DirectDimse
@@ -59,9 +60,18 @@ PREFIXES: Final = {
 """The SOP classes that we take, and how their files' names begin."""
 
 
+class _Entity(AE):
+    """An AE that lets go of its sockets also where nobody takes the connection."""
+
+    def _create_socket(self, *arguments: Any) -> AssociationSocket:
+        connection = super()._create_socket(*arguments)
+        _close_for_good(connection)
+        return connection
+
+
 def application_entity(network: Network) -> AE:
     """Make an application entity under our AE title, with the site's time-out on every wait."""
-    entity = AE(network.aet)
+    entity = _Entity(network.aet)
     entity.maximum_pdu_size = MAX_PDU
     entity.acse_timeout = network.timeout
     entity.connection_timeout = network.timeout
@@ -114,11 +124,30 @@ def tune(event: evt.Event, timeout: float, on_pending: Callable[[], None] = lamb
         event.assoc.dul._run_loop_delay = _REQUESTOR_TICK
     connection = event.assoc.dul.socket
     if connection is not None and connection.socket is not None:
+        _close_for_good(connection)
         connection.socket.settimeout(timeout)
         connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if sys.platform == "linux":
             event.assoc.bind(evt.EVT_DATA_SENT, _acknowledge_at_once, [connection.socket])
         connection.recv = partial(_receive, connection.socket)  # type: ignore[method-assign]
+
+
+def _close_for_good(connection: AssociationSocket) -> None:
+    """Have the socket closed wherever pynetdicom ends a connection.
+
+    Its own way is to shut the connection down and then to close it. Where there is nothing to
+    shut down, since the peer has reset the connection or never took it, it does neither: the
+    socket stays open until the garbage collector finds it.
+    """
+
+    def shut_down_and_close() -> None:
+        opened = connection.socket
+        if opened is not None:
+            with suppress(OSError):
+                opened.shutdown(socket.SHUT_RDWR)
+            opened.close()
+
+    connection._shutdown_socket = shut_down_and_close  # type: ignore[method-assign]
 
 
 def _receive(connection: socket.socket, count: int) -> bytearray:

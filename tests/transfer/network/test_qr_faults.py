@@ -16,20 +16,24 @@ from pathlib import Path
 import pytest
 from loguru import logger
 from pydicom import Dataset, dcmread
-from pydicom.uid import SecondaryCaptureImageStorage
+from pydicom.uid import CTImageStorage, SecondaryCaptureImageStorage
 from pynetdicom import AE
 
-from dicom_peers import LOOPBACK, OUR_AET, Rogue, Script, dcmqrscp, send
+from dicom_peers import (
+    LOOPBACK,
+    OUR_AET,
+    Rogue,
+    Script,
+    dcmqrscp,
+    no_socket_left,
+    reset,
+    send,
+)
 from stardust_esapi.errors import TransferError
 from stardust_esapi.model import Kind, TransferRequest
 from stardust_esapi.transfer.network import qr_engine
 from stardust_esapi.transfer.network.qr_engine import QrEngine
 from stardust_esapi.verify.manifest import inspect_folder
-
-# pynetdicom leaves the socket of a refused connection to the garbage collector.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning"
-)
 
 
 @pytest.fixture
@@ -143,8 +147,34 @@ def test_a_peer_that_is_not_there_is_said(
 ) -> None:
     with silent_server() as port:
         pass
-    with QrEngine(network_of(f"GONE@{LOOPBACK}:{port}"), quarantine) as engine:
+    network = network_of(f"GONE@{LOOPBACK}:{port}")
+    with no_socket_left(), QrEngine(network, quarantine) as engine:
         refuse(engine, archive.request(), folder, f"no connection to {LOOPBACK}:{port}")
+
+
+def test_no_socket_is_left_of_peers_that_are_killed(
+    archive, network_of, our_port: int, folder: Path, quarantine: Path
+) -> None:
+    """Neither where we have called, nor where we were called: at once or in the middle of a PDU."""
+    with no_socket_left(), socket.create_server((LOOPBACK, 0)) as server:
+        network = network_of(f"KILLED@{LOOPBACK}:{server.getsockname()[1]}", retries=0)
+        with QrEngine(network, quarantine) as engine, ThreadPoolExecutor() as pool:
+            job = pool.submit(engine.fetch, archive.request(), folder, lambda _: None)
+            connection, _ = server.accept()
+            assert connection.recv(1) == b"\x01"  # A-ASSOCIATE-RQ
+            for sent in (b"", b"\x01\x00\x00\x00\x01"):
+                caller = socket.create_connection((LOOPBACK, our_port))
+                caller.sendall(sent)
+                reset(caller)
+            storing = AE("KILLED")
+            storing.add_requested_context(CTImageStorage)
+            association = storing.associate(LOOPBACK, our_port, ae_title=OUR_AET)
+            assert association.is_established
+            association.dul.socket.socket.sendall(b"\x04\x00\x00\x00\x10\x00")  # P-DATA-TF
+            reset(association.dul.socket.socket)
+            reset(connection)
+            with pytest.raises(TransferError, match="KILLED"):
+                job.result(20)
 
 
 def test_a_transfer_that_stalls_is_broken_off(
