@@ -283,7 +283,10 @@ class Daemon:
             ae_title=destination,
             evt_handlers=[(evt.EVT_CONN_OPEN, _opened)],
         )
-        return _Node(association, mover) if association.is_established else None
+        if not association.is_established:
+            return None
+        keep_answers(association)
+        return _Node(association, mover)
 
     def _suboperations(
         self, event: evt.Event, sending: Sequence[_Sending], receiver: _Receiver
@@ -475,6 +478,20 @@ def _opened(event: evt.Event) -> None:
     if connection is not None and connection.socket is not None:
         _close_for_good(connection)
         connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def keep_answers(association: Association) -> None:
+    """Have pynetdicom's loop leave the answers to whoever has asked.
+
+    It is paused for each request, but where it has not yet noticed that the last pause is over it
+    takes the answer, and drops it.
+    """
+    wait_for_message = association.dimse.get_msg
+
+    def get_message(block: bool = False) -> Any:
+        return wait_for_message(block) if block else (None, None)
+
+    association.dimse.get_msg = get_message  # type: ignore[method-assign]
 
 
 def _close_for_good(connection: AssociationSocket) -> None:

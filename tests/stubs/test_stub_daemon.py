@@ -26,13 +26,14 @@ from pydicom.uid import (
     RLELossless,
 )
 from pynetdicom import AE, build_context, build_role, evt
+from pynetdicom.association import Association
 from pynetdicom.dsutils import split_dataset
 
 from dicom_peers import no_socket_left, reset
 from esapi_stub import DatabaseError, open_application
 from esapi_stub import daemon as daemon_module
 from esapi_stub.build import build
-from esapi_stub.daemon import Daemon, Faults
+from esapi_stub.daemon import Daemon, Faults, keep_answers
 from esapi_stub.holdings import Instance, find
 from esapi_stub.sample import Phantom, PhantomContrast, PhantomMr, write_phantom
 
@@ -140,6 +141,7 @@ def asking(daemon: Daemon, *, timeout: float = 20.0, syntaxes=ANY):
         evt_handlers=[(evt.EVT_C_STORE, store)],
     )
     assert association.is_established
+    keep_answers(association)
     association.stored = stored
     try:
         yield association
@@ -703,6 +705,33 @@ def test_no_socket_is_left_of_a_destination_that_is_killed(clinic) -> None:
             assert connection.recv(1) == b"\x01"  # A-ASSOCIATE-RQ
             reset(connection)
             assert [status.Status for status, _ in answers] == [0xA801]
+
+
+class LateEvent(threading.Event):
+    """Whoever waits for it is slow to get going."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        waited = not self.is_set()
+        happened = super().wait(timeout)
+        if waited:
+            time.sleep(0.02)
+        return happened
+
+
+def test_no_answer_is_lost_where_the_sending_loop_is_late(pair, monkeypatch) -> None:
+    """As on a busy computer: it wakes when the next request is already under way."""
+    daemon, receiver = pair
+    make = Association.__init__
+
+    def make_late(association, *arguments, **named) -> None:
+        make(association, *arguments, **named)
+        association._reactor_checkpoint = LateEvent()
+        association._reactor_checkpoint.set()
+
+    with asking(daemon) as association:
+        monkeypatch.setattr(Association, "__init__", make_late)
+        assert counts(moved(association, ct_of(PHANTOM))[0]) == (8, 0, 0)
+    assert len(receiver.stored) == 8
 
 
 def busy() -> list[str]:
