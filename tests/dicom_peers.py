@@ -67,24 +67,20 @@ def reset(connection: socket.socket) -> None:
 def no_socket_left() -> Iterator[None]:
     """Whoever opens a socket in here closes it, and leaves none to the garbage collector."""
 
-    def opened() -> list[socket.socket]:
-        return [
-            one
-            for one in gc.get_objects()
-            if isinstance(one, socket.socket) and one.fileno() >= 0 and id(one) not in before
-        ]
+    def opened() -> set[socket.socket]:
+        return {
+            one for one in gc.get_objects() if isinstance(one, socket.socket) and one.fileno() >= 0
+        }
 
-    before: set[int] = set()
-    kept = opened()  # kept, so that none of the new ones gets the id of an old one
-    before.update(map(id, kept))
+    before = opened()
     was_enabled = gc.isenabled()
     gc.disable()
     try:
         yield
         until = time.monotonic() + 10
-        while opened() and time.monotonic() < until:  # other threads may be about to
+        while opened() - before and time.monotonic() < until:  # other threads may be about to
             time.sleep(0.02)
-        assert not opened()
+        assert not opened() - before
     finally:
         if was_enabled:
             gc.enable()

@@ -473,7 +473,10 @@ def _stored() -> Dataset:
 
 
 def _opened(event: evt.Event) -> None:
-    """Small messages must not wait for the peer's acknowledgement of those before (Nagle)."""
+    """Have the socket closed in the end, and small messages sent at once.
+
+    Else they wait for the peer's acknowledgement of those before (Nagle).
+    """
     connection = event.assoc.dul.socket
     if connection is not None and connection.socket is not None:
         _close_for_good(connection)
