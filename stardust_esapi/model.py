@@ -32,6 +32,8 @@ class CaseState(StrEnum):
     PENDING = "pending"
     PREPARED = "prepared"  # structure sets saved in Eclipse, ready for transfer
     EXPORTED = "exported"  # every file in place and verified
+    PARTIAL = "partial"  # the same, but a contrast CT or MR that the row names was left out
+    DOUBTFUL = "doubtful"  # not what was accepted, or not plausible: nothing written
     FAILED = "failed"
 
 
@@ -59,9 +61,17 @@ class Case:
         km_series_uid: Series Instance UID of the contrast CT; empty without one.
         mr_series_uid: Series Instance UID of the MR; empty without one.
         mr_registration_uid: ``Registration.UID`` between MR and planning CT; empty without one.
-        mr_slices: Number of MR images the mining counted; None where the list does not say.
+        mr_slices: Number of MR images the mining counted, its volumes among them or not; None
+            where the list does not say.
         label: Free label given by the Case-Selector.
         case_kind: The Case-Selector's ``casekind``.
+        gtv_volume_ml: ``GTV-Volume``, ml; None where the list does not say.
+        target_volume_ml: ``TargetVolume``, ml; likewise.
+        id_is_number: Whether ``patient_id`` may have been a number on its way, which takes
+            leading zeros away; it has to be proven then (:mod:`stardust_esapi.identify`).
+        picture_id: The id that the file name in ``PNG_Path`` begins with, where it is the same
+            number as ``patient_id`` in other words; else empty.
+        remarks: What a reader should know of how the row was read.
     """
 
     row: int
@@ -77,6 +87,11 @@ class Case:
     mr_slices: int | None = None
     label: str = ""
     case_kind: str = ""
+    gtv_volume_ml: float | None = None
+    target_volume_ml: float | None = None
+    id_is_number: bool = False
+    picture_id: str = ""
+    remarks: tuple[str, ...] = ()
 
     @cached_property
     def key(self) -> str:
@@ -151,12 +166,13 @@ class CaseResult:
     Attributes:
         case: The row.
         state: State at the end of this run.
-        reason: Why it failed, or what a reader should know; empty when all is well.
+        reason: Why it failed or is doubtful; empty when all is well.
         planned: True when the run was without write and only says what it would do.
         requests: The series of the case, ready for transfer.
         folders: Output folder of each exported series, relative to the output root, POSIX style.
         told: What the sender said of each exported series; nothing where ESAPI gave it.
         outcomes: One outcome a structure and kind.
+        warnings: Sentences that must be read: what was left out, what was doubtful and accepted.
         remarks: Sentences worth reading that did not stop the case.
         seconds: Time spent on the case in this run.
     """
@@ -169,6 +185,7 @@ class CaseResult:
     folders: dict[Kind, str] = field(default_factory=dict)
     told: dict[Kind, str] = field(default_factory=dict)
     outcomes: tuple[StructureOutcome, ...] = ()
+    warnings: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
     seconds: float = 0.0
 

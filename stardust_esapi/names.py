@@ -54,6 +54,11 @@ def folding(name: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
+def as_read(identifier: str) -> str:
+    """A ROI's name as MedSAM2's reader compares it: case, blanks, ``_`` and ``-`` are ignored."""
+    return re.sub(r"[\s_-]", "", identifier).casefold()
+
+
 def numbered_id(identifier: str, number: int) -> str:
     """Give an Eclipse id a number, shortening it to stay within 16 characters.
 
@@ -63,8 +68,10 @@ def numbered_id(identifier: str, number: int) -> str:
     ('zCopyFromPlan_2', 'zCopyFromPl_2_KM')
     """
     head, separator, tail = identifier.rpartition("_")
-    ending = f"_{number}{separator}{tail}" if separator else f"_{number}"
-    return (head or identifier)[: MAX_ESAPI_ID - len(ending)] + ending
+    ending = f"_{number}{separator}{tail}"
+    if not head or len(ending) >= MAX_ESAPI_ID:  # no ending that leaves room for a beginning
+        head, ending = identifier, f"_{number}"
+    return head[: MAX_ESAPI_ID - len(ending)] + ending
 
 
 def _encode(text: str) -> str:

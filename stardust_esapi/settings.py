@@ -27,7 +27,7 @@ from pydantic_settings import (
 
 from stardust_esapi.errors import UsageError
 from stardust_esapi.model import Kind
-from stardust_esapi.names import MAX_ESAPI_ID
+from stardust_esapi.names import MAX_ESAPI_ID, as_read
 
 TOML_NAME = "stardust-esapi.toml"
 INI_NAME = "settings.ini"
@@ -57,6 +57,13 @@ class OnExisting(StrEnum):
     NEW = "new"
 
 
+class OnMissing(StrEnum):
+    """What to do where a contrast CT or MR that a row names cannot be had as the row says."""
+
+    SKIP = "skip"  # that kind is left out, with a warning
+    FAIL = "fail"  # the case fails
+
+
 class Engine(StrEnum):
     """Who moves the data."""
 
@@ -68,6 +75,21 @@ class Engine(StrEnum):
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class CaseListSettings(_Frozen):
+    """How a case list is read.
+
+    Attributes:
+        rejected: Words in any column behind the mining's that mark a rejected row; case is ignored.
+        sheet: The sheet of a workbook; empty for the only one that holds a list.
+    """
+
+    rejected: tuple[Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)], ...] = (
+        "abgelehnt",
+        "rejected",
+    )
+    sheet: str = ""
 
 
 class Rule(_Frozen):
@@ -108,6 +130,10 @@ DEFAULT_RULES = (
 # of them the least: a region of interest without a dosimetric meaning.
 DEFAULT_TYPES = {"": "CONTROL", "BOLUS": "CONTROL", "MARKER": "CONTROL", "*": "CONTROL"}
 
+# The reader takes every ROI whose name contains one of these for a label, and of several the largest.
+GTV_WORD, TARGET_WORD = "gtv", "target"
+RESERVED = {GTV_WORD: "GT", TARGET_WORD: "Targ"}
+
 ADDABLE_TYPES = frozenset(
     {
         "AVOIDANCE", "CAVITY", "CONTRAST_AGENT", "CTV", "EXTERNAL", "GTV", "IRRAD_VOLUME",
@@ -128,6 +154,8 @@ class StructureSettings(_Frozen):
         gtv_label: Id that the structure named by ``GTV`` gets.
         structure_set_id: Id of the prepared structure set on the planning CT.
         structure_set_id_km: Id of the one on the contrast CT.
+        reserved: Words that MedSAM2's reader finds labels by, and what stands for them in the ids
+            of structures other than target and GTV.
         allow_failed: Go on when a structure other than target and GTV cannot be copied.
         volume_tolerance: Relative difference of volumes taken for equal on another grid.
     """
@@ -138,8 +166,33 @@ class StructureSettings(_Frozen):
     gtv_label: str = Field("gtv+", min_length=1, max_length=MAX_ESAPI_ID)
     structure_set_id: str = Field("zCopyFromPlan", min_length=1, max_length=MAX_ESAPI_ID)
     structure_set_id_km: str = Field("zCopyFromPlan_KM", min_length=1, max_length=MAX_ESAPI_ID)
+    reserved: dict[str, str] = Field(default_factory=lambda: dict(RESERVED))
     allow_failed: bool = False
     volume_tolerance: float = Field(0.05, ge=0, lt=1)
+
+    @pydantic.field_validator("target_label", "gtv_label")
+    @classmethod
+    def _readable(cls, label: str, info: pydantic.ValidationInfo) -> str:
+        word, other = (GTV_WORD, "") if info.field_name == "gtv_label" else (TARGET_WORD, GTV_WORD)
+        if word not in as_read(label) or (other and other in as_read(label)):
+            without = f" and does not contain “{other}”" if other else ""
+            raise ValueError(
+                f"MedSAM2's reader finds this label by a name that contains “{word}”{without}"
+            )
+        return label
+
+    @pydantic.field_validator("reserved")
+    @classmethod
+    def _replaced(cls, reserved: dict[str, str]) -> dict[str, str]:
+        if set(reserved) != set(RESERVED):
+            raise ValueError(f"it replaces the words {' and '.join(RESERVED)}, no others")
+        for word, instead in reserved.items():
+            # Shorter: then it comes to an end, and an id stays within its 16 characters.
+            if not as_read(instead) or len(instead) >= len(word):
+                raise ValueError(f"what stands for “{word}” must be shorter than it, and not empty")
+            if instead != instead.strip():
+                raise ValueError(f"what stands for “{word}” must not begin or end with a blank")
+        return reserved
 
     @pydantic.field_validator("types")
     @classmethod
@@ -231,7 +284,8 @@ class Gate(StrEnum):
     """What a case of the dataset is judged by."""
 
     GTV = "gtv"  # there, and not tiny
-    TARGET = "target"  # there, with the GTV in it
+    TARGET = "target"  # there, with the GTV in it and no larger than it
+    VOLUMES = "volumes"  # as large as the case list says
     SLICES = "slices"  # none missing, at even distances, one behind the other
     DUPLICATES = "duplicates"  # no image twice
     CONTOURS = "contours"  # on the slices that they were drawn for
@@ -239,13 +293,16 @@ class Gate(StrEnum):
 
 
 class Gates(_Frozen):
-    """Where a case stops being good enough to train on.
+    """Where a case stops being good enough to train on, and an export stops to ask.
 
     Attributes:
         gtv_ml: Smallest volume of the GTV, ml.
         gtv_voxels: Fewest voxels of the GTV.
         gtv_in_target: Smallest share of the GTV that lies in the target.
         gtv_in_image: Smallest share of the GTV that an MR shows; less of a target is a remark.
+        volume_difference: How far the volumes of GTV and target may differ from the case list's,
+            as a share of these, …
+        volume_difference_ml: … or in ml, where that is more.
         missing_slices: Most slices that gaps have room for.
         spacing_spread_mm: How far the distances of neighbouring slices may differ, mm.
         shear_mm: How far slices may be shifted against one another (gantry tilt), mm.
@@ -263,6 +320,8 @@ class Gates(_Frozen):
     gtv_voxels: int = Field(8, ge=1)
     gtv_in_target: float = Field(0.95, ge=0, le=1)
     gtv_in_image: float = Field(0.95, ge=0, le=1)
+    volume_difference: float = Field(0.1, ge=0)
+    volume_difference_ml: float = Field(0.5, ge=0)
     missing_slices: int = Field(0, ge=0)
     spacing_spread_mm: float = Field(0.1, ge=0)
     shear_mm: float = Field(0.5, ge=0)
@@ -329,9 +388,11 @@ class Settings(BaseSettings):
     kinds: Annotated[tuple[Kind, ...], NoDecode] = tuple(Kind)
     limit: int | None = Field(None, ge=1)
     on_existing: OnExisting = OnExisting.STOP
+    on_missing: OnMissing = OnMissing.SKIP
     fail_fast: bool = False
     audit: Path | None = None
     """The audit log of writes to Eclipse; by default ``audit.jsonl`` of the output folder."""
+    caselist: CaseListSettings = CaseListSettings()
     structures: StructureSettings = StructureSettings()
     network: Network = Network()
     dataset: Dataset = Dataset()
