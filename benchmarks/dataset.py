@@ -97,7 +97,7 @@ def make_case(folder: Path) -> None:
 
 def our_masks(root: Path, _: Path) -> dict[str, Any]:
     from stardust_esapi.dataset.contours import read_structures
-    from stardust_esapi.dataset.mask import rasterise
+    from stardust_esapi.mask import rasterise
     from stardust_esapi.dataset.volume import read_stack
 
     stack = read_stack(root / "case")
@@ -135,7 +135,7 @@ def dcmrtstruct2nii_whole(root: Path, out: Path) -> None:
 
 # Imported before the clock starts: a worker imports once for all its cases.
 IMPORTS: dict[Callable[[Path, Path], object], list[str]] = {
-    our_masks: ["stardust_esapi.dataset.mask", "stardust_esapi.dataset.contours"],
+    our_masks: ["stardust_esapi.mask", "stardust_esapi.dataset.contours"],
     our_whole: ["stardust_esapi.dataset.convert", "PIL.Image"],
     rt_utils_masks: ["rt_utils"],
     dcmrtstruct2nii_whole: ["dcmrtstruct2nii"],

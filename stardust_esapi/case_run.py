@@ -14,14 +14,26 @@ from stardust_esapi.errors import CaseError, NotApprovedError, UsageError, in_wo
 from stardust_esapi.esapi.session import OpenPatient
 from stardust_esapi.esapi.write_gate import Approval
 from stardust_esapi.locate import Located, locate
-from stardust_esapi.model import Case, CaseResult, CaseState, Kind, TransferRequest
-from stardust_esapi.prepare.apply import FailedStructuresError, SetPlan, create, survey
+from stardust_esapi.model import (
+    Case,
+    CaseResult,
+    CaseState,
+    Kind,
+    StructureOutcome,
+    TransferRequest,
+)
+from stardust_esapi.prepare.apply import FailedStructuresError, SetPlan, Survey, create, survey
 from stardust_esapi.record.ledger import Ledger, SeriesRecord
 from stardust_esapi.report import album
 from stardust_esapi.settings import Settings
 from stardust_esapi.transfer.deliver import deliver
 from stardust_esapi.transfer.engine import Engine
 from stardust_esapi.transfer.esapi_engine import Colors
+
+_IF_RIGHT = (
+    "Nothing was written. Look at the case in Eclipse and correct the row; if it is right as it "
+    "is, run with --accept-doubtful."
+)
 
 
 class Watcher(Protocol):
@@ -37,19 +49,24 @@ class Watcher(Protocol):
         """A case is through."""
 
 
-def plan_case(case: Case, patient: OpenPatient, settings: Settings, watcher: Watcher) -> CaseResult:
-    """Locate and survey: as far as a run goes without write."""
+def plan_case(
+    case: Case,
+    patient: OpenPatient,
+    settings: Settings,
+    watcher: Watcher,
+    *,
+    accept_doubtful: bool,
+) -> CaseResult:
+    """Locate, survey and judge: as far as a run goes without write."""
     watcher.phase(case, "locate")
-    located = locate(case, patient.view, settings.kinds)
-    sets = survey(case, located, patient, settings)
-    return CaseResult(
-        case,
-        CaseState.PENDING,
-        planned=True,
-        requests=_requests(case, located, sets, settings),
-        outcomes=tuple(outcome for s in sets for outcome in s.outcomes),
-        remarks=(*located.remarks, *_intentions(sets)),
-    )
+    located = locate(case, patient.view, settings.kinds, settings.on_missing)
+    surveyed = survey(case, located, patient, settings)
+    result = _judged(case, surveyed, settings, accept_doubtful=accept_doubtful)
+    if result.state is CaseState.PREPARED:
+        state = CaseState.PARTIAL if result.left_out else CaseState.PENDING
+        result = replace(result, state=state)
+    remarks = (*result.remarks, *_intentions(surveyed.sets))
+    return replace(result, planned=True, remarks=remarks)
 
 
 def prepare_case(
@@ -60,32 +77,36 @@ def prepare_case(
     root: Path,
     watcher: Watcher,
     approval: Approval,
+    *,
+    accept_doubtful: bool,
 ) -> tuple[CaseResult, dict[str, Colors]]:
-    """Locate and prepare a case; on return its structure sets are saved in Eclipse.
+    """Locate, judge and prepare a case; on return its structure sets are saved in Eclipse.
 
     In a plug-in they are made, and left to Eclipse's user to save: a remark says so.
 
     Returns:
-        The case as prepared, and the colours that its structure sets should have (see
-        :class:`~stardust_esapi.transfer.esapi_engine.EsapiEngine`).
+        The case as prepared, or as doubtful with nothing written; and the colours that its
+        structure sets should have (see :class:`~stardust_esapi.transfer.esapi_engine.EsapiEngine`).
 
     Raises:
         CaseError: The case cannot be located or prepared.
         NotApprovedError: This run may not write.
     """
     watcher.phase(case, "locate")
-    located = locate(case, patient.view, settings.kinds)
+    located = locate(case, patient.view, settings.kinds, settings.on_missing)
     watcher.phase(case, "prepare")
-    sets = survey(case, located, patient, settings)
-    made = [s.structure_set_id for s in sets if not s.uid]
-    sets = create(case, sets, patient, settings.structures, approval)
-    result = CaseResult(
-        case,
-        CaseState.PREPARED,
-        requests=_requests(case, located, sets, settings),
-        outcomes=tuple(outcome for s in sets for outcome in s.outcomes),
+    surveyed = survey(case, located, patient, settings)
+    result = _judged(case, surveyed, settings, accept_doubtful=accept_doubtful)
+    if result.state is CaseState.DOUBTFUL:
+        return result, {}
+    made = [s.structure_set_id for s in surveyed.sets if not s.uid]
+    sets = create(case, surveyed.sets, patient, settings.structures, approval)
+    result = replace(
+        result,
+        requests=_requests(case, surveyed.located, sets, settings),
+        outcomes=_outcomes(sets),
         remarks=(
-            *located.remarks,
+            *result.remarks,
             *(s.remark for s in sets if s.remark),
             *_unsaved(made, patient),
         ),
@@ -94,12 +115,48 @@ def prepare_case(
     return result, _colors(sets)
 
 
+def _judged(
+    case: Case, surveyed: Survey, settings: Settings, *, accept_doubtful: bool
+) -> CaseResult:
+    """A case as surveyed: good to be prepared, or doubtful."""
+    doubts = tuple(finding for finding in surveyed.findings if finding.fatal)
+    doubtful = bool(doubts) and not accept_doubtful
+    words = " ".join(doubt.text for doubt in doubts)
+    left_out = surveyed.located.left_out
+    return CaseResult(
+        case,
+        CaseState.DOUBTFUL if doubtful else CaseState.PREPARED,
+        reason=f"{case}: {words} {_IF_RIGHT}" if doubtful else "",
+        requests=_requests(case, surveyed.located, surveyed.sets, settings),
+        outcomes=_outcomes(surveyed.sets),
+        left_out=tuple(left_out),
+        doubts=doubts,
+        warnings=(
+            *(f"The {kind} was left out. {why}" for kind, why in left_out.items()),
+            *((f"Doubtful, and accepted as it is: {words}",) if doubts and not doubtful else ()),
+        ),
+        remarks=(
+            *case.remarks,
+            *surveyed.located.remarks,
+            *(finding.text for finding in surveyed.findings if not finding.fatal),
+        ),
+    )
+
+
 def record_prepared(result: CaseResult, ledger: Ledger, root: Path) -> None:
     """Record that a case is ready for transfer, after forgetting series somebody removed."""
     for kind, folder in ledger.folders(result.case).items():
         if not (root / folder).exists():
             ledger.withdrawn(result.case, kind)
-    ledger.prepared(result.case, result.requests, result.outcomes, result.remarks)
+    ledger.prepared(
+        result.case,
+        result.requests,
+        result.outcomes,
+        result.remarks,
+        result.warnings,
+        left_out=result.left_out,
+        doubts=result.doubts,
+    )
 
 
 def deliver_case(
@@ -120,18 +177,14 @@ def deliver_case(
         folders[request.kind] = deliver(case, request, engine, ledger, root, advance)
     watcher.phase(case, "record")
     drawn = album.draw(root, case, folders)
-    remarks = (
-        *prepared.remarks,
-        *_shared(folders, prepared.requests),
-        *_troubled(ledger.series_of(case)),
-        *drawn.problems,
-    )
-    ledger.exported(case, remarks)
+    remarks = (*prepared.remarks, *_troubled(ledger.series_of(case)), *drawn.problems)
+    warnings = (*prepared.warnings, *_shared(folders, prepared.requests))
     return replace(
         prepared,
-        state=CaseState.EXPORTED,
+        state=ledger.exported(case, remarks, warnings),
         folders=folders,
         told=ledger.told(case),
+        warnings=warnings,
         remarks=remarks,
     )
 
@@ -201,6 +254,10 @@ def _requests(
     return tuple(requests)
 
 
+def _outcomes(sets: Iterable[SetPlan]) -> tuple[StructureOutcome, ...]:
+    return tuple(outcome for s in sets for outcome in s.outcomes)
+
+
 def _intentions(sets: Iterable[SetPlan]) -> Iterator[str]:
     """What a run with write would change, in words."""
     for s in sets:
@@ -239,5 +296,6 @@ def _shared(folders: Mapping[Kind, str], requests: Sequence[TransferRequest]) ->
         if not folders[request.kind].endswith(f"/{request.series_uid}"):
             yield (
                 f"Series {request.series_uid} is exported for another case too, with another "
-                f"structure set; this case lies in {folders[request.kind]}."
+                f"structure set; this case lies in {folders[request.kind]}, and a reader that "
+                "looks for the series alone finds the other one."
             )

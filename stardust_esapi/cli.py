@@ -19,7 +19,7 @@ from stardust_esapi.logs import log_to_terminal
 from stardust_esapi.record.audit import AUDIT_NAME
 from stardust_esapi.record.audit import check as check_audit
 from stardust_esapi.report.summary import RunSummary
-from stardust_esapi.settings import Engine, OnExisting, Retrieve, load_settings
+from stardust_esapi.settings import Engine, OnExisting, OnMissing, Retrieve, load_settings
 from stardust_esapi.verify.check import verify_tree
 
 
@@ -67,6 +67,24 @@ Kinds = Annotated[
 ]
 EngineChoice = Annotated[
     Engine | None, typer.Option("--engine", help="Who moves the data.", show_default="esapi")
+]
+Sheet = Annotated[
+    str | None, typer.Option("--sheet", help="Which sheet of a workbook is the case list.")
+]
+Missing = Annotated[
+    OnMissing | None,
+    typer.Option(
+        "--on-missing",
+        help="When a contrast CT or MR cannot be had as the row says: leave it out, or fail.",
+        show_default="skip",
+    ),
+]
+AcceptDoubtful = Annotated[
+    bool,
+    typer.Option(
+        "--accept-doubtful",
+        help="Take cases as they are that are implausible or no longer what the list says.",
+    ),
 ]
 Limit = Annotated[
     int | None, typer.Option("--limit", min=1, help="At most so many patients in this run.")
@@ -122,9 +140,12 @@ def export(
             help="Change the clinical database and export; without it nothing is changed.",
         ),
     ] = False,
+    accept_doubtful: AcceptDoubtful = False,
     limit: Limit = None,
     settings: SettingsFile = None,
+    sheet: Sheet = None,
     kinds: Kinds = None,
+    on_missing: Missing = None,
     on_existing: Annotated[
         OnExisting | None,
         typer.Option(
@@ -151,12 +172,20 @@ def export(
         "limit": limit,
         "kinds": kinds,
         "on_existing": on_existing,
+        "on_missing": on_missing,
         "fail_fast": fail_fast,
-        "network": _network(peer, aet, port, retrieve, deliver),
+        "caselist": _given(sheet=sheet),
+        "network": _given(peer=peer, aet=aet, port=port, retrieve=retrieve, deliver=deliver),
     }
     if dataset is not None:
         dataset_cli.refuse_launcher()  # before anything is exported
-    job = pipeline.Job(cases, out, load_settings(settings, flags), write=write)
+    job = pipeline.Job(
+        cases,
+        out,
+        load_settings(settings, flags),
+        write=write,
+        accept_doubtful=accept_doubtful,
+    )
     terminal = console.console()
     with console.watcher(terminal) as watcher:
         summary = pipeline.export(job, watcher) if write else pipeline.rehearse(job, watcher)
@@ -174,14 +203,28 @@ def export(
 
 @app.command()
 def check(
-    cases: Cases, esapi: Esapi = None, settings: SettingsFile = None, kinds: Kinds = None
+    cases: Cases,
+    esapi: Esapi = None,
+    settings: SettingsFile = None,
+    sheet: Sheet = None,
+    kinds: Kinds = None,
+    on_missing: Missing = None,
+    *,
+    accept_doubtful: AcceptDoubtful = False,
 ) -> None:
-    """Read the list, locate every case, say row by row what is wrong. Never writes."""
-    loaded = load_settings(settings, {"esapi": esapi, "kinds": kinds})
+    """Read the list, locate and judge every case, say what is wrong with which. Never writes."""
+    flags = {
+        "esapi": esapi,
+        "kinds": kinds,
+        "on_missing": on_missing,
+        "caselist": _given(sheet=sheet),
+    }
+    loaded = load_settings(settings, flags)
     loaded = loaded.model_copy(update={"limit": None})  # the whole list is looked at
     terminal = console.console()
     with console.watcher(terminal) as watcher:
-        summary = pipeline.check(pipeline.Job(cases, Path(), loaded), watcher)
+        job = pipeline.Job(cases, Path(), loaded, accept_doubtful=accept_doubtful)
+        summary = pipeline.check(job, watcher)
     console.print_summary(summary, terminal)
     _leave(summary)
 
@@ -216,7 +259,7 @@ def transfer(
         "limit": limit,
         "kinds": kinds,
         "fail_fast": fail_fast,
-        "network": _network(peer, aet, port, retrieve, deliver),
+        "network": _given(peer=peer, aet=aet, port=port, retrieve=retrieve, deliver=deliver),
     }
     loaded = load_settings(settings, flags)
     if loaded.engine in (Engine.ESAPI, Engine.NONE):
@@ -248,7 +291,7 @@ def doctor(
     settings: SettingsFile = None,
 ) -> None:
     """Look whether all that an export needs is there: a table, and what to do about the rest."""
-    flags = {"esapi": esapi, "network": _network(peer, aet, port, None, None)}
+    flags = {"esapi": esapi, "network": _given(peer=peer, aet=aet, port=port)}
     findings = examine(load_settings(settings, flags), patient or "", out or Path())
     console.print_findings(findings, console.console())
     if any(finding.health is Health.BAD for finding in findings):
@@ -306,20 +349,13 @@ def _stop(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001 - a
     raise _Stopped
 
 
-def _network(
-    peer: str | None,
-    aet: str | None,
-    port: int | None,
-    retrieve: Retrieve | None,
-    deliver: str | None,
-) -> dict[str, object]:
-    """The network's flags that were given, as the settings name them."""
-    flags = {"peer": peer, "aet": aet, "port": port, "retrieve": retrieve, "deliver": deliver}
+def _given(**flags: object) -> dict[str, object]:
+    """The flags of one table of the settings that were given."""
     return {key: value for key, value in flags.items() if value is not None}
 
 
 def _leave(summary: RunSummary) -> None:
-    if summary.failed or summary.row_problems:
+    if summary.needs_a_look:
         raise typer.Exit(Exit.SOME_FAILED)
 
 

@@ -24,17 +24,21 @@ from rich.table import Table
 from stardust_esapi.doctor import Diagnosis, Health
 from stardust_esapi.model import Case, CaseResult, CaseState
 from stardust_esapi.record.audit import AuditReport
-from stardust_esapi.report.summary import RunSummary, shown_state
+from stardust_esapi.report.summary import PLANNED, RunSummary, row_ranges, shown_state
 from stardust_esapi.verify.check import VerifyReport
 
 _STYLES = {
     CaseState.EXPORTED: "green",
+    CaseState.PARTIAL: "yellow",
     CaseState.PREPARED: "cyan",
+    CaseState.DOUBTFUL: "magenta",
     CaseState.FAILED: "red",
     CaseState.PENDING: "yellow",
 }
 _SECONDS_BETWEEN_LINES = 10.0
 _MOST_TABLE_ROWS = 50
+_MOST_COMMENTS = 40
+_GOOD = (CaseState.EXPORTED, CaseState.PREPARED, PLANNED)
 
 
 def console() -> Console:
@@ -155,7 +159,8 @@ class PlainWatcher(CaseLines):
     def finish(self, result: CaseResult) -> None:
         """Print the case's line."""
         self._last = time.monotonic()
-        self.line(f"{shown_state(result)} {result.reason or result.case}", result.seconds)
+        told = " ".join((result.reason or str(result.case), *result.warnings))
+        self.line(f"{shown_state(result)} {told}", result.seconds)
 
 
 def say(out: Console, text: str) -> None:
@@ -173,6 +178,8 @@ def print_summary(summary: RunSummary, out: Console) -> None:
 
     A terminal gets a table; elsewhere every case has had its line already.
     """
+    for remark in summary.list_remarks:
+        say(out, f"[dim]list[/] {escape(remark)}")
     for problem in summary.row_problems:
         say(out, f"[red]not read[/] {escape(problem.message)}")
     for sentence in summary.duplicates:
@@ -181,9 +188,23 @@ def print_summary(summary: RunSummary, out: Console) -> None:
         out.print(_table(summary))
     for sentence in summary.put_aside:
         say(out, f"[yellow]put aside[/] {escape(sentence)}")
-    if summary.rejected_rows:
-        say(out, f"{summary.rejected_rows} rejected rows were left out.")
+    if summary.rejected:
+        rows = "row" if len(summary.rejected) == 1 else "rows"
+        say(
+            out,
+            f"{len(summary.rejected)} rejected {rows} left out: {row_ranges(summary.rejected)}.",
+        )
+    if not summary.write:  # before anything is done is the time to see "not ok"
+        _print_comments(summary, out)
     say(out, f"[bold]{escape(summary.verdict)}.[/]")
+
+
+def _print_comments(summary: RunSummary, out: Console) -> None:
+    shown = summary.comments[:_MOST_COMMENTS]
+    for comment, count in shown:
+        say(out, f"[dim]comment[/] {escape(comment)} ({count} accepted rows)")
+    if len(summary.comments) > len(shown):
+        say(out, f"[dim]comment[/] {len(summary.comments) - len(shown)} others")
 
 
 def _table(summary: RunSummary) -> Table:
@@ -193,7 +214,7 @@ def _table(summary: RunSummary) -> Table:
         table.add_column(column, overflow="fold", justify="right" if column == "images" else "left")
     short = len(summary.results) <= _MOST_TABLE_ROWS
     for result in summary.results:
-        if not short and result.state not in (CaseState.FAILED, CaseState.PENDING):
+        if not short and shown_state(result) in _GOOD:
             continue
         style = _STYLES[result.state]
         table.add_row(
@@ -202,7 +223,7 @@ def _table(summary: RunSummary) -> Table:
             escape(result.case.plan_id),
             f"[{style}]{shown_state(result)}[/]",
             str(sum(request.images for request in result.requests) or ""),
-            escape(" ".join((result.why, *result.remarks)).strip()),
+            escape(" ".join((result.why, *result.warnings, *result.remarks)).strip()),
         )
     return table
 

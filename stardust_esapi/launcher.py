@@ -17,6 +17,7 @@ from stardust_esapi import cli, pipeline
 from stardust_esapi.errors import StardustError, UsageError, in_words
 from stardust_esapi.esapi import host
 from stardust_esapi.esapi.clr_backend import PlugInBackend
+from stardust_esapi.identify import may_be
 from stardust_esapi.locate import same_id
 from stardust_esapi.logs import log_to_terminal
 from stardust_esapi.model import Case, CaseResult
@@ -153,7 +154,7 @@ def _export_open(
     watcher = _WindowWatcher(window)
     summary = pipeline.export(job, watcher) if job.write else pipeline.rehearse(job, watcher)
     report = job.out / (pipeline.REPORT if job.write else pipeline.PLAN_REPORT)
-    return _told(summary, report), bool(summary.failed)
+    return _told(summary, report), bool(summary.needs_a_look)
 
 
 def _option(options: Mapping[str, str], name: str) -> str:
@@ -183,7 +184,7 @@ def _open_case(context: API.ScriptContext) -> Callable[[Case], bool]:
     series_uid = image.Series.UID if image is not None else None
 
     def is_open(case: Case) -> bool:
-        if case.patient_id != patient_id:
+        if not may_be(case, patient_id):
             return False
         if case.plan_id:
             return plan_id is not None and same_id(case.plan_id, plan_id)
@@ -203,8 +204,8 @@ def _told(summary: RunSummary, report: Path) -> str:
             "plan that the row names, or correct `cases` in StardustExporter.ini."
         )
     reasons = [result.reason for result in summary.results if result.reason]
-    remarks = [remark for result in summary.results for remark in result.remarks]
-    parts = [f"{summary.verdict}.", *reasons, *remarks, f"Report: {report}"]
+    told = [text for result in summary.results for text in (*result.warnings, *result.remarks)]
+    parts = [f"{summary.verdict}.", *reasons, *told, f"Report: {report}"]
     return "\n".join(parts)
 
 

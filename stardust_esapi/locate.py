@@ -1,13 +1,14 @@
 """Find what a row means in the open patient: exactly one source, or an error that says why.
 
 Nothing is guessed. A plan and a series that are both given must agree; what is named but not
-there, or there twice, stops the case.
+there, or there twice, stops the case. The mining names contrast CT and MR by loose rules: what is
+wrong with one of these leaves that kind out, and the rest of the case stands.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 from stardust_esapi.errors import LocateError
 from stardust_esapi.model import Case, Kind
@@ -18,6 +19,7 @@ from stardust_esapi.patient import (
     RegistrationView,
     StructureSetView,
 )
+from stardust_esapi.settings import OnMissing
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +29,11 @@ class Located:
     Attributes:
         source: The structure set that the plan or the row names.
         image: The planning CT under it.
-        contrast: The contrast CT; None when the case has none or it is not asked for.
+        contrast: The contrast CT; None when the case has none, it is left out or not asked for.
         mr: The MR; likewise.
         registration: The registration between MR and planning CT; None where both share a
             frame of reference.
+        left_out: Kinds that the row names and that cannot be exported, each with a sentence why.
         remarks: Sentences for the reader that do not stop the case.
     """
 
@@ -39,7 +42,15 @@ class Located:
     contrast: ImageView | None = None
     mr: ImageView | None = None
     registration: RegistrationView | None = None
+    left_out: Mapping[Kind, str] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
+
+    def without(self, kind: Kind, why: str) -> Located:
+        """The same without a contrast CT or MR, and the reason for it."""
+        left_out = {**self.left_out, kind: why}
+        if kind is Kind.KM:
+            return replace(self, contrast=None, left_out=left_out)
+        return replace(self, mr=None, registration=None, left_out=left_out)
 
 
 def same_id(one: str, other: str) -> bool:
@@ -47,16 +58,22 @@ def same_id(one: str, other: str) -> bool:
     return one.strip().casefold() == other.strip().casefold()
 
 
-def locate(case: Case, patient: PatientView, kinds: Collection[Kind] = tuple(Kind)) -> Located:
+def locate(
+    case: Case,
+    patient: PatientView,
+    kinds: Collection[Kind] = tuple(Kind),
+    on_missing: OnMissing = OnMissing.SKIP,
+) -> Located:
     """Find the source structure set and the series that a case names.
 
     Args:
         case: The row.
         patient: What the open patient holds.
         kinds: The kinds asked for; others are not looked up.
+        on_missing: Whether a contrast CT or MR that cannot be had is left out or fails the case.
 
     Raises:
-        LocateError: Something is missing, ambiguous or contradictory.
+        LocateError: Something is missing, ambiguous or contradictory, or nothing is left.
     """
     source = _source(case, patient)
     if source.image is None:
@@ -70,13 +87,19 @@ def locate(case: Case, patient: PatientView, kinds: Collection[Kind] = tuple(Kin
             f"{case}: structure set {source.structure_set_id} lies on a {image.modality} series, "
             "not on a CT. Correct the row."
         )
-    contrast = mr = registration = None
-    remarks: tuple[str, ...] = ()
-    if Kind.KM in kinds and case.km_series_uid:
-        contrast = _contrast(case, patient, image)
-    if Kind.MR in kinds and case.mr_series_uid:
-        mr, registration, remarks = _mr(case, patient, image)
-    return Located(source, image, contrast, mr, registration, remarks)
+    located = Located(source, image)
+    for kind, find in ((Kind.KM, _with_contrast), (Kind.MR, _with_mr)):
+        if kind not in kinds:
+            continue
+        try:
+            located = find(case, patient, located)
+        except LocateError as error:
+            if on_missing is OnMissing.FAIL:
+                raise LocateError(f"{case}: {error}") from None
+            located = located.without(kind, str(error))
+    if Kind.CT not in kinds and located.left_out and not (located.contrast or located.mr):
+        raise LocateError(f"{case}: {' '.join(located.left_out.values())}")
+    return located
 
 
 def _source(case: Case, patient: PatientView) -> StructureSetView:
@@ -153,74 +176,85 @@ def _check_agreement(case: Case, source: StructureSetView) -> None:
         )
 
 
-def _contrast(case: Case, patient: PatientView, planning: ImageView) -> ImageView:
-    image = _image_of_series(case, patient, case.km_series_uid, "KM_Series_UID", Kind.KM)
+def _with_contrast(case: Case, patient: PatientView, located: Located) -> Located:
+    """Add the contrast CT; the error of one that cannot be had does not name the case."""
+    planning = located.image
+    if not case.km_series_uid:
+        return located
+    if case.km_series_uid == planning.series_uid:
+        remark = "KM_Series_UID names the planning CT itself, so there is no contrast CT."
+        return replace(located, remarks=(*located.remarks, remark))
+    image = _image_of_series(patient, case.km_series_uid, "KM_Series_UID", Kind.KM)
     if image.frame_of_reference_uid != planning.frame_of_reference_uid:
         raise LocateError(
-            f"{case}: contrast CT {image.series_uid} has another frame of reference than the "
+            f"Contrast CT {image.series_uid} has another frame of reference than the "
             "planning CT, so the structures would not lie where they belong. Register and "
             "resample it in Eclipse, or empty KM_Series_UID."
         )
-    if image.series_uid == planning.series_uid:
-        raise LocateError(
-            f"{case}: KM_Series_UID names the planning CT itself. Correct it or empty it."
-        )
-    return image
+    return replace(located, contrast=image)
 
 
-def _mr(
-    case: Case, patient: PatientView, planning: ImageView
-) -> tuple[ImageView, RegistrationView | None, tuple[str, ...]]:
-    image = _image_of_series(case, patient, case.mr_series_uid, "MR_Series_UID", Kind.MR)
-    remarks: tuple[str, ...] = ()
-    if case.mr_slices is not None and case.mr_slices != image.geometry.size[2]:
-        remarks = (
-            f"MR_Slices says {case.mr_slices}, Eclipse shows {image.geometry.size[2]} planes.",
+def _with_mr(case: Case, patient: PatientView, located: Located) -> Located:
+    """Add the MR and its registration; the error of one that cannot be had does not name the case.
+
+    The mining pairs the largest of all MRs with any registration of the planning CT's frame of
+    reference; where one alone joins the two, that is the one.
+    """
+    if not case.mr_series_uid:
+        return located
+    image = _image_of_series(patient, case.mr_series_uid, "MR_Series_UID", Kind.MR)
+    frames = (image.frame_of_reference_uid, located.image.frame_of_reference_uid)
+    joining = [r for r in patient.registrations if r.links(*frames)]
+    named = case.mr_registration_uid
+    registration = next((r for r in joining if r.uid == named), None)
+    remarks = [*located.remarks, *_miscounted(case, patient, image)]
+    if registration is None and frames[0] == frames[1]:
+        if named:
+            remarks.append(
+                f"MRregUID {named} is not used: the MR has the planning CT's frame of reference."
+            )
+    elif registration is None:
+        wrong = f"MRregUID {named} does not join" if named else "The row names no registration for"
+        if len(joining) != 1:
+            raise LocateError(
+                f"{wrong} MR {image.series_uid} and the planning CT, whose frames of reference "
+                f"differ, and {len(joining) or 'no'} registrations of the patient do. Correct "
+                "MRregUID, or empty MR_Series_UID."
+            )
+        (registration,) = joining
+        remarks.append(
+            f"{wrong} MR and planning CT; {registration.uid} is used, the only registration of "
+            "the patient that joins them."
         )
-    frames = (image.frame_of_reference_uid, planning.frame_of_reference_uid)
-    if not case.mr_registration_uid:
-        if frames[0] == frames[1]:
-            return image, None, remarks
-        raise LocateError(
-            f"{case}: MR {image.series_uid} lies in another frame of reference than the CT and "
-            "the row names no registration. Fill in MRregUID, or empty MR_Series_UID."
-        )
-    registration = next(
-        (r for r in patient.registrations if r.uid == case.mr_registration_uid), None
-    )
-    if registration is None:
-        raise LocateError(
-            f"{case}: the patient has no registration {case.mr_registration_uid}. "
-            "Correct MRregUID, or empty MR_Series_UID."
-        )
-    if not registration.links(*frames):
-        raise LocateError(
-            f"{case}: registration {registration.uid} does not lead from MR {image.series_uid} "
-            "to the planning CT: it joins other frames of reference. Correct MRregUID."
-        )
-    return image, registration, remarks
+    return replace(located, mr=image, registration=registration, remarks=tuple(remarks))
 
 
-def _image_of_series(
-    case: Case, patient: PatientView, series_uid: str, column: str, kind: Kind
-) -> ImageView:
+def _miscounted(case: Case, patient: PatientView, image: ImageView) -> Iterator[str]:
+    """A remark where MR_Slices is neither the slices nor, as ``Series.Images``, all images."""
+    planes = image.geometry.size[2]
+    volumes = sum(other.series_uid == image.series_uid for other in patient.images)
+    if case.mr_slices is not None and not planes <= case.mr_slices <= planes + volumes:
+        yield f"MR_Slices says {case.mr_slices}, Eclipse shows {planes} planes."
+
+
+def _image_of_series(patient: PatientView, series_uid: str, column: str, kind: Kind) -> ImageView:
     images = [i for i in patient.images if i.series_uid == series_uid]
     if not images:
         raise LocateError(
-            f"{case}: the patient has no 3-D image of series {series_uid}, which {column} names. "
+            f"The patient has no 3-D image of series {series_uid}, which {column} names. "
             "Correct the column, or empty it."
         )
     first = images[0]
     if first.modality != kind.modality:
         raise LocateError(
-            f"{case}: {column} names a {first.modality} series ({series_uid}), "
+            f"{column} names a {first.modality} series ({series_uid}), "
             f"not a {kind.modality}. Correct the column."
         )
     # A structure set made earlier puts a copy of the image over the same series: copies share
     # the grid, and any of them serves. Different grids under one series are not for us to choose.
     if not all(first.geometry.same_grid(other.geometry) for other in images[1:]):
         raise LocateError(
-            f"{case}: series {series_uid} ({column}) holds {len(images)} images of different "
+            f"Series {series_uid} ({column}) holds {len(images)} images of different "
             "geometry in Eclipse. Remove the ones that do not belong to the case."
         )
     return first

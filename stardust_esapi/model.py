@@ -36,6 +36,11 @@ class CaseState(StrEnum):
     DOUBTFUL = "doubtful"  # not what was accepted, or not plausible: nothing written
     FAILED = "failed"
 
+    @property
+    def is_exported(self) -> bool:
+        """Whether files of the case are in place and verified."""
+        return self in (CaseState.EXPORTED, CaseState.PARTIAL)
+
 
 class Action(StrEnum):
     """What became of one structure of the source structure set."""
@@ -135,6 +140,21 @@ class StructureOutcome:
 
 
 @dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that speaks against a case (:mod:`stardust_esapi.judge`).
+
+    Attributes:
+        gate: The value of a :class:`~stardust_esapi.settings.Gate`.
+        text: A sentence: what, and what the threshold is. Names no patient.
+        fatal: Whether the case stops; else the sentence is a remark.
+    """
+
+    gate: str
+    text: str
+    fatal: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class TransferRequest:
     """One series of a case with every UID a transfer needs: a row of ``export_list.csv``.
 
@@ -172,6 +192,8 @@ class CaseResult:
         folders: Output folder of each exported series, relative to the output root, POSIX style.
         told: What the sender said of each exported series; nothing where ESAPI gave it.
         outcomes: One outcome a structure and kind.
+        left_out: Kinds that the row names and that were not exported; ``warnings`` say why.
+        doubts: What speaks against the case, accepted or not.
         warnings: Sentences that must be read: what was left out, what was doubtful and accepted.
         remarks: Sentences worth reading that did not stop the case.
         seconds: Time spent on the case in this run.
@@ -185,6 +207,8 @@ class CaseResult:
     folders: dict[Kind, str] = field(default_factory=dict)
     told: dict[Kind, str] = field(default_factory=dict)
     outcomes: tuple[StructureOutcome, ...] = ()
+    left_out: tuple[Kind, ...] = ()
+    doubts: tuple[Finding, ...] = ()
     warnings: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
     seconds: float = 0.0

@@ -28,6 +28,7 @@ from stardust_esapi.esapi.backend import Backend
 from stardust_esapi.esapi.connect import connect
 from stardust_esapi.esapi.session import OpenPatient, Session
 from stardust_esapi.esapi.write_gate import Approval
+from stardust_esapi.identify import identified, open_patient
 from stardust_esapi.logs import log_to
 from stardust_esapi.model import Case, CaseResult, CaseState, Kind, TransferRequest
 from stardust_esapi.record.audit import AUDIT_NAME, AuditLog, Event
@@ -60,6 +61,7 @@ class Job:
         out: The output folder; a check leaves nothing there.
         settings: Everything else.
         write: Whether the user allowed this run to change the clinical database (``--write``).
+        accept_doubtful: Whether the user wants doubtful cases as they are (``--accept-doubtful``).
         backend: How ESAPI is reached, where that is not what the settings say: in a plug-in.
         wanted: Which cases of the list are meant; a plug-in takes those that are open.
     """
@@ -68,6 +70,7 @@ class Job:
     out: Path
     settings: Settings
     write: bool = False
+    accept_doubtful: bool = False
     backend: Backend | None = None
     wanted: Callable[[Case], bool] = field(default=lambda case: True)  # noqa: ARG005
 
@@ -91,7 +94,7 @@ def check(job: Job, watcher: Watcher) -> RunSummary:
     listed = _read_list(job)
 
     def work(case: Case, patient: OpenPatient) -> CaseResult:
-        return plan_case(case, patient, settings, watcher)
+        return plan_case(case, patient, settings, watcher, accept_doubtful=job.accept_doubtful)
 
     chosen = _first_patients(listed.cases, settings.limit)
     watcher.start(len(chosen))
@@ -140,22 +143,30 @@ def export(job: Job, watcher: Watcher) -> RunSummary:
         listed = _read_list(job)
         aside: list[str] = []
         with _books(job) as (ledger, log), _courier(job, ledger, watcher, aside) as courier:
-            ledger.register(listed.cases)
+            cases = _under_proven_ids(listed.cases, ledger)
+            ledger.register(cases)
 
             def work(case: Case, patient: OpenPatient) -> CaseResult:
                 result, colors = prepare_case(
-                    case, patient, settings, ledger, job.out, watcher, approval
+                    case,
+                    patient,
+                    settings,
+                    ledger,
+                    job.out,
+                    watcher,
+                    approval,
+                    accept_doubtful=job.accept_doubtful,
                 )
-                if settings.engine is Engine.ESAPI:
+                if settings.engine is Engine.ESAPI and result.state is CaseState.PREPARED:
                     engine = EsapiEngine(patient, colors)
                     result = deliver_case(result, engine, ledger, job.out, watcher)
                 return result
 
-            todo = _first_patients(_undone(listed.cases, job, ledger, log), settings.limit)
+            todo = _first_patients(_undone(cases, job, ledger, log), settings.limit)
             watcher.start(len(todo))
-            prepared = _each_case(todo, backend, work)
+            prepared = _each_case(todo, backend, work, ledger.identified)
             now = _settle(_moved(prepared, courier), ledger, log, watcher, job)
-            results = _with_earlier(listed.cases, now, ledger)
+            results = _with_earlier(_under_proven_ids(cases, ledger), now, ledger)
             write_ready_list(job.out / READY_LIST_NAME, ledger.ready())
             write_root_manifest(job.out, ledger.series())
         summary = _summary(listed, settings, started, results, write=True)
@@ -190,7 +201,7 @@ def transfer(job: Job, watcher: Watcher) -> RunSummary:
             now = _settle(_moved(prepared, courier), ledger, log, watcher, job)
             results = _with_earlier(list(ready), now, ledger)
             write_root_manifest(job.out, ledger.series())
-        listed = CaseList(job.cases, tuple(ready), 0, (), ())
+        listed = CaseList(job.cases, tuple(ready))
         summary = _summary(listed, settings, started, results, write=True)
         summary = replace(summary, esapi="", put_aside=tuple(aside), audit=_audited(job))
         return _report(summary, job.out)
@@ -210,17 +221,34 @@ def write_transfer_commands(listed: Path, out: Path, settings: Settings) -> list
 
 
 def _each_case(
-    cases: Sequence[Case], backend: Backend, work: Callable[[Case, OpenPatient], CaseResult]
+    cases: Sequence[Case],
+    backend: Backend,
+    work: Callable[[Case, OpenPatient], CaseResult],
+    identified: Callable[[Case, Case], None] = lambda listed, case: None,  # noqa: ARG005
 ) -> Iterator[CaseResult]:
-    """Do the work of every case on its open patient; a bad one is a result like any other."""
+    """Do the work of every case on its open patient; a bad one is a result like any other.
+
+    ``identified`` is told of each case whose patient has another id than its row says.
+    """
     with Session(backend) as session:
         for case in cases:
 
-            def opened(case: Case = case) -> CaseResult:
-                with session.open_patient(case.patient_id) as patient:
-                    return work(case, patient)
+            def opened(listed: Case = case) -> CaseResult:
+                with open_patient(session, listed) as (case, patient):
+                    if case.key != listed.key:
+                        identified(listed, case)
+                    return guarded(case, lambda: work(case, patient))
 
             yield guarded(case, opened)
+
+
+def _under_proven_ids(cases: Sequence[Case], ledger: Ledger) -> list[Case]:
+    """The cases under the patient ids that this run or an earlier one has proven."""
+    proven = ledger.patient_ids()
+    return [
+        identified(case, proven[case.key]) if case.id_is_number and case.key in proven else case
+        for case in cases
+    ]
 
 
 def _moved(prepared: Iterator[CaseResult], courier: Courier | None) -> Iterator[CaseResult]:
@@ -245,9 +273,10 @@ def _settle(
     settled = []
     for result in results:
         logger.info("{} {}", result.state, result.reason or result.case)
-        if result.state is CaseState.FAILED:  # success is in the ledger already
-            ledger.failed(result.case, result.reason, result.outcomes)
-        if result.state is CaseState.EXPORTED:
+        if result.state in (CaseState.FAILED, CaseState.DOUBTFUL):
+            # Success is in the ledger already.
+            ledger.failed(result.case, result.reason, result.outcomes, result.state)
+        if result.state.is_exported:
             _audit(job).append(Event.EXPORTED, _export_facts(result))
         status = f"{result.state}: {result.reason}" if result.reason else result.state
         log.append(*_log_row(result.case, status))
@@ -287,7 +316,8 @@ def _courier(
 
 
 def _read_list(job: Job) -> CaseList:
-    listed = read_case_list(job.cases)
+    rules = job.settings.caselist
+    listed = read_case_list(job.cases, rejected=rules.rejected, sheet=rules.sheet)
     return replace(listed, cases=tuple(case for case in listed.cases if job.wanted(case)))
 
 
@@ -373,22 +403,22 @@ def _undone(cases: Sequence[Case], job: Job, ledger: Ledger, log: OutputLog) -> 
 
 def _is_done(case: Case, job: Job, ledger: Ledger) -> bool:
     """Whether an earlier run has finished the case, and its folders are still there."""
-    state, wanted = ledger.state(case), _wanted(case, job.settings)
+    requests = {request.kind: request.series_uid for request in ledger.requests(case)}
+    state, wanted = ledger.state(case), _wanted(case, job.settings, requests.get(Kind.CT, ""))
     if job.settings.engine is Engine.NONE:
-        prepared = {request.kind for request in ledger.requests(case)}
-        return state in (CaseState.PREPARED, CaseState.EXPORTED) and prepared.issuperset(wanted)
+        return state in (CaseState.PREPARED, CaseState.EXPORTED) and requests.keys() >= set(wanted)
     folders = ledger.folders(case)
     return state is CaseState.EXPORTED and all(
         kind in folders and (job.out / folders[kind]).is_dir() for kind in wanted
     )
 
 
-def _wanted(case: Case, settings: Settings) -> list[Kind]:
+def _wanted(case: Case, settings: Settings, planning_series: str) -> list[Kind]:
     """The kinds that a row names and the settings ask for."""
     named = {
         # A planning CT goes with every row of a case list; a ready list may do without.
         Kind.CT: case.series_uid or case.target_id,
-        Kind.KM: case.km_series_uid,
+        Kind.KM: case.km_series_uid not in ("", planning_series),
         Kind.MR: case.mr_series_uid,
     }
     return [kind for kind in settings.kinds if named[kind]]
@@ -415,6 +445,9 @@ def _with_earlier(
             folders=ledger.folders(case),
             told=ledger.told(case),
             outcomes=ledger.outcomes(case),
+            left_out=ledger.left_out(case),
+            doubts=ledger.doubts(case),
+            warnings=ledger.warnings(case),
             remarks=ledger.remarks(case),
         )
         for case in cases
@@ -474,7 +507,9 @@ def _summary(
         esapi=settings.esapi,
         engine=settings.engine,
         write=write,
-        rejected_rows=listed.rejected,
+        rejected=listed.rejected,
+        list_remarks=listed.remarks,
+        comments=listed.comments,
         row_problems=listed.problems,
         duplicates=tuple(_duplicate(rows) for rows in listed.duplicates),
         results=tuple(results),

@@ -130,7 +130,7 @@ DEFAULT_RULES = (
 # of them the least: a region of interest without a dosimetric meaning.
 DEFAULT_TYPES = {"": "CONTROL", "BOLUS": "CONTROL", "MARKER": "CONTROL", "*": "CONTROL"}
 
-# The reader takes every ROI whose name contains one of these for a label, and of several the largest.
+# The reader takes every ROI whose name contains one of these for a label; of several the largest.
 GTV_WORD, TARGET_WORD = "gtv", "target"
 RESERVED = {GTV_WORD: "GT", TARGET_WORD: "Targ"}
 

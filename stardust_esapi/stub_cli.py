@@ -77,7 +77,7 @@ def _line(out: Console, what: str, item: dict[str, str], details: str) -> None:
 @app.command()
 def sample(
     folder: Annotated[Path, typer.Argument(help="Where to write it.", show_default=False)],
-    patients: Annotated[int, typer.Option(min=1, help="How many patients.")] = 8,
+    patients: Annotated[int, typer.Option(min=1, help="How many patients.")] = 9,
 ) -> None:
     """Write a sample cohort: DICOM of a real anonymised patient and phantoms, and a case list."""
     with _stub():

@@ -15,6 +15,7 @@ from stardust_esapi.patient import (
     RegistrationView,
     StructureSetView,
 )
+from stardust_esapi.settings import OnMissing
 
 GRID = ImageGeometry((0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 3), (10, 10, 5))
 CT = ImageView("CT_1", "1.1", "1", "CT", "1.9", GRID)
@@ -66,13 +67,6 @@ def test_both_agree() -> None:
             {"plan_id": "", "series_uid": "1.1", "structure_set_id": "CT_9"},
             ["no structure set CT_9", "CT_1"],
         ),
-        ({"km_series_uid": "1.99"}, ["no 3-D image", "1.99", "KM_Series_UID"]),
-        ({"km_series_uid": "1.4"}, ["names a MR series"]),
-        ({"km_series_uid": "1.1"}, ["planning CT itself"]),
-        ({"mr_series_uid": "1.4"}, ["names no registration"]),
-        ({"mr_series_uid": "1.4", "mr_registration_uid": "1.99"}, ["no registration 1.99"]),
-        ({"mr_series_uid": "1.4", "mr_registration_uid": "1.11"}, ["does not lead"]),
-        ({"mr_series_uid": "1.3", "mr_registration_uid": "1.10"}, ["names a CT series"]),
     ],
 )
 def test_what_cannot_be_found_says_why_and_where(changes: dict[str, str], words: list[str]) -> None:
@@ -80,6 +74,96 @@ def test_what_cannot_be_found_says_why_and_where(changes: dict[str, str], words:
         locate(replace(CASE, **changes), PATIENT)  # type: ignore[arg-type]
     for word in ("row 2", "patient 0001", *words):
         assert word in str(caught.value)
+
+
+JOINING, FOREIGN = PATIENT.registrations
+FAR_KM = replace(KM, frame_of_reference_uid="1.99")
+COARSE_KM = replace(KM, image_id="CT_4", geometry=replace(GRID, spacing=(2.0, 2.0, 3.0)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "patient", "kind", "words"),
+    [
+        ({"km_series_uid": "1.99"}, PATIENT, Kind.KM, ["no 3-D image", "1.99", "KM_Series_UID"]),
+        ({"km_series_uid": "1.4"}, PATIENT, Kind.KM, ["names a MR series"]),
+        (
+            {"km_series_uid": "1.3"},
+            replace(PATIENT, images=(CT, FAR_KM)),
+            Kind.KM,
+            ["another frame of reference"],
+        ),
+        (
+            {"km_series_uid": "1.3"},
+            replace(PATIENT, images=(CT, KM, COARSE_KM)),
+            Kind.KM,
+            ["different geometry"],
+        ),
+        ({"mr_series_uid": "1.99"}, PATIENT, Kind.MR, ["no 3-D image", "1.99", "MR_Series_UID"]),
+        (
+            {"mr_series_uid": "1.3", "mr_registration_uid": "1.10"},
+            PATIENT,
+            Kind.MR,
+            ["names a CT series"],
+        ),
+        (
+            {"mr_series_uid": "1.4", "mr_registration_uid": "1.11"},
+            replace(PATIENT, registrations=(FOREIGN,)),
+            Kind.MR,
+            ["1.11 does not join", "no registrations"],
+        ),
+        (
+            {"mr_series_uid": "1.4"},
+            replace(PATIENT, registrations=(JOINING, replace(JOINING, uid="1.12"))),
+            Kind.MR,
+            ["names no registration", "2 registrations"],
+        ),
+    ],
+)
+def test_what_is_wrong_with_one_kind_leaves_that_one_out(
+    changes: dict[str, str], patient: PatientView, kind: Kind, words: list[str]
+) -> None:
+    case = replace(CASE, **changes)  # type: ignore[arg-type]
+    located = locate(case, patient)
+    assert located.source is SET
+    assert (located.contrast, located.mr, located.registration) == (None, None, None)
+    assert list(located.left_out) == [kind]
+    for word in words:
+        assert word in located.left_out[kind]
+    with pytest.raises(LocateError) as caught:
+        locate(case, patient, on_missing=OnMissing.FAIL)
+    for word in ("row 2", "patient 0001", *words):
+        assert word in str(caught.value)
+    with pytest.raises(LocateError, match="row 2"):  # nothing would be left
+        locate(case, patient, [kind])
+
+
+def test_the_planning_ct_is_no_contrast_ct() -> None:
+    located = locate(replace(CASE, km_series_uid="1.1"), PATIENT)
+    assert located.contrast is None
+    assert not located.left_out
+    assert "planning CT itself" in located.remarks[0]
+
+
+@pytest.mark.parametrize("named", ["", "1.11", "1.99"])
+def test_where_one_registration_alone_joins_the_frames_it_is_the_one(named: str) -> None:
+    located = locate(replace(CASE, mr_series_uid="1.4", mr_registration_uid=named), PATIENT)
+    assert located.mr is MR
+    assert located.registration is JOINING
+    assert JOINING.uid in located.remarks[0]
+
+
+def test_the_registration_that_the_row_names_goes_before_others_that_join() -> None:
+    other = replace(JOINING, uid="1.12")
+    case = replace(CASE, mr_series_uid="1.4", mr_registration_uid="1.12")
+    located = locate(case, replace(PATIENT, registrations=(JOINING, other)))
+    assert located.registration is other
+    assert located.remarks == ()
+
+
+@pytest.mark.parametrize(("counted", "agrees"), [(4, False), (5, True), (6, True), (7, False)])
+def test_mr_slices_counts_the_slices_with_or_without_the_volume(counted: int, agrees: bool) -> None:
+    case = replace(CASE, mr_series_uid="1.4", mr_registration_uid="1.10", mr_slices=counted)
+    assert (locate(case, PATIENT).remarks == ()) == agrees
 
 
 def test_one_plan_id_in_two_courses_is_never_guessed() -> None:
@@ -108,13 +192,6 @@ def test_two_structure_sets_of_one_id_on_copies_of_an_image() -> None:
         locate(case, twice)
 
 
-def test_contrast_ct_in_another_frame_of_reference_is_refused() -> None:
-    foreign = replace(KM, frame_of_reference_uid="1.99")
-    patient = replace(PATIENT, images=(CT, foreign))
-    with pytest.raises(LocateError, match="another frame of reference"):
-        locate(replace(CASE, km_series_uid="1.3"), patient)
-
-
 def test_contrast_ct_and_mr_are_found_and_only_where_asked_for() -> None:
     case = replace(
         CASE,
@@ -134,18 +211,18 @@ def test_contrast_ct_and_mr_are_found_and_only_where_asked_for() -> None:
 
 def test_mr_in_the_frame_of_the_ct_needs_no_registration() -> None:
     patient = replace(PATIENT, images=(CT, replace(MR, frame_of_reference_uid="1.9")))
-    located = locate(replace(CASE, mr_series_uid="1.4"), patient)
-    assert located.mr is not None
-    assert located.registration is None
+    for named in ("", "1.10"):  # the mining takes any registration of the frame
+        case = replace(CASE, mr_series_uid="1.4", mr_registration_uid=named)
+        located = locate(case, patient)
+        assert located.mr is not None
+        assert located.registration is None
+        assert [named in remark for remark in located.remarks] == [True] * bool(named)
 
 
-def test_images_of_different_geometry_under_one_series_are_not_chosen_from() -> None:
-    coarse = replace(KM, image_id="CT_4", geometry=replace(GRID, spacing=(2.0, 2.0, 3.0)))
+def test_a_copy_of_an_image_is_as_good_as_the_image() -> None:
     copy = replace(KM, image_id="CT_5")
     case = replace(CASE, km_series_uid="1.3")
     assert locate(case, replace(PATIENT, images=(CT, KM, copy))).contrast is KM
-    with pytest.raises(LocateError, match="different geometry"):
-        locate(case, replace(PATIENT, images=(CT, KM, coarse)))
 
 
 def test_a_plan_on_an_mr_is_no_planning_ct() -> None:

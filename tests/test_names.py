@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import PurePosixPath, PureWindowsPath
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from stardust_esapi.names import MAX_ESAPI_ID, folder_name, folding, numbered_id
@@ -65,6 +65,8 @@ def test_folding_finds_what_windows_and_macos_take_for_the_same() -> None:
 
 
 @given(st.text(min_size=1, max_size=MAX_ESAPI_ID), st.integers(2, 99))
+@example("_0000000000000", 10)
+@example("x_000000000000", 10)
 def test_numbered_ids_fit_eclipse(identifier: str, number: int) -> None:
     numbered = numbered_id(identifier, number)
     assert len(numbered) <= MAX_ESAPI_ID

@@ -27,12 +27,12 @@ Run = Callable[..., Outcome]
 
 PREPARED = {
     "Borders": "Borders",
-    "Breast": "gtv+",
+    "Breast": "target+",
     "Heart": "Heart",
     "Lt Lung": "Lt Lung",
     "Nodes": "Nodes",
     "Scar": "Scar",
-    "Tumor Bed": "target+",
+    "Tumor Bed": "gtv+",
     "Tumor Bed Block": "Tumor Bed Block",
 }
 
@@ -145,7 +145,7 @@ def exported(real_clinic: Clinic, tmp_path_factory: pytest.TempPathFactory) -> E
     folder = tmp_path_factory.mktemp("exported")
     db = shutil.copytree(real_clinic.db, folder / "db")
     (uids,) = real_clinic.patients
-    row = row_of(uids, TargetID="Tumor Bed", GTV="Breast", MR_Slices="40")
+    row = row_of(uids, TargetID="Breast", GTV="Tumor Bed", MR_Slices="41")
     cases = write_case_list(folder / "cases.csv", [row])
     job = pipeline.Job(
         cases, folder / "out", load_settings(None, {"esapi": f"stub:{db}"}, folder), write=True
@@ -315,7 +315,7 @@ class TestMr:
         to_ct = np.array(step.FrameOfReferenceTransformationMatrix, dtype=float).reshape(4, 4)
         np.testing.assert_allclose(to_ct, MR_TO_CT, rtol=0, atol=1e-6)
         ct, mr = exported.images(Kind.CT), exported.images(Kind.MR)
-        label = contours(exported.structure_set(Kind.CT))["target+"]
+        label = contours(exported.structure_set(Kind.CT))["gtv+"]
         plane, row, column = np.argwhere(mask(label, ct)).T
         on_ct = np.column_stack(
             [
@@ -363,13 +363,12 @@ def test_the_consumer_finds_what_it_trains_on(
     values = np.stack([hounsfield(image) for image in images])
     labels = np.zeros(values.shape, dtype=np.uint8)
     labels[mask(found["target+"], images)] = 2
-    assert np.median(values[labels == 2]) == pytest.approx(tumour_bed, abs=2)
-    gtv = mask(found["gtv+"], images)
-    assert np.median(values[gtv & (labels != 2)]) == pytest.approx(breast, abs=2)
-    labels[gtv] = 1
     voxel = float(np.prod(np.array(images[0].PixelSpacing, dtype=float))) * 3.0
     breast_volume = 400.05  # cm³, as the mining says
-    assert (labels == 1).sum() * voxel / 1000 == pytest.approx(breast_volume, rel=0.03)
+    assert (labels == 2).sum() * voxel / 1000 == pytest.approx(breast_volume, rel=0.03)
+    labels[mask(found["gtv+"], images)] = 1
+    assert np.median(values[labels == 1]) == pytest.approx(tumour_bed, abs=2)
+    assert np.median(values[labels == 2]) == pytest.approx(breast, abs=2)
 
 
 def test_verify_proves_the_tree(exported: Exported, run: Run) -> None:

@@ -14,13 +14,13 @@ from stardust_esapi.dataset.contours import Roi, Structures, read_structures
 from stardust_esapi.dataset.entry import UNKNOWN_REGION, Entry, failed
 from stardust_esapi.dataset.facts import CaseFacts, Role, VolumeFacts
 from stardust_esapi.dataset.labels import Labelled, Named
-from stardust_esapi.dataset.mask import rasterise
 from stardust_esapi.dataset.pseudonym import Pseudonyms
 from stardust_esapi.dataset.task import CHANGED, Task
 from stardust_esapi.dataset.volume import Stack, read_stack
 from stardust_esapi.errors import CaseError, StardustError, VerifyError
 from stardust_esapi.files import make_folder
 from stardust_esapi.geometry import FloatArray
+from stardust_esapi.mask import rasterise
 from stardust_esapi.model import Kind
 from stardust_esapi.settings import Dataset
 from stardust_esapi.verify.manifest import MANIFEST_NAME, holds_what_is_listed
@@ -106,6 +106,7 @@ def _made(entry: Entry, task: Task, settings: Dataset, pseudonyms: Pseudonyms, s
         intensity=labelled.intensity,
         structures=labelled.numbered.structures,
         drawn_on=case.drawn_on,
+        not_as_listed=task.not_as_listed,
     )
     findings = gates.judge(facts, settings.gates)
     told = tuple(finding.text for finding in findings if not finding.fatal)

@@ -106,6 +106,7 @@ class CaseFacts:
         intensity: How the values are distributed.
         structures: What is labelled, by label.
         drawn_on: How the slices of the CT lie that transferred structures were drawn on.
+        not_as_listed: Where the export found GTV and target not to be what the case list says.
     """
 
     kind: Kind
@@ -114,3 +115,4 @@ class CaseFacts:
     intensity: IntensityFacts
     structures: tuple[StructureFacts, ...]
     drawn_on: VolumeFacts | None = None
+    not_as_listed: tuple[str, ...] = ()

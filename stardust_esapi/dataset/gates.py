@@ -1,33 +1,19 @@
 """Judge whether a case is good enough to train on, with reasons.
 
 What was measured (:mod:`stardust_esapi.dataset.facts`) meets the site's thresholds
-(:class:`~stardust_esapi.settings.Gates`). The sentences name no patient.
+(:class:`~stardust_esapi.settings.Gates`). GTV and target are judged where the export judges them,
+in :mod:`stardust_esapi.judge`. The sentences name no patient.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
+from stardust_esapi import judge as tumour
 from stardust_esapi.dataset.facts import CaseFacts, Role, StructureFacts, VolumeFacts
-from stardust_esapi.model import Kind
+from stardust_esapi.judge import TumourFacts, percent
+from stardust_esapi.model import Finding, Kind
 from stardust_esapi.settings import Gate, Gates
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Something a gate holds against a case.
-
-    Attributes:
-        gate: Which gate.
-        text: A sentence: what, and what the threshold is.
-        fatal: Whether the case fails; else the sentence is a remark.
-    """
-
-    gate: Gate
-    text: str
-    fatal: bool
-
 
 # What a gate says: the sentence, and whether the case could stand for all that.
 _Said = tuple[str, bool]
@@ -46,16 +32,13 @@ def _gtv(facts: CaseFacts, gates: Gates) -> Iterator[_Said]:
     gtv = _structure(facts, Role.GTV)
     if gtv is None or gtv.voxels == 0:
         yield "The GTV is missing or has no voxel within the image.", True
-    elif gtv.voxels < gates.gtv_voxels or gtv.volume_ml < gates.gtv_ml:
+        return
+    tiny = [(text, True) for text in tumour.gtv(_tumour(facts, gtv), gates)]
+    yield from tiny
+    if not tiny and gtv.in_image < gates.gtv_in_image:
         yield (
-            f"The GTV is tiny: {gtv.volume_ml:.3f} ml in {gtv.voxels} voxels; it must have "
-            f"{gates.gtv_ml:g} ml and {gates.gtv_voxels} voxels.",
-            True,
-        )
-    elif gtv.in_image < gates.gtv_in_image:
-        yield (
-            f"The {facts.kind} shows {_percent(gtv.in_image)} of the GTV; "
-            f"it must show {_percent(gates.gtv_in_image)}.",
+            f"The {facts.kind} shows {percent(gtv.in_image)} of the GTV; "
+            f"it must show {percent(gates.gtv_in_image)}.",
             True,
         )
 
@@ -64,14 +47,29 @@ def _target(facts: CaseFacts, gates: Gates) -> Iterator[_Said]:
     gtv, target = _structure(facts, Role.GTV), _structure(facts, Role.TARGET)
     if target is None or target.voxels == 0:
         yield "The target is missing or has no voxel within the image.", True
-    elif gtv is not None and gtv.voxels and gtv.in_target < gates.gtv_in_target:
-        yield (
-            f"The GTV lies outside the target: {_percent(gtv.in_target)} of it are inside; "
-            f"{_percent(gates.gtv_in_target)} must be.",
-            True,
-        )
-    elif target.in_image < gates.gtv_in_image:
-        yield f"The {facts.kind} shows {_percent(target.in_image)} of the target.", False
+        return
+    wrong = []
+    if gtv is not None and gtv.voxels:
+        wrong = [(text, True) for text in tumour.target(_tumour(facts, gtv), gates)]
+    yield from wrong
+    if not wrong and target.in_image < gates.gtv_in_image:
+        yield f"The {facts.kind} shows {percent(target.in_image)} of the target.", False
+
+
+def _tumour(facts: CaseFacts, gtv: StructureFacts) -> TumourFacts:
+    target = _structure(facts, Role.TARGET)
+    # What the case list says of the volumes was judged on the planning CT, by the export.
+    return TumourFacts(
+        gtv_ml=gtv.volume_ml,
+        gtv_voxels=gtv.voxels,
+        target_ml=target.volume_ml if target is not None else 0.0,
+        gtv_in_target=gtv.in_target,
+    )
+
+
+def _listed_volumes(facts: CaseFacts, gates: Gates) -> Iterator[_Said]:  # noqa: ARG001
+    for text in facts.not_as_listed:
+        yield text, True
 
 
 def _volumes(facts: CaseFacts) -> Iterator[tuple[VolumeFacts, str]]:
@@ -154,7 +152,7 @@ def _values(facts: CaseFacts, gates: Gates) -> Iterator[_Said]:
     ):
         if share > most:
             yield (
-                f"{_percent(share)} of the voxels are {where}; {_percent(most)} are allowed.",
+                f"{percent(share)} of the voxels are {where}; {percent(most)} are allowed.",
                 True,
             )
 
@@ -162,6 +160,7 @@ def _values(facts: CaseFacts, gates: Gates) -> Iterator[_Said]:
 _GATES: dict[Gate, Callable[[CaseFacts, Gates], Iterator[_Said]]] = {
     Gate.GTV: _gtv,
     Gate.TARGET: _target,
+    Gate.VOLUMES: _listed_volumes,
     Gate.SLICES: _slices,
     Gate.DUPLICATES: _duplicates,
     Gate.CONTOURS: _contours,
@@ -171,8 +170,3 @@ _GATES: dict[Gate, Callable[[CaseFacts, Gates], Iterator[_Said]]] = {
 
 def _structure(facts: CaseFacts, role: Role) -> StructureFacts | None:
     return next((one for one in facts.structures if one.role is role), None)
-
-
-def _percent(share: float) -> str:
-    """As many digits as tell a share from its threshold."""
-    return f"{100 * share:.4g} %"

@@ -15,8 +15,9 @@ from pathlib import Path, PurePosixPath
 
 from stardust_esapi.errors import UsageError, VerifyError
 from stardust_esapi.files import long_path
-from stardust_esapi.model import CaseState, Kind
+from stardust_esapi.model import Kind
 from stardust_esapi.record.ledger import LEDGER_NAME, CaseRecord, read_cases
+from stardust_esapi.settings import Gate
 from stardust_esapi.verify.manifest import (
     MANIFEST_NAME,
     RootEntry,
@@ -44,6 +45,7 @@ class Task:
             planning CT's, else the contrast CT's.
         label: The Case-Selector's label; empty without one.
         case_kind: The Case-Selector's ``casekind``; likewise.
+        not_as_listed: Where the export found GTV and target not to be what the case list says.
         source: SHA-256 over all that the result depends on in the export: equal ones are made
             of the same files.
         problem: Why it cannot be converted, a sentence that names no patient; else empty.
@@ -57,6 +59,7 @@ class Task:
     structures_folder: Path
     label: str = ""
     case_kind: str = ""
+    not_as_listed: tuple[str, ...] = ()
     source: str = ""
     problem: str = ""
     fingerprint: str = ""
@@ -81,6 +84,7 @@ class _Listed:
     asked: frozenset[Kind] = frozenset()
     label: str = ""
     case_kind: str = ""
+    not_as_listed: tuple[str, ...] = ()
     problem: str = ""
 
 
@@ -132,7 +136,7 @@ def find_tasks(root: Path) -> list[Task]:
 
 def _of_ledger(record: CaseRecord) -> _Listed:
     problem = ""
-    if record.state is not CaseState.EXPORTED:
+    if not record.state.is_exported:
         problem = f"It is not exported: its state is {record.state}. Run the export again first."
     return _Listed(
         case_key=record.key,
@@ -141,6 +145,7 @@ def _of_ledger(record: CaseRecord) -> _Listed:
         asked=frozenset(record.asked),
         label=record.label,
         case_kind=record.case_kind,
+        not_as_listed=tuple(d.text for d in record.doubts if d.gate == Gate.VOLUMES),
         problem=problem,
     )
 
@@ -213,7 +218,7 @@ def _proven(case: _Listed, kind: Kind, holder: Kind, proof: _Proof) -> Task:
         elif digest != expected:
             problem = problem or CHANGED
         digests.append(digest)
-    parts = [kind, *digests, case.label, case.case_kind]
+    parts = [kind, *digests, case.label, case.case_kind, *case.not_as_listed]
     folders = [proof.root / case.folders[which][0] for which in (kind, holder)]
     task = _task(case, kind, folders[0], folders[1], problem)
     return replace(task, source=hashlib.sha256(json.dumps(parts).encode()).hexdigest())
@@ -228,6 +233,7 @@ def _task(case: _Listed, kind: Kind, folder: Path, structures: Path, problem: st
         structures_folder=structures,
         label=case.label,
         case_kind=case.case_kind,
+        not_as_listed=case.not_as_listed,
         problem=problem,
     )
 

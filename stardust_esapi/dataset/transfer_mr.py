@@ -14,10 +14,10 @@ import numpy as np
 import pydicom
 from numpy.typing import NDArray
 
-from stardust_esapi.dataset.mask import Mask, empty
 from stardust_esapi.dataset.volume import Stack
 from stardust_esapi.errors import CaseError
 from stardust_esapi.geometry import FloatArray
+from stardust_esapi.mask import Mask, empty
 
 # Interpolation looks one voxel further; a second one keeps a cut from being taken for a surface.
 _MARGIN = 2

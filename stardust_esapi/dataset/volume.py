@@ -22,10 +22,10 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from stardust_esapi.dataset.facts import VolumeFacts
 from stardust_esapi.errors import CaseError
 from stardust_esapi.geometry import FloatArray, ImageGeometry, Vector
+from stardust_esapi.mask import SAME_PLACE_MM, Slices
 
 Plane = NDArray[np.float32]
 
-SAME_PLACE_MM = 0.01
 _SAME_COSINE = 1e-4
 _SAME_SPACING_MM = 1e-4
 # A distance with room for another slice: one and a half of the usual ones.
@@ -118,13 +118,10 @@ class _Slice:
 
 
 @dataclass(frozen=True, slots=True)
-class Stack:
+class Stack(Slices):
     """An image series by its headers: slices by rising position along their normal.
 
     Attributes:
-        geometry: The regular grid that comes closest: first slice, usual distance.
-        positions: Of each slice along the normal, mm; what decides where slices are not regular.
-        origins: Image Position (Patient) of each slice, shape (n, 3), mm.
         modality: Modality (0008,0060).
         body_part: Body Part Examined (0018,0015); empty where the files do not say.
         series_uid: Series Instance UID (0020,000E).
@@ -132,9 +129,6 @@ class Stack:
         facts: How the slices lie.
     """
 
-    geometry: ImageGeometry
-    positions: FloatArray = field(repr=False)
-    origins: FloatArray = field(repr=False)
     modality: str
     body_part: str
     series_uid: str
@@ -146,18 +140,6 @@ class Stack:
     def sop_instance_uids(self) -> tuple[str, ...]:
         """SOP Instance UID of each slice."""
         return tuple(one.uid for one in self._slices)
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Slices, rows, columns."""
-        columns, rows, planes = self.geometry.size
-        return planes, rows, columns
-
-    @property
-    def axes(self) -> FloatArray:
-        """Unit vectors along a row, along a column and along the normal, as rows of (3, 3)."""
-        g = self.geometry
-        return np.array([g.x_direction, g.y_direction, g.z_direction])
 
     def plane(self, number: int, into: Plane | None = None) -> Plane:
         """Values of one slice after rescale (HU in CT), shape (rows, columns).

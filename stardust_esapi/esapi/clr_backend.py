@@ -255,6 +255,12 @@ class _Eclipse:
         self.CurrentUser = context.CurrentUser
         self.ScriptEnvironment = SimpleNamespace(ApiVersionInfo=context.VersionInfo)
 
+    @property
+    def PatientSummaries(self) -> list[API.Patient]:  # noqa: N802
+        """The open patient alone: a plug-in looks at no other."""
+        patient = self._context.Patient
+        return [patient] if patient is not None else []
+
     def OpenPatientById(self, patient_id: str) -> API.Patient | None:  # noqa: N802
         """The open patient, if that is the one; never another."""
         patient = self._context.Patient

@@ -38,6 +38,7 @@ class Session(AbstractContextManager["Session"]):
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
         self._app: API.Application | None = None
+        self._patient_ids: tuple[str, ...] | None = None
 
     def __enter__(self) -> Session:
         self._app = self.backend.create_application()
@@ -59,6 +60,17 @@ class Session(AbstractContextManager["Session"]):
         if self._app is None:
             raise UsageError("ESAPI is not running: use the session in a with statement.")
         return self._app
+
+    def patient_ids(self) -> tuple[str, ...]:
+        """Ids of all patients (``Application.PatientSummaries``), asked for once in a session.
+
+        Raises:
+            EsapiRefusedError: Eclipse refused to list them.
+        """
+        if self._patient_ids is None:
+            with self.refusals("listing the patients"):
+                self._patient_ids = tuple(str(s.Id) for s in self.application.PatientSummaries)
+        return self._patient_ids
 
     @contextmanager
     def open_patient(self, patient_id: str) -> Iterator[OpenPatient]:

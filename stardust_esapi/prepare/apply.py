@@ -17,8 +17,10 @@ from stardust_esapi.esapi.backend import Backend
 from stardust_esapi.esapi.session import OpenPatient
 from stardust_esapi.esapi.write_gate import Approval, PlannedSet, WritePlan, modifications
 from stardust_esapi.geometry import FloatArray
+from stardust_esapi.judge import TumourFacts, judge
 from stardust_esapi.locate import Located, same_id
-from stardust_esapi.model import Action, Case, Kind, StructureOutcome
+from stardust_esapi.mask import overlap, rasterise, regular_slices
+from stardust_esapi.model import Action, Case, Finding, Kind, StructureOutcome
 from stardust_esapi.names import folding, numbered_id
 from stardust_esapi.patient import ImageView
 from stardust_esapi.prepare.existing import (
@@ -27,10 +29,22 @@ from stardust_esapi.prepare.existing import (
     StructureShape,
     choose,
     differences,
+    is_of_another_tumour,
     measure,
 )
-from stardust_esapi.prepare.plan import PlannedStructure, PreparePlan, plan_structures
-from stardust_esapi.settings import Settings, StructureSettings
+from stardust_esapi.prepare.plan import (
+    PlannedStructure,
+    PreparePlan,
+    plan_structures,
+    reads_as,
+)
+from stardust_esapi.settings import (
+    GTV_WORD,
+    TARGET_WORD,
+    OnMissing,
+    Settings,
+    StructureSettings,
+)
 
 if TYPE_CHECKING:
     from VMS.TPS.Common.Model import API
@@ -39,6 +53,21 @@ _MOST_NUMBERED = 99
 _OUTSIDE_TOLERANCE_MM = 0.01
 
 Contours = Mapping[int, Sequence[FloatArray]]
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What a case needs, and what speaks against it.
+
+    Attributes:
+        located: The objects of the case; a contrast CT that cuts off a label is left out.
+        sets: Its prepared structure sets.
+        findings: What GTV and target are judged by; none of a good case.
+    """
+
+    located: Located
+    sets: tuple[SetPlan, ...]
+    findings: tuple[Finding, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +101,7 @@ class SetPlan:
     remark: str = ""
 
 
-def survey(
-    case: Case, located: Located, patient: OpenPatient, settings: Settings
-) -> tuple[SetPlan, ...]:
+def survey(case: Case, located: Located, patient: OpenPatient, settings: Settings) -> Survey:
     """Decide, reading only, which structure sets the case needs and which exist already.
 
     Raises:
@@ -82,16 +109,27 @@ def survey(
             existing structure set stands in the way.
         EsapiRefusedError: Eclipse refused to read.
     """
-    images = [(Kind.CT, located.image)] if Kind.CT in settings.kinds else []
-    if located.contrast is not None and Kind.KM in settings.kinds:
-        images.append((Kind.KM, located.contrast))
     source_uid = located.source.uid
     plan = plan_structures(case, patient.structures(source_uid), settings.structures)
     source = _Source(located, plan, patient.contours(source_uid))
     # The labels of an MR-only export come through the planning CT too.
-    _check_inside(case, source, located.image, settings.structures)
-    return tuple(
-        _survey_set(case, kind, image, source, patient, settings) for kind, image in images
+    cut_off = _cut_off(source, located.image, settings.structures)
+    if cut_off:
+        raise PrepareError(f"{case}: {cut_off}")
+    images = [(Kind.CT, located.image)] if Kind.CT in settings.kinds else []
+    contrast = located.contrast
+    if contrast is not None:
+        cut_off = _cut_off(source, contrast, settings.structures)
+        if cut_off and (settings.on_missing is OnMissing.FAIL or not (images or located.mr)):
+            raise PrepareError(f"{case}: {cut_off}")
+        if cut_off:
+            located = located.without(Kind.KM, cut_off)
+        else:
+            images.append((Kind.KM, contrast))
+    return Survey(
+        located,
+        tuple(_survey_set(case, kind, image, source, patient, settings) for kind, image in images),
+        judge(_tumour(case, source, settings.structures), settings.dataset.gates),
     )
 
 
@@ -149,11 +187,20 @@ class _Source:
     plan: PreparePlan
     contours: Mapping[str, Contours]
 
+    def polygons(self, planned: PlannedStructure) -> list[FloatArray]:
+        """The contours of a structure, each of shape (n, 3), mm."""
+        contours = self.contours.get(planned.source.structure_id, {})
+        return [polygon for polygons in contours.values() for polygon in polygons]
+
     def points(self, planned: PlannedStructure) -> FloatArray:
         """All contour points of a structure, shape (n, 3), mm."""
-        contours = self.contours.get(planned.source.structure_id, {})
-        polygons = [polygon for polygons in contours.values() for polygon in polygons]
-        return np.concatenate(polygons) if polygons else np.empty((0, 3))
+        return np.concatenate(self.polygons(planned) or [np.empty((0, 3))])
+
+    def labelled(self, settings: StructureSettings) -> dict[str, PlannedStructure]:
+        """What becomes GTV and target, by label."""
+        labels = (settings.gtv_label, settings.target_label)
+        by_id = {planned.new_id: planned for planned in self.plan.structures}
+        return {label: by_id[label] for label in labels}
 
 
 def _survey_set(
@@ -165,7 +212,6 @@ def _survey_set(
     settings: Settings,
 ) -> SetPlan:
     rules = settings.structures
-    _check_inside(case, source, image, rules)
     plan, clipped = _fit(source, image)
     base_id = rules.structure_set_id_km if kind is Kind.KM else rules.structure_set_id
     wanted = SetPlan(
@@ -184,11 +230,19 @@ def _survey_set(
     ours = {folding(base_id)} | {
         folding(numbered_id(base_id, n)) for n in range(2, _MOST_NUMBERED + 1)
     }
-    candidates = {
-        s.uid: _differences(wanted, patient.contours(s.uid), patient, s.uid)
+    there = {
+        s.uid: _found(patient, s.uid)
         for s in patient.view.structure_sets
         if folding(s.structure_set_id) in ours and _on_same_image(s.image, image)
     }
+    candidates = {uid: _differences(wanted, shapes) for uid, shapes in there.items()}
+    others = [
+        uid
+        for uid, differing in candidates.items()
+        if differing and _is_of_another_tumour(there[uid], source, wanted.resampling, rules)
+    ]
+    for uid in others:
+        del candidates[uid]
     choice, uid, remark = choose(candidates, settings.on_existing)
     if choice is Choice.STOP:
         raise PrepareError(
@@ -203,41 +257,86 @@ def _survey_set(
         _check_labels(case, uid, patient, rules)
         # What became of each structure is not known of a set that was not made by these rules.
         return replace(wanted, uid=uid, remark=f"{base_id} on the {kind} image: {remark}.")
-    if candidates:
+    if there:
         wanted = replace(wanted, structure_set_id=_free_id(case, base_id, patient))
+    if others and not remark:
+        remark = "the set of another GTV or target of this structure set was left as it is"
     remark = f"{base_id} on the {kind} image: {remark}." if remark else ""
     return replace(wanted, outcomes=_outcomes(wanted), remark=remark)
 
 
+def _is_of_another_tumour(
+    shapes: Sequence[StructureShape],
+    source: _Source,
+    resampling: Resampling | None,
+    settings: StructureSettings,
+) -> bool:
+    labelled = source.labelled(settings)
+    return is_of_another_tumour(
+        {label: s for label in labelled for s in shapes if same_id(s.structure_id, label)},
+        {label: planned.source.structure_id for label, planned in labelled.items()},
+        [measure(identifier, "", contours) for identifier, contours in source.contours.items()],
+        resampling,
+    )
+
+
 def _check_labels(case: Case, uid: str, patient: OpenPatient, settings: StructureSettings) -> None:
-    filled = {s.structure_id for s in patient.structures(uid) if not s.is_empty}
-    missing = {settings.gtv_label, settings.target_label} - filled
-    if missing:
+    """Make sure that MedSAM2's reader finds GTV and target in an existing set, and no other."""
+    filled = [s.structure_id for s in patient.structures(uid) if not s.is_empty]
+    for word, label in ((GTV_WORD, settings.gtv_label), (TARGET_WORD, settings.target_label)):
+        read = [identifier for identifier in filled if reads_as(identifier, word)]
+        if not any(same_id(identifier, label) for identifier in read):
+            problem = f"it has no {label}"
+        elif len(read) > 1:
+            problem = (
+                f"it has {' and '.join(read)}, and MedSAM2's reader takes the largest structure "
+                f"whose name contains “{word}”"
+            )
+        else:
+            continue
         raise PrepareError(
-            f"{case}: the existing structure set cannot be reused, it has no "
-            f"{' and no '.join(sorted(missing))}. Run with --on-existing new."
+            f"{case}: the existing structure set cannot be reused, {problem}. Run with "
+            "--on-existing new."
         )
 
 
-def _check_inside(
-    case: Case, source: _Source, image: ImageView, settings: StructureSettings
-) -> None:
-    for planned in source.plan.structures:
-        if planned.new_id not in (settings.target_label, settings.gtv_label):
-            continue
+def _cut_off(source: _Source, image: ImageView, settings: StructureSettings) -> str:
+    """Why an image does not hold the whole of target and GTV; empty where it does."""
+    for planned in source.labelled(settings).values():
         points = source.points(planned)
         if not len(points):
-            raise PrepareError(
-                f"{case}: structure {planned.source.structure_id} ({planned.new_id}) has no "
+            return (
+                f"Structure {planned.source.structure_id} ({planned.new_id}) has no "
                 "contour on any plane of its image. Contour it in Eclipse or correct the row."
             )
         outside = image.geometry.overshoot(points)
         if outside > _OUTSIDE_TOLERANCE_MM:
-            raise PrepareError(
-                f"{case}: structure {planned.source.structure_id} ({planned.new_id}) reaches "
+            return (
+                f"Structure {planned.source.structure_id} ({planned.new_id}) reaches "
                 f"{outside:.1f} mm out of the image of series {image.series_uid}, so its label "
                 "would be cut off. Choose another image or correct the contour."
             )
+    return ""
+
+
+def _tumour(case: Case, source: _Source, settings: StructureSettings) -> TumourFacts:
+    """GTV and target as the voxels of the planning CT show them."""
+    geometry = source.located.image.geometry
+    slices = regular_slices(geometry)
+    labelled = source.labelled(settings)
+    gtv, target = (
+        rasterise(source.polygons(labelled[label]), slices)
+        for label in (settings.gtv_label, settings.target_label)
+    )
+    voxel_ml = float(np.prod(geometry.spacing)) / 1000.0
+    return TumourFacts(
+        gtv_ml=gtv.voxels * voxel_ml,
+        gtv_voxels=gtv.voxels,
+        target_ml=target.voxels * voxel_ml,
+        gtv_in_target=overlap(gtv, target) / gtv.voxels if gtv.voxels else 0.0,
+        listed_gtv_ml=case.gtv_volume_ml,
+        listed_target_ml=case.target_volume_ml,
+    )
 
 
 def _fit(source: _Source, image: ImageView) -> tuple[PreparePlan, frozenset[str]]:
@@ -275,13 +374,16 @@ def _resampling(
     )
 
 
-def _differences(
-    wanted: SetPlan, contours: Mapping[str, Contours], patient: OpenPatient, uid: str
-) -> tuple[str, ...]:
-    found = [
+def _found(patient: OpenPatient, uid: str) -> tuple[StructureShape, ...]:
+    """The structures of a set as they are now."""
+    contours = patient.contours(uid)
+    return tuple(
         measure(s.structure_id, s.dicom_type, contours.get(s.structure_id, {}))
         for s in patient.structures(uid)
-    ]
+    )
+
+
+def _differences(wanted: SetPlan, found: Sequence[StructureShape]) -> tuple[str, ...]:
     return differences(wanted.expected, found, wanted.resampling, may_be_clipped=wanted.clipped)
 
 
@@ -373,8 +475,7 @@ def _remove(structure_set: API.StructureSet, identifier: str) -> None:
 def _prove(case: Case, wanted: SetPlan, made: API.StructureSet, patient: OpenPatient) -> None:
     """Compare what Eclipse holds now with what was planned, before it is saved."""
     patient.refresh()
-    uid = made.UID
-    differing = _differences(wanted, patient.contours(uid), patient, uid)
+    differing = _differences(wanted, _found(patient, made.UID))
     if differing:
         raise FailedStructuresError(
             f"{case}: the copies in {wanted.structure_set_id} do not hold what their sources do: "

@@ -111,11 +111,17 @@ def differences(
         one, other = wanted[key], there[key]
         if one.dicom_type != other.dicom_type:
             clauses.append(f"{one.structure_id} has type {other.dicom_type}, not {one.dicom_type}")
-        elif resampling is None:
-            clauses += _plane_differences(one, other)
-        elif one.structure_id not in may_be_clipped:
-            clauses += _volume_differences(one, other, resampling)
+        elif resampling is None or one.structure_id not in may_be_clipped:
+            clauses += _shape_differences(one, other, resampling)
     return tuple(sorted(clauses))
+
+
+def _shape_differences(
+    one: StructureShape, other: StructureShape, resampling: Resampling | None
+) -> list[str]:
+    if resampling is None:
+        return _plane_differences(one, other)
+    return _volume_differences(one, other, resampling)
 
 
 def _plane_differences(one: StructureShape, other: StructureShape) -> list[str]:
@@ -149,6 +155,48 @@ def _volume_differences(
     if float(np.linalg.norm(one.center - other.center)) > resampling.center_tolerance:
         return [f"{one.structure_id} lies elsewhere than its source"]
     return []
+
+
+def is_of_another_tumour(
+    found: Mapping[str, StructureShape],
+    own: Mapping[str, str],
+    sources: Sequence[StructureShape],
+    resampling: Resampling | None = None,
+) -> bool:
+    """Whether a prepared set holds other structures as GTV and target than a case names.
+
+    Two rows of one plan make two sets, and each is known by what it holds: where both labels are
+    copies of structures of the same source, and not both of ours, the set belongs to the other row.
+
+    Args:
+        found: What stands under the labels in the set, by label.
+        own: For each label, the id of the source structure that the case names.
+        sources: The source structures.
+        resampling: None where both lie on the same grid, plane by plane.
+    """
+    # The row's own structures first: of equal ones the first is taken.
+    ordered = sorted(sources, key=lambda source: source.structure_id not in own.values())
+    copied = {label: _source_of(found.get(label), ordered, resampling) for label in own}
+    return None not in copied.values() and copied != own
+
+
+def _source_of(
+    copy: StructureShape | None, sources: Sequence[StructureShape], resampling: Resampling | None
+) -> str | None:
+    """Id of the source that a structure was copied from: the closest that it holds."""
+    if copy is None or not copy.planes:
+        return None
+    held = [s for s in sources if s.planes and not _shape_differences(s, copy, resampling)]
+    spacing, copy_spacing = (
+        (resampling.source_spacing, resampling.target_spacing) if resampling else (1.0, 1.0)
+    )
+
+    def distance(source: StructureShape) -> float:
+        moved = float(np.linalg.norm(source.center - copy.center))
+        edges = np.cbrt([source.area_sum * spacing, copy.area_sum * copy_spacing])
+        return moved + abs(float(edges[0] - edges[1]))
+
+    return min(held, key=distance).structure_id if held else None
 
 
 class Choice(Enum):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from stardust_esapi.errors import PrepareError
 from stardust_esapi.locate import same_id
 from stardust_esapi.model import Action, Case, Kind, StructureOutcome
-from stardust_esapi.names import MAX_ESAPI_ID, folding
+from stardust_esapi.names import MAX_ESAPI_ID, as_read, folding, numbered_id
 from stardust_esapi.patient import StructureView
 from stardust_esapi.settings import ADDABLE_TYPES, Rule, StructureSettings, Then, When
 
@@ -74,30 +74,29 @@ def plan_structures(
             f"{case}: TargetID and GTV both name structure {gtv.structure_id}. Correct the row."
         )
     labels = {id(target): settings.target_label, id(gtv): settings.gtv_label}
-    taken = {folding(label) for label in labels.values()}
-    planned: list[PlannedStructure] = []
     skipped: list[tuple[str, str]] = []
+    others: list[StructureView] = []
     for source in sources:
-        label = labels.get(id(source), "")
-        rule = "" if label else _rule_against(source, settings)
+        rule = "" if id(source) in labels else _rule_against(source, settings)
         if rule:
             skipped.append((source.structure_id, rule))
+        elif id(source) not in labels:
+            others.append(source)
+    ids = {key: (label, "") for key, label in labels.items()} | _new_ids(others, settings)
+    planned: list[PlannedStructure] = []
+    for source in sources:
+        if id(source) not in ids:
             continue
-        new_id, id_reason = (label, "") if label else _new_id(source, settings, taken)
-        taken.add(folding(new_id))
+        new_id, id_reason = ids[id(source)]
         dicom_type, type_reason = _addable_type(source, settings)
         reason = "; ".join(part for part in (id_reason, type_reason) if part)
         planned.append(PlannedStructure(source, new_id, dicom_type, reason))
     return PreparePlan(tuple(planned), tuple(skipped))
 
 
-def reads_as(identifier: str, label: str) -> bool:
-    """Whether MedSAM2's reader takes a name for a label: it ignores case, blanks, ``_``, ``-``."""
-    return _squeeze(label) in _squeeze(identifier)
-
-
-def _squeeze(text: str) -> str:
-    return re.sub(r"[\s_-]", "", text).casefold()
+def reads_as(identifier: str, word: str) -> bool:
+    """Whether MedSAM2's reader finds a word in a ROI's name."""
+    return as_read(word) in as_read(identifier)
 
 
 def _named(
@@ -128,9 +127,6 @@ def _rule_against(source: StructureView, settings: StructureSettings) -> str:
         word = _match(rule, source.structure_id) if rule.then is Then.SKIP else ""
         if word:
             return f"{rule.name}: {rule.when.value} “{word}”"
-    for label in (settings.gtv_label, settings.target_label):
-        if reads_as(source.structure_id, label):
-            return f"its id would be read as the label {label}"
     return ""
 
 
@@ -146,17 +142,50 @@ def _match(rule: Rule, identifier: str) -> str:
     return next((word for word in rule.words if test(word.lower())), "")
 
 
-def _new_id(source: StructureView, settings: StructureSettings, taken: set[str]) -> tuple[str, str]:
-    """Id in the prepared set, and a reason where a reader may wonder about it."""
-    new_id = source.structure_id
+def _new_ids(
+    sources: Sequence[StructureView], settings: StructureSettings
+) -> dict[int, tuple[str, str]]:
+    """Ids in the prepared set, and a reason where a reader may wonder about one; by ``id()``."""
+    wishes = {id(source): _wish(source.structure_id, settings) for source in sources}
+    taken = {folding(settings.target_label), folding(settings.gtv_label)}
+    # An id that stays as it is goes before one that is changed into the same.
+    taken |= {folding(s.structure_id) for s in sources if wishes[id(s)][0] == s.structure_id}
+    for source in sources:
+        own, (wish, reason) = source.structure_id, wishes[id(source)]
+        if wish == own:
+            continue
+        new_id = wish
+        if not wish or folding(wish) in taken:
+            choices = [own, *(numbered_id(wish or own, n) for n in range(2, len(sources) + 3))]
+            new_id = next(
+                c for c in choices if folding(c) not in taken and not _reserved_word(c, settings)
+            )
+            how = "the source's is kept" if new_id == own else "it got a number"
+            reason = "; ".join(r for r in (reason, f"the id “{wish}” is taken, so {how}") if r)
+        taken.add(folding(new_id))
+        wishes[id(source)] = new_id, reason
+    return wishes
+
+
+def _wish(identifier: str, settings: StructureSettings) -> tuple[str, str]:
+    """What the rules make of an id, and why where that is no matter of course."""
+    new_id, reason = identifier, ""
     for rule in settings.rules:
         word = _match(rule, new_id) if rule.then is Then.REMOVE else ""
         if word:
             new_id = new_id[: -len(word)] if rule.when is When.ENDS_WITH else new_id[len(word) :]
-    new_id = new_id.strip()
-    if not new_id or folding(new_id) in taken:
-        return source.structure_id, f"the id “{new_id}” is taken, so the source's is kept"
-    return new_id[:MAX_ESAPI_ID], ""
+    while word := _reserved_word(new_id, settings):
+        instead = settings.reserved[word]
+        # The reader ignores what may stand between the letters, and odd letters fold to others.
+        spelled = r"[\s_-]*".join(map(re.escape, word))
+        changed = re.sub(spelled, instead, new_id, flags=re.IGNORECASE)
+        new_id = changed if changed != new_id else as_read(new_id).replace(word, instead)
+        reason = f"its id contains “{word}”, by which MedSAM2's reader finds the label"
+    return new_id.strip()[:MAX_ESAPI_ID], reason
+
+
+def _reserved_word(identifier: str, settings: StructureSettings) -> str:
+    return next((word for word in settings.reserved if reads_as(identifier, word)), "")
 
 
 def _addable_type(source: StructureView, settings: StructureSettings) -> tuple[str, str]:

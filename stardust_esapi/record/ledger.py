@@ -27,6 +27,7 @@ from stardust_esapi.model import (
     Action,
     Case,
     CaseState,
+    Finding,
     Kind,
     StructureOutcome,
     TransferRequest,
@@ -35,7 +36,7 @@ from stardust_esapi.names import folding
 from stardust_esapi.verify.manifest import RootEntry, SeriesManifest, manifest_digest
 
 LEDGER_NAME = "ledger.sqlite"
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 _LOCK_SECONDS = 10.0
 
@@ -50,7 +51,9 @@ CREATE TABLE cases (
     patient_id TEXT NOT NULL, plan_id TEXT NOT NULL, series_uid TEXT NOT NULL,
     structure_set_id TEXT NOT NULL, state TEXT NOT NULL, reason TEXT NOT NULL DEFAULT '',
     remarks TEXT NOT NULL DEFAULT '[]',
-    label TEXT NOT NULL DEFAULT '', case_kind TEXT NOT NULL DEFAULT '');
+    label TEXT NOT NULL DEFAULT '', case_kind TEXT NOT NULL DEFAULT '',
+    listed_key TEXT NOT NULL DEFAULT '', warnings TEXT NOT NULL DEFAULT '[]',
+    left_out TEXT NOT NULL DEFAULT '[]', doubts TEXT NOT NULL DEFAULT '[]');
 CREATE TABLE requests (
     case_key TEXT NOT NULL REFERENCES cases, kind TEXT NOT NULL, patient_id TEXT NOT NULL,
     plan_id TEXT NOT NULL, study_uid TEXT NOT NULL, series_uid TEXT NOT NULL,
@@ -81,15 +84,6 @@ CREATE TABLE events (
     case_key TEXT NOT NULL REFERENCES cases, kind TEXT NOT NULL, state TEXT NOT NULL,
     detail TEXT NOT NULL);
 """
-
-
-# Columns that came later, and with which format.
-_ADDED = (
-    (2, "series ADD COLUMN told TEXT NOT NULL DEFAULT ''"),
-    (2, "series ADD COLUMN plain INTEGER NOT NULL DEFAULT 1"),
-    (3, "cases ADD COLUMN label TEXT NOT NULL DEFAULT ''"),
-    (3, "cases ADD COLUMN case_kind TEXT NOT NULL DEFAULT ''"),
-)
 
 
 class SeriesState(StrEnum):
@@ -127,8 +121,9 @@ class CaseRecord:
         key: ``Case.key``.
         patient_id: Patient ID (0010,0020).
         state: How far it has come.
-        label: The Case-Selector's label; empty without one, and in a ledger of an older format.
+        label: The Case-Selector's label; empty without one.
         case_kind: The Case-Selector's ``casekind``; likewise.
+        doubts: What spoke against the case when it was prepared.
         asked: The kinds it was last prepared for.
         placed: The series of it that are in their places.
     """
@@ -138,6 +133,7 @@ class CaseRecord:
     state: CaseState
     label: str
     case_kind: str
+    doubts: tuple[Finding, ...]
     asked: tuple[Kind, ...]
     placed: dict[Kind, SeriesRecord]
 
@@ -237,10 +233,11 @@ class Ledger:
                     )
                     continue
                 self._db.execute(
-                    "INSERT INTO cases (case_key, listed, row, patient_id, plan_id, series_uid,"
-                    " structure_set_id, state, label, case_kind)"
-                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    "INSERT INTO cases (case_key, listed_key, listed, row, patient_id, plan_id,"
+                    " series_uid, structure_set_id, state, label, case_kind)"
+                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                     (
+                        key,
                         key,
                         self._run,
                         case.row,
@@ -254,6 +251,32 @@ class Ledger:
                     ),
                 )
                 self._event(key, "", CaseState.PENDING)
+
+    def identified(self, listed: Case, case: Case) -> None:
+        """Record whose case a listed one is: what is known of it stands under the proven id.
+
+        Args:
+            listed: The case as registered, under the patient id of its row.
+            case: The same under the id that was proven to be the patient's.
+        """
+        self.register([case])
+        with self._transaction():
+            self._db.execute(
+                "UPDATE cases SET listed_key = ?, listed = ? WHERE case_key = ?",
+                (listed.key, self._run, case.key),
+            )
+            self._db.execute(
+                "UPDATE events SET case_key = ? WHERE case_key = ?", (case.key, listed.key)
+            )
+            self._db.execute("DELETE FROM cases WHERE case_key = ?", (listed.key,))
+            self._event(case.key, "", "identified", f"listed as patient {listed.patient_id}")
+
+    def patient_ids(self) -> dict[str, str]:
+        """The patient id that was proven, by :attr:`Case.key` under the id that was listed."""
+        rows = self._rows(
+            "SELECT listed_key, patient_id FROM cases WHERE listed_key NOT IN ('', case_key)"
+        )
+        return {row["listed_key"]: row["patient_id"] for row in rows}
 
     def claim_folder(self, case: Case, kind: Kind, candidates: Iterable[str]) -> str:
         """Reserve the output folder of one series.
@@ -306,6 +329,10 @@ class Ledger:
         requests: Sequence[TransferRequest],
         outcomes: Sequence[StructureOutcome] = (),
         remarks: Sequence[str] = (),
+        warnings: Sequence[str] = (),
+        *,
+        left_out: Sequence[Kind] = (),
+        doubts: Sequence[Finding] = (),
     ) -> None:
         """Record that a case is ready for transfer: its structure sets are saved in Eclipse.
 
@@ -338,7 +365,10 @@ class Ledger:
                 [(case.key, *astuple(request)) for request in requests],
             )
             self._set_outcomes(case, outcomes)
-            self._set_remarks(case, remarks)
+            self._set_list(case, "remarks", remarks)
+            self._set_list(case, "warnings", warnings)
+            self._set_list(case, "left_out", left_out)
+            self._set_list(case, "doubts", [(doubt.gate, doubt.text) for doubt in doubts])
             self._set_state(case, CaseState.PREPARED)
 
     def staged(
@@ -436,12 +466,21 @@ class Ledger:
             self._forget_files(case, kind)
             self._set_state(case, CaseState.PENDING, f"{kind} series withdrawn")
 
-    def exported(self, case: Case, remarks: Sequence[str] | None = None) -> None:
+    def exported(
+        self,
+        case: Case,
+        remarks: Sequence[str] | None = None,
+        warnings: Sequence[str] | None = None,
+    ) -> CaseState:
         """Record that every series of a prepared case is in its place.
 
         Args:
             case: The case.
             remarks: What the reader should know; None keeps those of the preparation.
+            warnings: What the reader must know; likewise.
+
+        Returns:
+            Exported, or partial where a kind that the row names was left out.
 
         Raises:
             CaseError: One is not, or the case is not prepared.
@@ -453,19 +492,30 @@ class Ledger:
             for request in requests
             if request.kind not in series or series[request.kind].state is not SeriesState.PLACED
         ]
-        is_prepared = self.state(case) in (CaseState.PREPARED, CaseState.EXPORTED)
+        state = self.state(case)
+        is_prepared = state is CaseState.PREPARED or state.is_exported
         if lacking or not requests or not is_prepared:
             raise CaseError(
                 f"{case}: it cannot count as exported, not in place: "
                 f"{', '.join(lacking) or 'the prepared case'}. Run the export again."
             )
+        state = CaseState.PARTIAL if self.left_out(case) else CaseState.EXPORTED
         with self._transaction():
             if remarks is not None:
-                self._set_remarks(case, remarks)
-            self._set_state(case, CaseState.EXPORTED)
+                self._set_list(case, "remarks", remarks)
+            if warnings is not None:
+                self._set_list(case, "warnings", warnings)
+            self._set_state(case, state)
+        return state
 
-    def failed(self, case: Case, reason: str, outcomes: Sequence[StructureOutcome] = ()) -> None:
-        """Record that a case failed in this run; the next run tries it again.
+    def failed(
+        self,
+        case: Case,
+        reason: str,
+        outcomes: Sequence[StructureOutcome] = (),
+        state: CaseState = CaseState.FAILED,
+    ) -> None:
+        """Record that a case failed in this run, or is doubtful; the next run tries it again.
 
         Folders that are claimed and still unused are given back.
         """
@@ -478,7 +528,7 @@ class Ledger:
                     "DELETE FROM series WHERE case_key = ? AND kind = ?", (case.key, kind)
                 )
                 self._event(case.key, kind, "released", series.folder)
-            self._set_state(case, CaseState.FAILED, reason)
+            self._set_state(case, state, reason)
 
     def state(self, case: Case) -> CaseState:
         """State of a registered case."""
@@ -491,6 +541,18 @@ class Ledger:
     def remarks(self, case: Case) -> tuple[str, ...]:
         """Remarks made when the case was prepared."""
         return tuple(json.loads(self._case(case)["remarks"]))
+
+    def warnings(self, case: Case) -> tuple[str, ...]:
+        """Warnings given when the case was prepared or exported."""
+        return tuple(json.loads(self._case(case)["warnings"]))
+
+    def left_out(self, case: Case) -> tuple[Kind, ...]:
+        """Kinds that the row names and that could not be prepared."""
+        return tuple(map(Kind, json.loads(self._case(case)["left_out"])))
+
+    def doubts(self, case: Case) -> tuple[Finding, ...]:
+        """What spoke against the case when it was prepared."""
+        return _findings(self._case(case)["doubts"])
 
     def requests(self, case: Case) -> tuple[TransferRequest, ...]:
         """The series of the case when it was last prepared: CT, KM, MR."""
@@ -536,9 +598,10 @@ class Ledger:
         """The series of all prepared and exported cases, in list order, for the ready list."""
         rows = self._rows(
             "SELECT requests.* FROM requests JOIN cases USING (case_key)"
-            " WHERE state IN (?, ?) ORDER BY listed, row, case_key, kind",
+            " WHERE state IN (?, ?, ?) ORDER BY listed, row, case_key, kind",
             CaseState.PREPARED,
             CaseState.EXPORTED,
+            CaseState.PARTIAL,
         )
         return [_request(row) for row in rows]
 
@@ -546,9 +609,10 @@ class Ledger:
         """Every series that is in its place, for the root manifest; a shared one once."""
         rows = self._rows(
             "SELECT folder, manifest_sha256, min(case_key) AS case_key, kind,"
-            " min(cases.state = ?) AS exported FROM series JOIN cases USING (case_key)"
+            " min(cases.state IN (?, ?)) AS exported FROM series JOIN cases USING (case_key)"
             " WHERE series.state = ? GROUP BY folder, manifest_sha256, kind ORDER BY folder",
             CaseState.EXPORTED,
+            CaseState.PARTIAL,
             SeriesState.PLACED,
         )
         return [
@@ -581,19 +645,14 @@ class Ledger:
                 for statement in _SCHEMA.split(";\n"):
                     self._db.execute(statement)
                 self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-            elif version > SCHEMA_VERSION:
+            elif version == 0:
+                raise UsageError(f"{self.path} is no ledger of this program. Move it away.")
+            elif version != SCHEMA_VERSION:
                 raise UsageError(
-                    f"{self.path} was written by a newer version of this program (format "
-                    f"{version}, this one knows {SCHEMA_VERSION}). Update this program, or choose "
+                    f"{self.path} was written by another version of this program (format "
+                    f"{version}, this one knows {SCHEMA_VERSION}). Use that version, or choose "
                     "another --out."
                 )
-            elif 1 <= version < SCHEMA_VERSION:
-                for since, column in _ADDED:
-                    if version < since:
-                        self._db.execute(f"ALTER TABLE {column}")
-                self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-            elif version < SCHEMA_VERSION:
-                raise UsageError(f"{self.path} is no ledger of this program. Move it away.")
         check = self._db.execute("PRAGMA quick_check(1)").fetchone()[0]
         if check != "ok":
             raise sqlite3.DatabaseError(str(check).splitlines()[0])
@@ -673,10 +732,10 @@ class Ledger:
         if known.rowcount:
             self._set_series_state(case, kind, SeriesState.CLAIMED)
 
-    def _set_remarks(self, case: Case, remarks: Sequence[str]) -> None:
+    def _set_list(self, case: Case, column: str, values: Sequence[object]) -> None:
         self._db.execute(
-            "UPDATE cases SET remarks = ? WHERE case_key = ?",
-            (json.dumps(list(remarks), ensure_ascii=False), case.key),
+            f"UPDATE cases SET {column} = ? WHERE case_key = ?",  # noqa: S608 - our own names
+            (json.dumps(list(values), ensure_ascii=False), case.key),
         )
 
     def _set_outcomes(self, case: Case, outcomes: Sequence[StructureOutcome]) -> None:
@@ -690,7 +749,7 @@ class Ledger:
 def read_cases(root: Path) -> list[CaseRecord]:
     """Read every case of an output folder's ledger, in list order, and change nothing.
 
-    The folder may be write-protected, and the ledger of an older format.
+    The folder may be write-protected.
 
     Raises:
         UsageError: The ledger is not there, damaged, of a newer version, or in use.
@@ -703,8 +762,8 @@ def read_cases(root: Path) -> list[CaseRecord]:
         with closing(sqlite3.connect(path, timeout=_LOCK_SECONDS)) as db:
             db.row_factory = sqlite3.Row
             version = db.execute("PRAGMA user_version").fetchone()[0]
-            if not 1 <= version <= SCHEMA_VERSION:
-                raise sqlite3.DatabaseError(f"its format is {version}, not 1 to {SCHEMA_VERSION}")
+            if version != SCHEMA_VERSION:
+                raise sqlite3.DatabaseError(f"its format is {version}, not {SCHEMA_VERSION}")
             db.execute("BEGIN")  # all of it as of one moment, should an export be running
             cases = db.execute("SELECT * FROM cases ORDER BY listed, row, case_key").fetchall()
             requests = db.execute("SELECT case_key, kind FROM requests ORDER BY kind").fetchall()
@@ -727,8 +786,9 @@ def read_cases(root: Path) -> list[CaseRecord]:
             key=row["case_key"],
             patient_id=row["patient_id"],
             state=CaseState(row["state"]),
-            label=_optional(row, "label"),
-            case_kind=_optional(row, "case_kind"),
+            label=row["label"],
+            case_kind=row["case_kind"],
+            doubts=_findings(row["doubts"]),
             asked=tuple(asked.get(row["case_key"], ())),
             placed=placed.get(row["case_key"], {}),
         )
@@ -736,20 +796,18 @@ def read_cases(root: Path) -> list[CaseRecord]:
     ]
 
 
-def _optional(row: Any, column: str) -> str:
-    """A text column that older formats lack."""
-    return str(row[column]) if column in row.keys() else ""  # noqa: SIM118 - sqlite3.Row
-
-
 def _series_record(row: Any) -> SeriesRecord:
-    columns = row.keys()
     return SeriesRecord(
         row["folder"],
         SeriesState(row["state"]),
         row["manifest_sha256"],
-        _optional(row, "told"),
-        bool(row["plain"]) if "plain" in columns else True,
+        row["told"],
+        bool(row["plain"]),
     )
+
+
+def _findings(text: str) -> tuple[Finding, ...]:
+    return tuple(Finding(gate, sentence) for gate, sentence in json.loads(text))
 
 
 def _now() -> str:

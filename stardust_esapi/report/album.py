@@ -7,7 +7,7 @@ from pathlib import Path
 from threading import Lock
 
 from stardust_esapi import files
-from stardust_esapi.model import Case, CaseResult, CaseState, Kind
+from stardust_esapi.model import Case, CaseResult, Kind
 from stardust_esapi.report.pictures import Pictures, case_pictures
 
 FOLDER = ".pictures"
@@ -28,7 +28,7 @@ def pictures(root: Path, results: Iterable[CaseResult]) -> dict[str, Mapping[Kin
     """Pictures of the exported cases by key: kept ones, or drawn now where a kill came before."""
     found: dict[str, Mapping[Kind, bytes]] = {}
     for result in results:
-        if result.state is CaseState.EXPORTED:
+        if result.state.is_exported:
             paths = {kind: _path(root, result.case, kind) for kind in Kind}
             kept = {kind: path.read_bytes() for kind, path in paths.items() if path.is_file()}
             found[result.case.key] = kept or draw(root, result.case, result.folders).images

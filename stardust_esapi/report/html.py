@@ -13,13 +13,15 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from stardust_esapi.files import atomic_write
 from stardust_esapi.model import Action, CaseResult, CaseState, Kind, StructureOutcome
 from stardust_esapi.report.pictures import OUTLINES
-from stardust_esapi.report.summary import PLANNED, RunSummary, shown_state
+from stardust_esapi.report.summary import PLANNED, RunSummary, row_ranges, shown_state
 
 KIND_NAMES = {Kind.CT: "Planning CT", Kind.KM: "Contrast CT", Kind.MR: "MR"}
 
 # What needs a person comes first, in the table as in the totals.
 _STATES = {
     CaseState.FAILED.value: "failed",
+    CaseState.DOUBTFUL.value: "doubtful",
+    CaseState.PARTIAL.value: "in part",
     CaseState.PENDING.value: "not reached",
     CaseState.PREPARED.value: "prepared",
     PLANNED: "planned",
@@ -77,7 +79,8 @@ def render_report(summary: RunSummary) -> str:
         counts=Counter(case.state for case in cases),
         mood=_mood(summary),
         unread=_number(summary.unread_rows, "row"),
-        rejected=_number(summary.rejected_rows, "row"),
+        rejected=_number(len(summary.rejected), "row"),
+        rejected_rows=row_ranges(summary.rejected),
         kind_names=KIND_NAMES,
         outlines=OUTLINES,
         duration=_duration(summary.duration.total_seconds()),
@@ -144,7 +147,7 @@ def _number(count: int, noun: str) -> str:
 def _mood(summary: RunSummary) -> str:
     if summary.failed or summary.row_problems:
         return "bad"
-    if summary.pending or not summary.results:
+    if summary.needs_a_look or summary.pending or not summary.results:
         return "waiting"
     return "good" if summary.write else PLANNED
 

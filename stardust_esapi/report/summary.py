@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -26,7 +26,10 @@ class RunSummary:
             that needs none.
         engine: What exported the files (``esapi``), or ``none``.
         write: False for a run that only says what it would do.
-        rejected_rows: Rows of the list that carry ``abgelehnt``.
+        rejected: Rows of the list that are marked as rejected.
+        list_remarks: How the list was read: which sheet, what was hidden.
+        comments: Comments of the accepted rows, and how many carry each. People type names into
+            them: for the terminal, not for a report.
         row_problems: Why rows of the list are not among the cases.
         duplicates: One sentence for each group of rows that mean the same case.
         results: One result a case, in the order of the list.
@@ -43,7 +46,9 @@ class RunSummary:
     esapi: str
     engine: str
     write: bool
-    rejected_rows: int = 0
+    rejected: tuple[int, ...] = ()
+    list_remarks: tuple[str, ...] = ()
+    comments: tuple[tuple[str, int], ...] = ()
     row_problems: tuple[RowProblem, ...] = ()
     duplicates: tuple[str, ...] = ()
     results: tuple[CaseResult, ...] = ()
@@ -61,6 +66,21 @@ class RunSummary:
     def prepared(self) -> int:
         """Cases prepared in Eclipse that still wait for their transfer."""
         return self._count(CaseState.PREPARED)
+
+    @property
+    def partial(self) -> int:
+        """Exported cases (or planned ones) of which a contrast CT or MR was left out."""
+        return self._count(CaseState.PARTIAL)
+
+    @property
+    def doubtful(self) -> int:
+        """Cases that are not what was accepted, or not plausible; nothing of them is written."""
+        return self._count(CaseState.DOUBTFUL)
+
+    @property
+    def needs_a_look(self) -> bool:
+        """Whether a person has to look: something failed, is doubtful, left out or not read."""
+        return bool(self.failed or self.doubtful or self.partial or self.row_problems)
 
     @property
     def failed(self) -> int:
@@ -107,11 +127,16 @@ class RunSummary:
         good: list[tuple[str, str]] = [
             (PLANNED, "ready to export"),
             (CaseState.EXPORTED, "exported" if self.write else "exported before"),
+            (CaseState.PARTIAL, "exported in part" if self.write else "ready in part"),
             (CaseState.PREPARED, "prepared for transfer"),
         ]
         if self.write:
             good = good[1:]
-        bad = [(CaseState.FAILED, "failed"), (CaseState.PENDING, "not reached")]
+        bad = [
+            (CaseState.FAILED, "failed"),
+            (CaseState.DOUBTFUL, "doubtful"),
+            (CaseState.PENDING, "not reached"),
+        ]
         # A run with the engine "none" exports nothing, by intent: it leads with what it prepared.
         lead = next((pair for pair in good if self._count(pair[0])), good[0])
         count, noun = self._count(lead[0]), "case" if total == 1 else "cases"
@@ -124,7 +149,7 @@ class RunSummary:
         return sum(shown_state(result) == state for result in self.results)
 
     def _good(self) -> list[CaseResult]:
-        wanting = (CaseState.FAILED, CaseState.PENDING)
+        wanting = (CaseState.FAILED, CaseState.DOUBTFUL, CaseState.PENDING)
         return [result for result in self.results if shown_state(result) not in wanting]
 
 
@@ -132,7 +157,22 @@ def shown_state(result: CaseResult) -> str:
     """The state in one word: that of the ledger, or ``planned`` where nothing was to be written.
 
     A failure stays a failure and an export of an earlier run an export, also in a run without
-    write.
+    write; a doubtful case and one of which a kind is left out show as such there too.
     """
-    settled = result.state in (CaseState.FAILED, CaseState.EXPORTED)
+    settled = result.state not in (CaseState.PENDING, CaseState.PREPARED)
     return PLANNED if result.planned and not settled else result.state.value
+
+
+def row_ranges(rows: Iterable[int]) -> str:
+    """Row numbers in short.
+
+    >>> row_ranges([2, 4, 5, 6])
+    '2, 4-6'
+    """
+    parts: list[list[int]] = []
+    for row in sorted(rows):
+        if parts and row == parts[-1][-1] + 1:
+            parts[-1] = [parts[-1][0], row]
+        else:
+            parts.append([row])
+    return ", ".join("-".join(map(str, part)) for part in parts)

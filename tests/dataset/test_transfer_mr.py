@@ -23,7 +23,7 @@ from dataset_series import (
     write_series,
 )
 from esapi_stub.sample.dicom import rigid
-from stardust_esapi.dataset.mask import Mask, empty, rasterise
+from stardust_esapi.mask import Mask, empty, rasterise
 from stardust_esapi.dataset.transfer_mr import read_mr_to_ct, share_shown, transfer
 from stardust_esapi.dataset.volume import Stack, read_stack
 from stardust_esapi.errors import CaseError

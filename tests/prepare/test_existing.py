@@ -10,6 +10,7 @@ from stardust_esapi.prepare.existing import (
     StructureShape,
     choose,
     differences,
+    is_of_another_tumour,
     measure,
 )
 from stardust_esapi.settings import OnExisting
@@ -87,3 +88,43 @@ def test_choices() -> None:
     choice, uid, remark = choose({"1": ["x differs"]}, new)
     assert (choice, uid) == (Choice.CREATE, "")
     assert "left as it is" in remark
+
+
+GTV1, GTV2 = block("GTV1", x=0.0), block("GTV2", x=30.0)
+PTV = block("PTV", half=25.0)
+OWN = {"gtv+": "GTV1", "target+": "PTV"}
+
+
+def labelled(gtv: StructureShape, target: StructureShape) -> dict[str, StructureShape]:
+    return {"gtv+": gtv, "target+": target}
+
+
+@pytest.mark.parametrize(
+    ("gtv", "target", "other"),
+    [
+        (GTV2, PTV, True),  # the plan's other tumour
+        (GTV1, GTV2, True),  # another target
+        (GTV1, PTV, False),  # our own, whatever else differs
+        (block(x=5.0), PTV, False),  # contoured anew: nobody's copy
+        (GTV2, block(half=24.0), False),
+    ],
+)
+def test_a_set_of_another_tumour_is_known_by_what_it_holds(
+    gtv: StructureShape, target: StructureShape, other: bool
+) -> None:
+    sources = [GTV2, GTV1, PTV]
+    assert is_of_another_tumour(labelled(gtv, target), OWN, sources) is other
+
+
+def test_of_equal_sources_ours_is_the_one_and_a_set_without_labels_is_nobodys() -> None:
+    twin = block("GTV1 copy")
+    assert not is_of_another_tumour(labelled(GTV1, PTV), OWN, [twin, GTV1, PTV])
+    assert not is_of_another_tumour({"gtv+": GTV2}, OWN, [GTV1, GTV2, PTV])
+
+
+def test_on_another_grid_the_closest_source_is_the_one() -> None:
+    resampling = Resampling(3.0, 3.0, volume_tolerance=0.05, center_tolerance=4.0)
+    near = block("GTV2", half=10.4)  # within what resampling may change
+    sources = [near, GTV1, PTV]
+    assert is_of_another_tumour(labelled(block(half=10.39), PTV), OWN, sources, resampling)
+    assert not is_of_another_tumour(labelled(block(half=10.01), PTV), OWN, sources, resampling)

@@ -12,8 +12,22 @@ from pathlib import Path
 import pytest
 
 from stardust_esapi.errors import CaseError, UsageError
-from stardust_esapi.model import Action, Case, CaseState, Kind, StructureOutcome, TransferRequest
-from stardust_esapi.record.ledger import LEDGER_NAME, Ledger, SeriesState
+from stardust_esapi.model import (
+    Action,
+    Case,
+    CaseState,
+    Finding,
+    Kind,
+    StructureOutcome,
+    TransferRequest,
+)
+from stardust_esapi.record.ledger import (
+    LEDGER_NAME,
+    SCHEMA_VERSION,
+    Ledger,
+    SeriesState,
+    read_cases,
+)
 from stardust_esapi.verify.manifest import FileEntry, SeriesManifest, manifest_digest
 
 CASE = Case(row=2, patient_id="0042", plan_id="Plan", series_uid="1.2.1", gtv_id="GTV")
@@ -154,6 +168,8 @@ def test_registering_again_keeps_states_and_follows_the_list(ledger: Ledger) -> 
         CaseState.PENDING: 1,
         CaseState.PREPARED: 1,
         CaseState.EXPORTED: 0,
+        CaseState.PARTIAL: 0,
+        CaseState.DOUBTFUL: 0,
         CaseState.FAILED: 1,
     }
 
@@ -367,41 +383,23 @@ def test_the_file_is_set_up_for_network_shares(ledger: Ledger) -> None:
     assert [p.name for p in ledger.path.parent.iterdir()] == [LEDGER_NAME]
 
 
-def test_a_newer_ledger_is_refused_and_left_alone(ledger: Ledger) -> None:
+@pytest.mark.parametrize("version", [SCHEMA_VERSION - 1, SCHEMA_VERSION + 1])
+def test_a_ledger_of_another_version_is_refused_and_left_alone(
+    ledger: Ledger, version: int
+) -> None:
     ledger.close()
     with sqlite3.connect(ledger.path) as db:
-        db.execute("PRAGMA user_version = 4")
+        db.execute(f"PRAGMA user_version = {version}")
     db.close()
     before = ledger.path.read_bytes()
-    with pytest.raises(UsageError, match=r"newer version.*format 4, this one knows 3.*Update"):
+    with pytest.raises(UsageError, match=rf"another version.*format {version}.*choose another"):
         Ledger(ledger.path.parent)
+    with pytest.raises(UsageError, match=f"its format is {version}"):
+        read_cases(ledger.path.parent)
     assert ledger.path.read_bytes() == before
 
 
-def test_a_ledger_of_the_first_format_goes_on(ledger: Ledger) -> None:
-    ledger.prepared(CASE, [CT_REQUEST])
-    place(ledger, CT_REQUEST)
-    ledger.close()
-    with sqlite3.connect(ledger.path) as db:
-        db.execute("ALTER TABLE series DROP COLUMN told")
-        db.execute("ALTER TABLE series DROP COLUMN plain")
-        db.execute("ALTER TABLE cases DROP COLUMN label")
-        db.execute("ALTER TABLE cases DROP COLUMN case_kind")
-        db.execute("PRAGMA user_version = 1")
-    db.close()
-    ledger = reopened(ledger)
-    series = ledger.series_of(CASE)[Kind.CT]
-    assert (series.state, series.told, series.plain) == (SeriesState.PLACED, "", True)
-
-
-def test_a_ledger_of_the_second_format_learns_labels(ledger: Ledger) -> None:
-    ledger.close()
-    with sqlite3.connect(ledger.path) as db:
-        db.execute("ALTER TABLE cases DROP COLUMN label")
-        db.execute("ALTER TABLE cases DROP COLUMN case_kind")
-        db.execute("PRAGMA user_version = 2")
-    db.close()
-    ledger = reopened(ledger)
+def test_labels_follow_the_list(ledger: Ledger) -> None:
     ledger.register([replace(CASE, label="Glioblastom", case_kind="primary"), OTHER])
     assert query(ledger, "SELECT label, case_kind FROM cases ORDER BY label DESC") == [
         ("Glioblastom", "primary"),
@@ -409,6 +407,53 @@ def test_a_ledger_of_the_second_format_learns_labels(ledger: Ledger) -> None:
     ]
     ledger.register([replace(CASE, label="Metastase")])  # corrected in the list
     assert query(ledger, "SELECT max(label) FROM cases") == [("Metastase",)]
+
+
+def test_a_case_of_which_a_kind_was_left_out_is_exported_in_part(ledger: Ledger) -> None:
+    doubt = Finding("volumes", "It is not what the case list says: …")
+    ledger.prepared(
+        CASE, [CT_REQUEST], warnings=["The MR was left out."], left_out=[Kind.MR], doubts=[doubt]
+    )
+    place(ledger, CT_REQUEST)
+    assert ledger.exported(CASE, warnings=["The MR was left out.", "Twice."]) is CaseState.PARTIAL
+    again = reopened(ledger)
+    assert again.state(CASE) is CaseState.PARTIAL
+    assert again.left_out(CASE) == (Kind.MR,)
+    assert again.warnings(CASE) == ("The MR was left out.", "Twice.")
+    assert again.doubts(CASE) == (doubt,)
+    assert again.ready() == [CT_REQUEST]
+    assert [entry.exported for entry in again.series()] == [True]
+    record = next(r for r in read_cases(again.path.parent) if r.key == CASE.key)
+    assert (record.state, record.doubts) == (CaseState.PARTIAL, (doubt,))
+
+    again.prepared(CASE, [CT_REQUEST, MR_REQUEST])  # found after all
+    place(again, MR_REQUEST)
+    assert again.exported(CASE) is CaseState.EXPORTED
+    assert again.warnings(CASE) == ()
+
+
+def test_a_doubtful_case_is_recorded_as_such(ledger: Ledger) -> None:
+    ledger.failed(CASE, "the GTV is larger than the target", state=CaseState.DOUBTFUL)
+    assert reopened(ledger).state(CASE) is CaseState.DOUBTFUL
+
+
+def test_a_case_whose_patient_has_another_id_than_its_row_says(ledger: Ledger) -> None:
+    listed = Case(row=5, patient_id="44", plan_id="P", id_is_number=True)
+    true = replace(listed, patient_id="0044", id_is_number=False)
+    ledger.register([listed])
+    ledger.failed(listed, "no such patient")
+    ledger.identified(listed, true)
+    again = reopened(ledger)
+    assert again.patient_ids() == {listed.key: "0044"}
+    assert again.state(true) is CaseState.PENDING
+    with pytest.raises(LookupError):
+        again.state(listed)
+    assert events(again, true) == ["pending", "failed", "pending", "identified"]
+    again.failed(true, "no GTV")
+    again.register([listed])  # the same row, in a run that does not know yet
+    again.identified(listed, true)
+    assert again.state(true) is CaseState.FAILED
+    assert again.patient_ids() == {listed.key: "0044"}
 
 
 def test_another_database_is_refused(tmp_path: Path) -> None:

@@ -405,20 +405,26 @@ class TestCohort:
         _, (header, *rows) = cohort
         assert len(header) == 27 + 4
         assert header[26:] == ["OtherGTV", "Comment", "AcceptedDate", "casekind", "RefinementDate"]
-        assert [len(row) for row in rows] == [31, 32] + [31] * 8
+        assert [len(row) for row in rows] == [31, 32] + [31] * 10
         assert [row[0] for row in rows[:4]] == ["123456", "0004711", "Prüfkörper 12", "A/17.b"]
         assert [row[27].lower() for row in rows].count("abgelehnt") == 1
         assert rows[-1][0] == "1.23456E+05"
+        exchanged, at = rows[-3], header.index
+        for one, other in (("GTV", "TargetID"), ("GTV-Volume", "TargetVolume")):
+            assert exchanged[at(one)] == rows[0][at(other)]
+            assert exchanged[at(other)] == rows[0][at(one)]
 
     def test_the_rows_lead_to_what_lies_on_disk(self, cohort) -> None:
         path, (header, *rows) = cohort
         at = {name: header.index(name) for name in header}
         folders = sorted((path.parent / "dicom").iterdir())
-        assert len(folders) == 8
+        assert len(folders) == 9
         for folder, row in zip(folders, rows, strict=False):
             items = list(read(folder).values())
             found = {d.SeriesInstanceUID for d in items} | {d.SOPInstanceUID for d in items}
-            assert {d.PatientID for d in items} == {row[0]}
+            (patient_id,) = {d.PatientID for d in items}
+            assert patient_id == {"815": "0000815"}.get(row[0], row[0])
+            assert row[at["PNG_Path"]].rpartition("\\")[2].startswith(patient_id.replace("/", "_"))
             for name in ("SeriesUID", "KM_Series_UID", "MR_Series_UID", "MRregUID"):
                 assert not row[at[name]] or row[at[name]] in found
             (structure_set,) = [d for d in items if d.Modality == "RTSTRUCT"]
@@ -455,6 +461,7 @@ class TestCohort:
             "PH-FOR": (False, True, False),
             "PH-PLAN": (False, False, False),
             "PH-RAND": (False, False, True),
+            "815": (False, False, False),
         }
 
 

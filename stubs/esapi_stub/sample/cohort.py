@@ -30,14 +30,16 @@ COLUMNS = (
 Row = dict[str, str]
 
 
-def write_sample(folder: Path, *, patients: int = 8) -> Path:
+def write_sample(folder: Path, *, patients: int = 9) -> Path:
     """Write ``dicom/`` (a numbered folder a patient) and ``cases.csv`` into a folder.
 
-    The first patient is real, with contrast CT and MR. Then come phantoms: a contrast CT under
-    an id with leading zeros, feet first with an umlaut and found by series, prone with an MR and
-    a slash in the id; then the faults: an empty GTV, a contrast CT in another frame of reference,
-    a plan that does not exist, a target that leaves the contrast CT. More patients than eight are
-    phantoms without fault. The list ends with a rejected row and one whose id Excel has damaged.
+    The first patient's contours are real, with contrast CT and MR. Then come phantoms: a contrast
+    CT under an id with leading zeros, feet first with an umlaut and found by series, prone with an
+    MR and a slash in the id; then the faults: an empty GTV, a contrast CT in another frame of
+    reference, a plan that does not exist, a target that leaves the contrast CT, an id whose leading
+    zeros the list has lost with an MR that no registration joins to the CT. More patients than nine
+    are phantoms without fault. The list ends with a row that has GTV and target exchanged, a
+    rejected row and one whose id Excel has damaged.
 
     Args:
         folder: Made if missing.
@@ -59,8 +61,19 @@ def write_sample(folder: Path, *, patients: int = 8) -> Path:
             rows[-1]["PlanID"] = ""
         elif number == 7:
             rows[-1]["PlanID"] = "Plan9"
-    rows.append(rows[0] | {"TargetID": "Borders", "Comment": "Abgelehnt"})
-    rows.append(rows[0] | {"Patient-ID": "1.23456E+05"})
+        elif number == 9:  # as pandas leaves it; PNG_Path still has the zeros
+            rows[-1]["Patient-ID"] = rows[-1]["Patient-ID"].lstrip("0")
+    first = rows[0]
+    exchanged = {
+        "TargetID": first["GTV"],
+        "TargetVolume": first["GTV-Volume"],
+        "GTV": first["TargetID"],
+        "GTV-Volume": first["TargetVolume"],
+        "Comment": "nicht ok?",
+    }
+    rows.append(first | exchanged)
+    rows.append(first | {"TargetID": "Borders", "Comment": "Abgelehnt"})
+    rows.append(first | {"Patient-ID": "1.23456E+05", "PNG_Path": ""})
     path = folder / "cases.csv"
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, delimiter=";")
@@ -109,6 +122,7 @@ def _phantom(number: int) -> Phantom:
             patient_name="Phantom^Abgeschnitten",
             contrast=PhantomContrast(slices=8),
         ),
+        Phantom("0000815", patient_name="Phantom^Nullen", mr=PhantomMr(registered=False)),
     )
     if number - 2 < len(cohort):
         return cohort[number - 2]
@@ -129,13 +143,13 @@ def _real_row(uids: PatientUids) -> Row:
         "Fx": "7",
         "GD": "14",
         "ED": "2",
-        "TargetID": "Tumor Bed",
-        "TargetVolume": "13.16",
-        "GTV": "Breast",
-        "GTV-Volume": "400.05",
+        "TargetID": "Breast",
+        "TargetVolume": "400.05",
+        "GTV": "Tumor Bed",
+        "GTV-Volume": "13.16",
         "OtherGTV": "Tumor Bed Block",
         "MR_Slices": str(MR_SIZE[2]),
-        "casekind": "Mamma",
+        "casekind": "BC",
     }
 
 
@@ -152,8 +166,9 @@ def _phantom_row(phantom: Phantom, uids: PatientUids) -> Row:
         "TargetVolume": _volume(structures["PTV1"]),
         "GTV": "GTV1",
         "GTV-Volume": _volume(structures["GTV1"]),
-        "MR_Slices": str(phantom.mr.size[2]) if phantom.mr else "",
-        "casekind": "Phantom",
+        # The mining counts the volume among the slices.
+        "MR_Slices": str(phantom.mr.size[2] + 1) if phantom.mr else "0",
+        "casekind": "Sonstiges",
     }
 
 
@@ -170,6 +185,9 @@ def _row(uids: PatientUids) -> Row:
         "StructureSetID": uids.structure_set_label,
         "LastTreated": "02.01.2024",
         "GTV#>10GyAndInPTV": "1",
+        "PNG_Path": rf"\\server\share\middleSlices\{uids.patient_id}_{uids.plan_id}.png".replace(
+            "/", "_"
+        ),
         "KM_Series_UID": uids.km_series_uid,
         "KM_Series_Comment": "CT KM" if uids.km_series_uid else "",
         "MR_Series_UID": uids.mr_series_uid,

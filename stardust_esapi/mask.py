@@ -13,16 +13,54 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from stardust_esapi.dataset.volume import SAME_PLACE_MM, Stack
-from stardust_esapi.geometry import FloatArray
+from stardust_esapi.geometry import FloatArray, ImageGeometry
 
 BoolArray = NDArray[np.bool_]
 IntArray = NDArray[np.intp]
 Box = tuple[slice, slice, slice]
 
+SAME_PLACE_MM = 0.01
 # Of a voxel: far below what a contour's digits tell, far above rounding on the way into the index
 # space. Without it an edge through voxel centres would fall to either side by chance.
 _DIGITS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Slices:
+    """Where the slices of an image lie.
+
+    Attributes:
+        geometry: The regular grid that comes closest: first slice, usual distance.
+        positions: Of each slice along the third axis, rising, mm; what decides where slices are
+            not regular.
+        origins: Image Position (Patient) of each slice, shape (n, 3), mm.
+    """
+
+    geometry: ImageGeometry
+    positions: FloatArray = field(repr=False)
+    origins: FloatArray = field(repr=False)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Slices, rows, columns."""
+        columns, rows, planes = self.geometry.size
+        return planes, rows, columns
+
+    @property
+    def axes(self) -> FloatArray:
+        """Unit vectors along a row, along a column and along the normal, as rows of (3, 3)."""
+        return axes_of(self.geometry)
+
+
+def axes_of(geometry: ImageGeometry) -> FloatArray:
+    """Unit vectors of a grid, as rows of (3, 3)."""
+    return np.array([geometry.x_direction, geometry.y_direction, geometry.z_direction], dtype=float)
+
+
+def regular_slices(geometry: ImageGeometry) -> Slices:
+    """The slices of a regular grid, such as an ``Image`` of ESAPI."""
+    origins = np.array([geometry.plane_position(plane) for plane in range(geometry.size[2])])
+    return Slices(geometry, origins @ axes_of(geometry)[2], origins)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +115,7 @@ def overlap(one: Mask, other: Mask) -> int:
     return int(np.count_nonzero(parts[0] & parts[1]))
 
 
-def rasterise(contours: Sequence[FloatArray], stack: Stack) -> Mask:
+def rasterise(contours: Sequence[FloatArray], stack: Slices) -> Mask:
     """Find the voxels whose centres lie within closed contours.
 
     Each contour goes to the slice that is nearest by position, whatever the slices' numbers and
@@ -118,7 +156,7 @@ def rasterise(contours: Sequence[FloatArray], stack: Stack) -> Mask:
 
 
 def _assign(
-    points: FloatArray, starts: IntArray, lengths: IntArray, stack: Stack
+    points: FloatArray, starts: IntArray, lengths: IntArray, stack: Slices
 ) -> tuple[IntArray, BoolArray, float]:
     """Give each contour its slice (-1: none), say which ones count, and how far they are off."""
     heights = points @ stack.axes[2]

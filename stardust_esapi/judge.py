@@ -1,0 +1,106 @@
+"""Judge GTV and target: plausible, and still what was accepted?
+
+The one place for it: a run without write, the export and the dataset hold the same facts against
+the same thresholds (:class:`~stardust_esapi.settings.Gates`). The sentences name no patient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from stardust_esapi.model import Finding
+from stardust_esapi.settings import Gate, Gates
+
+_LARGER = 1.001  # volumes that differ by less are the same
+
+
+@dataclass(frozen=True, slots=True)
+class TumourFacts:
+    """GTV and target as they are, and as the case list has them; volumes in ml.
+
+    Attributes:
+        gtv_ml: Volume of the GTV, …
+        gtv_voxels: … and its voxels, at least one.
+        target_ml: Volume of the target.
+        gtv_in_target: Share of the GTV's voxels that lie in the target.
+        listed_gtv_ml: ``GTV-Volume`` of the case list; None where it is not known.
+        listed_target_ml: ``TargetVolume``; likewise.
+    """
+
+    gtv_ml: float
+    gtv_voxels: int
+    target_ml: float
+    gtv_in_target: float
+    listed_gtv_ml: float | None = None
+    listed_target_ml: float | None = None
+
+
+def judge(facts: TumourFacts, gates: Gates) -> tuple[Finding, ...]:
+    """Hold GTV and target against the thresholds; of good ones there is nothing to say."""
+    looks: dict[Gate, Callable[[TumourFacts, Gates], Iterator[str]]] = {
+        Gate.GTV: gtv,
+        Gate.TARGET: target,
+        Gate.VOLUMES: volumes,
+    }
+    return tuple(
+        Finding(gate, text, gate not in gates.remark_only)
+        for gate, look in looks.items()
+        for text in look(facts, gates)
+    )
+
+
+def gtv(facts: TumourFacts, gates: Gates) -> Iterator[str]:
+    """A GTV of a few voxels."""
+    if facts.gtv_voxels < gates.gtv_voxels or facts.gtv_ml < gates.gtv_ml:
+        yield (
+            f"The GTV is tiny: {facts.gtv_ml:.3f} ml in {facts.gtv_voxels} voxels; it must have "
+            f"{gates.gtv_ml:g} ml and {gates.gtv_voxels} voxels."
+        )
+
+
+def target(facts: TumourFacts, gates: Gates) -> Iterator[str]:
+    """A GTV that leaves its target, or is larger than it."""
+    if facts.gtv_ml > _LARGER * facts.target_ml:
+        within = facts.gtv_in_target * facts.gtv_ml / facts.target_ml if facts.target_ml else 0.0
+        exchanged = (
+            "and the target lies within it: TargetID and GTV seem to be exchanged"
+            if within >= gates.gtv_in_target
+            else "which no GTV should be"
+        )
+        yield (
+            f"The GTV ({facts.gtv_ml:.2f} ml) is larger than the target "
+            f"({facts.target_ml:.2f} ml), {exchanged}."
+        )
+    elif facts.gtv_in_target < gates.gtv_in_target:
+        yield (
+            f"The GTV lies outside the target: {percent(facts.gtv_in_target)} of it are inside; "
+            f"{percent(gates.gtv_in_target)} must be."
+        )
+
+
+def volumes(facts: TumourFacts, gates: Gates) -> Iterator[str]:
+    """Volumes that are no longer those of the case list."""
+
+    def differ(volume: float, listed: float | None) -> bool:
+        allowed = max(gates.volume_difference_ml, gates.volume_difference * (listed or 0.0))
+        return listed is not None and abs(volume - listed) > allowed
+
+    changed = [
+        f"the {name} has {volume:.2f} ml, {column} says {listed:.2f} ml"
+        for name, volume, listed, column in (
+            ("GTV", facts.gtv_ml, facts.listed_gtv_ml, "GTV-Volume"),
+            ("target", facts.target_ml, facts.listed_target_ml, "TargetVolume"),
+        )
+        if listed is not None and differ(volume, listed)
+    ]
+    if changed:
+        yield (
+            f"It is not what the case list says: {'; '.join(changed)}; "
+            f"{percent(gates.volume_difference)} or {gates.volume_difference_ml:g} ml are allowed."
+        )
+
+
+def percent(share: float) -> str:
+    """As many digits as tell a share from its threshold."""
+    return f"{100 * share:.4g} %"
