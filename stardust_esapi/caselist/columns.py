@@ -5,16 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from stardust_esapi.caselist.names import (
-    LABEL_RUNS,
-    LABELS,
-    MINING,
-    TAIL,
-    USED,
-    canonical,
-    is_header,
-)
-from stardust_esapi.caselist.table import Table, as_text
+from stardust_esapi.caselist.header import early_rows, find_header, missing_columns
+from stardust_esapi.caselist.names import LABEL_RUNS, LABELS, MINING, TAIL, TAILS, USED, canonical
+from stardust_esapi.caselist.table import Table
 from stardust_esapi.errors import UsageError
 
 
@@ -29,94 +22,96 @@ class Columns:
         header_width: Fields of a row that has the header's own columns; None without header.
         padded_width: The same with empty columns at the header's end counted, as a spreadsheet
             that saves a CSV pads every row.
-        header_row: Spreadsheet row of the header; 0 without one.
+        above: How many rows at the top are no cases: the header and what stands above it.
         tail_follows: Whether labels and tail follow in one of the layouts of `LABEL_RUNS`.
+        labels: Those that the header names; None without header.
+        remark: What a reader should know of where the list begins; mostly empty.
     """
 
     fixed: dict[str, int]
     fixed_width: int
     header_width: int | None
     padded_width: int
-    header_row: int
+    above: int
     tail_follows: bool
+    labels: tuple[str, ...] | None
+    remark: str
 
 
-def find_columns(table: Table, source: object) -> Columns:
+def find_columns(table: Table) -> Columns:
     """Find the header of a list, or see that it has none but the mining's order.
 
-    Args:
-        table: The cells.
-        source: What messages call the list.
+    The mining's order counts only where none of the early rows names columns: under a title line, a
+    header in another order would else make the target the GTV.
 
     Raises:
-        UsageError: No known columns; a column that is needed is missing or there twice; the
-            header hides rows.
+        UsageError: No known columns; a column that is needed is missing or there twice; the first
+            rows hide others.
     """
-    row, cells = _first_filled(table, source)
-    if not is_header(cells):
-        return _without_header(len(cells), source)
-    if table.swallowing[row - 1]:
+    early = early_rows(table.rows())
+    if not early:
+        raise UsageError(f"The case list {table.source} is empty; choose the list with the cases.")
+    header = find_header(early)
+    # A title is a single cell, and never a case.
+    row, cells = header or next((row for row in early if sum(map(bool, row[1])) > 1), early[0])
+    if table.swallowing[:row].any():  # perhaps the header
         raise UsageError(
-            f"In the header of the case list {source} a quotation mark is never closed and hides "
-            "the rows after it; delete it."
+            f"In the header of the case list {table.source}, or where it should be, a quotation "
+            "mark is never closed and hides the rows after it; delete it."
         )
+    if not header:
+        return _without_header(row, len(cells), table.source)
     names = [canonical(cell) for cell in cells]
-    _require_columns(names, source)
+    _require_columns(names, table.source)
     end_of_names = 1 + max(i for i, cell in enumerate(cells) if cell)
     after = (*LABELS, *TAIL)
     tail_start = next((i for i, name in enumerate(names) if name in after), end_of_names)
     tail = tuple(names[tail_start:end_of_names])
+    labels = tuple(name for name in tail if name in LABELS)
     # A header written by the mining alone has no tail, and rows that the Case-Selector appended do.
-    tail_follows = tail in {(*labels, *TAIL) for labels in LABEL_RUNS} or not tail
+    tail_follows = tail in {(*run, *end) for run in LABEL_RUNS for end in ((), *TAILS)}
     fixed_width = tail_start if tail_follows else end_of_names
     return Columns(
         fixed={name: i for i, name in enumerate(names[:fixed_width]) if name},
         fixed_width=fixed_width,
         header_width=end_of_names,
         padded_width=len(cells),
-        header_row=row,
+        above=row,
         tail_follows=tail_follows,
+        labels=labels,
+        remark=f"The header stands in row {row}; what is above was not read." if row > 1 else "",
     )
 
 
-def _first_filled(table: Table, source: object) -> tuple[int, list[str]]:
-    for index, *cells in table.cells.itertuples(name=None):
-        width = len(cells) if table.widths is None else table.widths[index]
-        texts = [as_text(cell) for cell in cells[:width]]
-        if any(texts):
-            return index + 1, texts
-    raise UsageError(f"The case list {source} is empty; choose the list with the cases.")
-
-
-def _without_header(width: int, source: object) -> Columns:
+def _without_header(row: int, width: int, source: str) -> Columns:
     if width < len(MINING):
         raise UsageError(
             f"The case list {source} has neither a header with Patient-ID nor the mining's "
-            f"{len(MINING)} columns (its first row has {width}); check that it is the case list "
-            "and that ; or , separates its columns."
+            f"{len(MINING)} columns (row {row} has {width}); check that it is the case list "
+            "and that ; , tab or | separates its columns."
         )
     return Columns(
         fixed={name: i for i, name in enumerate(MINING)},
         fixed_width=len(MINING),
         header_width=None,
         padded_width=0,
-        header_row=0,
+        above=row - 1,
         tail_follows=True,
+        labels=None,
+        remark=f"There is no header; what is above row {row} was not read." if row > 1 else "",
     )
 
 
-def _require_columns(names: list[str], source: object) -> None:
+def _require_columns(names: list[str], source: str) -> None:
     twice = [name for name, count in Counter(names).items() if count > 1 and name in USED]
     if twice:
         raise UsageError(
             f"The case list {source} has the column {twice[0]} more than once; "
             "delete or rename all but the right one."
         )
-    missing = [name for name in ("Patient-ID", "TargetID", "GTV") if name not in names]
-    if "PlanID" not in names and not {"SeriesUID", "StructureSetID"} <= set(names):
-        missing.append("PlanID (or SeriesUID and StructureSetID)")
+    missing = missing_columns(names)
     if missing:
         raise UsageError(
             f"The case list {source} has no column {', '.join(missing)}; "
-            "add it, or correct its name in the first row."
+            "add it, or correct its name in the header."
         )

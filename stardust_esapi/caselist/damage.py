@@ -60,7 +60,7 @@ def _damage(text: str, patterns: Sequence[tuple[re.Pattern[str], str]]) -> str:
         return ""
     for pattern, what in patterns:
         if pattern.fullmatch(text):
-            return f"{_shown(text)}{what}: the id that was entered is lost; {AS_TEXT}"
+            return lost(text, what)
     if _HIDDEN.search(text):
         return "holds a line break, a control character or a lost character; enter the id again"
     if _is_garbled(text):
@@ -69,6 +69,11 @@ def _damage(text: str, patterns: Sequence[tuple[re.Pattern[str], str]]) -> str:
             'enter the id again and save the list as "CSV UTF-8"'
         )
     return ""
+
+
+def lost(text: str, what: str) -> str:
+    """The sentence for a value in which the id that was entered can no longer be read."""
+    return f"{_shown(text)}{what}: the id that was entered is lost; {AS_TEXT}"
 
 
 def _shown(text: str) -> str:
@@ -123,3 +128,9 @@ def count_of(text: str) -> int | None:
     """A number of images; None when the text is none."""
     number = re.fullmatch(r"(\d{1,6})(?:[.,]0+)?", text)
     return int(number[1]) if number else None
+
+
+def volume_of(text: str) -> float | None:
+    """A volume in ml; None when the text is none, or is not above 0."""
+    number = re.fullmatch(r"[0-9]+(?:[.,][0-9]+)?(?:E[+-]?[0-9]{1,2})?", text, re.IGNORECASE)
+    return (float(number[0].replace(",", ".")) or None) if number else None

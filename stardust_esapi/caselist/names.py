@@ -15,12 +15,18 @@ LABELS = (
 )  # fmt: skip
 TAIL = ("Comment", "AcceptedDate", "casekind", "RefinementDate")
 
+TAILS = (TAIL[:2], TAIL[:3], TAIL)
+"""What the Case-Selector's buttons write into a header: accept, label, refinement."""
+
 LABEL_RUNS = ((), LABELS[:1], LABELS[:2], LABELS[1:], LABELS)
 """The label columns that rows are known to have between the mining's columns and the tail."""
 
 ID_COLUMNS = ("Patient-ID", "PlanID", "StructureSetID", "TargetID", "GTV")
 UID_COLUMNS = ("SeriesUID", "KM_Series_UID", "MR_Series_UID", "MRregUID")
-USED = (*ID_COLUMNS, *UID_COLUMNS, "MR_Slices", "Label", "Comment", "casekind")
+USED = (
+    *ID_COLUMNS, *UID_COLUMNS, "MR_Slices", "TargetVolume", "GTV-Volume", "PNG_Path", "Label",
+    "Comment", "casekind",
+)  # fmt: skip
 
 _NEVER_A_VALUE = frozenset({"Patient-ID", "PlanID", "StructureSetID", "TargetID", *UID_COLUMNS})
 
@@ -48,4 +54,5 @@ def known_names(cells: Iterable[str]) -> set[str]:
 
 def is_header(cells: Iterable[str]) -> bool:
     """Whether a row names columns; ``GTV`` alone proves nothing, a structure may be called so."""
-    return bool(known_names(cells) & _NEVER_A_VALUE)
+    names = known_names(cells)
+    return bool(names & _NEVER_A_VALUE) or len(names) > 2

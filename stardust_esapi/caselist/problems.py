@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
+from stardust_esapi.caselist.cells import is_whole
 from stardust_esapi.caselist.columns import Columns
 from stardust_esapi.caselist.damage import (
     cell_damage,
     comment_damage,
     count_of,
     is_uid,
-    patient_damage,
     text_damage,
     uid_damage,
 )
 from stardust_esapi.caselist.names import ID_COLUMNS, UID_COLUMNS
+from stardust_esapi.caselist.patient_id import PatientId
 from stardust_esapi.caselist.table import Column, Flags, Table
 from stardust_esapi.caselist.tail import Tail
 
@@ -39,7 +40,11 @@ class RowProblem:
 
 
 def find_problems(
-    table: Table, columns: Columns, tail: Tail, values: dict[str, Column]
+    table: Table,
+    columns: Columns,
+    tail: Tail,
+    values: dict[str, Column],
+    patients: Sequence[PatientId],
 ) -> list[RowProblem]:
     """Everything wrong with any row, rejected and empty ones too, in the rows' order.
 
@@ -49,10 +54,12 @@ def find_problems(
         tail: What stands behind the mining's columns.
         values: The columns by name, as text, among them all of ``ID_COLUMNS``, ``UID_COLUMNS``,
             ``MR_Slices`` and ``Comment``.
+        patients: The patient id of every row.
     """
     problems = [
         *_misread_rows(table, columns, tail),
         *_missing_values(values),
+        *_damaged_patients(patients),
         *_damaged_values(table, columns, values),
         *_misplaced_uids(table, columns),
     ]
@@ -102,11 +109,16 @@ def _missing_values(values: dict[str, Column]) -> Iterator[RowProblem]:
         yield from _at(~filled[name], name, "the structure's id is missing; enter it")
 
 
+def _damaged_patients(patients: Sequence[PatientId]) -> Iterator[RowProblem]:
+    for row, patient in enumerate(patients, start=1):
+        if patient.damage:
+            yield _problem(row, "Patient-ID", f"the value {patient.damage}")
+
+
 def _damaged_values(
     table: Table, columns: Columns, values: dict[str, Column]
 ) -> Iterator[RowProblem]:
     checks: dict[str, Callable[[str], str]] = {
-        "Patient-ID": patient_damage,
         **dict.fromkeys(ID_COLUMNS[1:], text_damage),
         **dict.fromkeys(UID_COLUMNS, uid_damage),
         "Comment": comment_damage,
@@ -116,7 +128,11 @@ def _damaged_values(
         if table.widths is None and name in columns.fixed and name != "Comment":
             cells = table.cells[columns.fixed[name]]
             if pd.api.types.infer_dtype(cells, skipna=False) != "string":
-                lost = np.array([cell_damage(cell) for cell in cells], dtype=object)
+                # A plan may be called 3, a series not.
+                sound = is_whole if name in ID_COLUMNS else lambda _: False
+                lost = np.array(
+                    ["" if sound(cell) else cell_damage(cell) for cell in cells], dtype=object
+                )
                 found = np.where(lost != "", lost, found)
         for index in np.flatnonzero(found != "").tolist():
             yield _problem(index + 1, name, f"the value {found[index]}")

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from stardust_esapi.caselist.cells import NO_VALUE
 from stardust_esapi.caselist.columns import Columns, find_columns
-from stardust_esapi.caselist.damage import count_of
+from stardust_esapi.caselist.damage import count_of, volume_of
 from stardust_esapi.caselist.names import USED
+from stardust_esapi.caselist.patient_id import PatientId, read_patient_id
 from stardust_esapi.caselist.problems import RowProblem, find_problems
 from stardust_esapi.caselist.table import Column, Flags, Table, read_table
 from stardust_esapi.caselist.tail import Tail, read_tail, says_rejected
 from stardust_esapi.model import Case
+from stardust_esapi.settings import CaseListSettings
+
+_REJECTED = CaseListSettings().rejected
+_NO_PLAN = "PlanID is {}, which stands for no plan; the series and its structure set count."
 
 _COLUMNS = {
     "patient_id": "Patient-ID",
@@ -29,8 +36,10 @@ _COLUMNS = {
     "mr_slices": "MR_Slices",
     "label": "Label",
     "case_kind": "casekind",
+    "gtv_volume_ml": "GTV-Volume",
+    "target_volume_ml": "TargetVolume",
 }
-"""The column of each field of a case but its row, in the order of the fields."""
+"""The column of each field of a case that has one."""
 
 
 @dataclass(frozen=True)
@@ -60,42 +69,77 @@ class CaseList:
     Attributes:
         source: The file.
         cases: The accepted cases without a problem, in the file's order.
-        rejected: How many rows the Case-Selector rejected.
+        rejected: The rows that the Case-Selector rejected.
         problems: What is wrong with rows that are not exported, in the file's order.
         duplicates: Rows of the same patient, plan and series.
+        comments: The comments on accepted rows without a problem, and on how many each stands; most
+            frequent first.
+        remarks: What a reader should know of how the file was read.
     """
 
     source: Path
     cases: tuple[Case, ...]
-    rejected: int
-    problems: tuple[RowProblem, ...]
-    duplicates: tuple[DuplicateRows, ...]
+    rejected: tuple[int, ...] = ()
+    problems: tuple[RowProblem, ...] = ()
+    duplicates: tuple[DuplicateRows, ...] = ()
+    comments: tuple[tuple[str, int], ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
-def read_case_list(path: Path) -> CaseList:
-    """Read a Case-Selector or mining list, CSV (``;`` or ``,``; UTF-8 or Windows-1252) or XLSX.
+def read_case_list(path: Path, *, rejected: Sequence[str] = _REJECTED, sheet: str = "") -> CaseList:
+    """Read a list of the Case-Selector, the pre-filter or the mining, as people hand it over.
 
-    Every row that is neither empty nor rejected is a case or has a problem; none is dropped.
+    It may be a workbook or a text file (UTF-8, Windows-1252 or UTF-16; separated by ``;``, ``,``,
+    tab or ``|``, or as a first line ``sep=`` says), with title lines above its header. Every row
+    that is neither empty nor rejected is a case or has a problem; none is dropped.
+
+    Rows are numbered as a spreadsheet shows them: a row of several lines is one, and the line
+    ``sep=``, which a spreadsheet takes in and does not show, is none.
+
+    Args:
+        path: The file.
+        rejected: Words behind the mining's columns that mark a rejected row; case is ignored.
+        sheet: The sheet of a workbook; empty for the only visible one that is a list.
 
     Raises:
         UsageError: The file as a whole cannot be read as a case list.
     """
-    table = read_table(path)
-    columns = find_columns(table, path)
-    tail = read_tail(table, columns)
+    table = read_table(path, sheet)
+    columns = find_columns(table)
+    tail = read_tail(table, columns, rejected)
     values = _values(table, columns, tail)
+    patients = _patients(table, columns, values)
+    values["Patient-ID"] = Column.of(np.array([patient.text for patient in patients], dtype=object))
 
-    rows = (table.row_numbers > columns.header_row) & ~_empty(table, values)
+    rows = (table.row_numbers > columns.above) & ~_empty(table, values)
+    hidden = int((rows & table.hidden).sum())
     # Of a row that hides others nobody can say whose comment it carries.
-    rejected = tail.rejected | says_rejected(values["Comment"])
-    rejected &= rows & ~table.swallowing
-    rows &= ~rejected
+    is_rejected = tail.rejected | says_rejected(values["Comment"], rejected)
+    is_rejected &= rows & ~table.swallowing
+    rows &= ~is_rejected
     problems = [
-        problem for problem in find_problems(table, columns, tail, values) if rows[problem.row - 1]
+        problem
+        for problem in find_problems(table, columns, tail, values, patients)
+        if rows[problem.row - 1]
     ]
     rows[[problem.row - 1 for problem in problems]] = False
-    cases, duplicates = _without_repeats(_cases(values, rows))
-    return CaseList(path, tuple(cases), int(rejected.sum()), tuple(problems), tuple(duplicates))
+    no_plan = _no_plan(table, columns)
+    cases, duplicates = _without_repeats(_cases(values, patients, no_plan, rows))
+    comments = Counter(comment for comment in values["Comment"].texts[rows] if comment)
+    remarks = [*table.remarks, columns.remark]
+    if hidden:
+        remarks.append(
+            f"Rows hidden in the sheet, by a filter or by hand: {hidden}. They were read like all."
+        )
+    return CaseList(
+        path,
+        tuple(cases),
+        tuple(table.row_numbers[is_rejected].tolist()),
+        tuple(problems),
+        tuple(duplicates),
+        tuple(comments.most_common()),
+        tuple(filter(None, remarks)),
+    )
 
 
 def _values(table: Table, columns: Columns, tail: Tail) -> dict[str, Column]:
@@ -105,6 +149,22 @@ def _values(table: Table, columns: Columns, tail: Tail) -> dict[str, Column]:
     if columns.tail_follows:
         values |= {"Label": tail.label, "casekind": tail.case_kind, "Comment": tail.comment}
     return values
+
+
+def _patients(table: Table, columns: Columns, values: dict[str, Column]) -> list[PatientId]:
+    cells = table.cells[columns.fixed["Patient-ID"]]
+    return [
+        read_patient_id(cell, picture, typed=table.widths is None)
+        for cell, picture in zip(cells, values["PNG_Path"].texts, strict=True)
+    ]
+
+
+def _no_plan(table: Table, columns: Columns) -> list[str]:
+    """A remark where pandas has written that PlanID is empty, or a plan is called so."""
+    if "PlanID" not in columns.fixed:
+        return [""] * len(table.cells)
+    texts = (str(cell).strip() for cell in table.cells[columns.fixed["PlanID"]])
+    return [_NO_PLAN.format(text) if text in NO_VALUE else "" for text in texts]
 
 
 def _empty(table: Table, values: dict[str, Column]) -> Flags:
@@ -117,14 +177,28 @@ def _empty(table: Table, values: dict[str, Column]) -> Flags:
     return empty
 
 
-def _cases(values: dict[str, Column], rows: Flags) -> list[Case]:
-    numbers = (np.flatnonzero(rows) + 1).tolist()
+def _cases(
+    values: dict[str, Column], patients: Sequence[PatientId], no_plan: Sequence[str], rows: Flags
+) -> list[Case]:
     fields = {name: values[column].texts for name, column in _COLUMNS.items()}
     fields["mr_slices"] = values["MR_Slices"].each(count_of)
-    return [
-        Case(row, *rest)
-        for row, *rest in zip(numbers, *(f[rows] for f in fields.values()), strict=True)
-    ]
+    for name in ("gtv_volume_ml", "target_volume_ml"):
+        fields[name] = values[_COLUMNS[name]].each(volume_of)
+    cases = []
+    for index, *texts in zip(
+        np.flatnonzero(rows).tolist(), *(field[rows] for field in fields.values()), strict=True
+    ):
+        patient = patients[index]
+        cases.append(
+            Case(
+                index + 1,
+                **dict(zip(fields, texts, strict=True)),
+                id_is_number=patient.is_number,
+                picture_id=patient.picture,
+                remarks=tuple(filter(None, (patient.remark, no_plan[index]))),
+            )
+        )
+    return cases
 
 
 def _without_repeats(cases: list[Case]) -> tuple[list[Case], list[DuplicateRows]]:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-import itertools
-import math
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,11 +15,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from stardust_esapi.caselist.cells import as_text
+from stardust_esapi.caselist.header import early_rows
 from stardust_esapi.caselist.names import known_names
 from stardust_esapi.caselist.workbook import read_sheet
 from stardust_esapi.errors import UsageError
 
-SEPARATORS = (";", ",")
+SEPARATORS = (";", ",", "\t", "|")
+SEPARATOR_LINE = re.compile(r'("?)sep=([^"\w\r\n])\1[ \t]*(?:\r\n|\r|\n|\Z)', re.IGNORECASE)
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 ZIP_MARK = b"PK\x03\x04"  # every .xlsx is a zip archive
 OLE_MARK = b"\xd0\xcf\x11\xe0"  # the old .xls, and an .xlsx with a password
@@ -44,7 +46,11 @@ class Column:
     @classmethod
     def of(cls, cells: pd.Series[Any] | Texts) -> Column:
         """A column of cells; see `as_text`."""
-        codes, distinct = pd.factorize(np.asarray(cells, dtype=object), use_na_sentinel=False)
+        values: Texts = np.asarray(cells, dtype=object)
+        if pd.api.types.infer_dtype(values, skipna=False) != "string":
+            # True and 1.0 are equal, their texts are not.
+            values = np.array([as_text(cell) for cell in values], dtype=object)
+        codes, distinct = pd.factorize(values)
         return cls(tuple(map(as_text, distinct)), codes)
 
     def each(self, function: Callable[[str], object]) -> Texts:
@@ -73,21 +79,32 @@ class Table:
     """The cells of a list.
 
     Attributes:
+        source: What messages call the list.
         cells: One row a spreadsheet row, one column a field, both counted from 0; no field where
             a row is shorter than others is an empty text. What a workbook holds as number, date
             or error (NaN) is no text.
         widths: How many fields each row has; None for a workbook, where nobody can tell.
         swallowing: Rows of a CSV in which a quote that is not closed hides further rows.
+        hidden: Rows that the spreadsheet does not show.
+        remarks: What a reader should know of how the file was read.
     """
 
+    source: str
     cells: pd.DataFrame
     widths: NDArray[np.intp] | None
     swallowing: Flags
+    hidden: Flags
+    remarks: tuple[str, ...]
 
     @property
     def row_numbers(self) -> NDArray[np.intp]:
         """The number of each row in a spreadsheet, which counts from 1."""
         return np.arange(1, len(self.cells) + 1)
+
+    def rows(self) -> Iterator[Sequence[object]]:
+        """The rows one by one, each as wide as it is."""
+        for index, *cells in self.cells.itertuples(name=None):
+            yield cells if self.widths is None else cells[: self.widths[index]]
 
     def column(self, position: int) -> Column:
         """One column; empty texts where the table is not as wide."""
@@ -96,26 +113,20 @@ class Table:
         return Column(("",), np.zeros(len(self.cells), dtype=np.intp))
 
 
-def as_text(cell: object) -> str:
-    """A cell without outer blanks; an error cell (NaN) as ``#N/A``, 120.0 as ``120``."""
-    if isinstance(cell, str):
-        return cell.strip()
-    if isinstance(cell, float):
-        return "#N/A" if math.isnan(cell) else f"{cell:.0f}" if cell.is_integer() else str(cell)
-    return str(cell)
+def read_table(path: Path, sheet: str) -> Table:
+    """Read a file of separated values (``.csv``, ``.txt``, ``.tsv``) or a workbook.
 
-
-def read_table(path: Path) -> Table:
-    """Read a ``.csv`` or ``.xlsx`` file.
+    Args:
+        path: The file.
+        sheet: The sheet of a workbook; empty for the only one that holds a list.
 
     Raises:
         UsageError: The file cannot be read, is of another kind or is empty.
     """
-    readers = {".csv": _read_csv, ".xlsx": _read_workbook}
-    reader = readers.get(path.suffix.lower())
-    if reader is None:
+    kind = path.suffix.lower()
+    if kind not in {".csv", ".txt", ".tsv", ".xlsx", ".xlsm"}:
         raise UsageError(
-            f"The case list {path} is neither a .csv nor an .xlsx file; "
+            f"The case list {path} is neither a .csv nor an .xlsx file (nor .txt, .tsv or .xlsm); "
             "save it as one of these, with that ending."
         )
     if path.is_dir():
@@ -129,7 +140,11 @@ def read_table(path: Path) -> Table:
             f"The case list {path} cannot be read ({error.strerror}); close it in other programs "
             "and check that it is a file that you may read."
         ) from None
-    table = reader(path, content)
+    table = (
+        _read_workbook(path, content, sheet)
+        if kind.startswith(".xls")
+        else _read_csv(path, content)
+    )
     if table.cells.empty:
         raise UsageError(f"The case list {path} is empty; choose the list with the cases.")
     return table
@@ -137,7 +152,15 @@ def read_table(path: Path) -> Table:
 
 def _read_csv(path: Path, content: bytes) -> Table:
     text = _decode(path, content)
-    separator = _separator(text)
+    remarks: tuple[str, ...] = ()
+    if line := SEPARATOR_LINE.match(text):
+        separator, text = line[2], text[line.end() :]
+        remarks = (
+            f"The first line, sep={separator}, only names the separator: like a spreadsheet, the "
+            "row numbers leave it out.",
+        )
+    else:
+        separator = _separator(text)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
     # pandas' own CSV reader pads short rows and so hides how many fields a row has, which tells
     # the layouts of ragged rows apart.
@@ -155,46 +178,48 @@ def _read_csv(path: Path, content: bytes) -> Table:
     widest = max(widths, default=0)
     for row in rows:
         row.extend([""] * (widest - len(row)))
-    return Table(pd.DataFrame(rows, dtype=object), widths, swallowing)
+    hidden = np.zeros(len(rows), dtype=np.bool_)
+    return Table(str(path), pd.DataFrame(rows, dtype=object), widths, swallowing, hidden, remarks)
 
 
 def _decode(path: Path, content: bytes) -> str:
-    if content.startswith(UTF16_MARKS):
-        raise UsageError(
-            f'The case list {path} is "Unicode text" (UTF-16); save it as "CSV UTF-8".'
-        )
     if content.startswith((ZIP_MARK, OLE_MARK)):
         raise UsageError(
             f"The case list {path} is a workbook in spite of its name; save it as .xlsx or as CSV."
         )
-    if b"\0" not in content:
-        for encoding in ("utf-8-sig", "cp1252"):
-            try:
-                return content.decode(encoding)
-            except UnicodeDecodeError:
-                continue
+    for encoding in ("utf-16",) if content.startswith(UTF16_MARKS) else ("utf-8-sig", "cp1252"):
+        try:
+            text = content.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        if "\0" not in text:
+            return text
     raise UsageError(
-        f'The case list {path} is not a text file in UTF-8 or Windows-1252; save it as "CSV UTF-8".'
+        f"The case list {path} is not a text file in UTF-8, UTF-16 or Windows-1252; save it as "
+        '"CSV UTF-8".'
     )
 
 
 def _separator(text: str) -> str:
-    """The separator that shows most known column names, else most fields, in the first rows."""
+    """The separator that shows most column names, else most fields, in one of the first rows."""
 
     def score(separator: str) -> tuple[int, int]:
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
         try:
-            rows = [row for row in itertools.islice(reader, 20) if any(row)]
+            rows = [cells for _, cells in early_rows(reader)]
         except csv.Error:
-            rows = []
-        return len(known_names(rows[0])) if rows else 0, max(map(len, rows), default=0)
+            rows = [[]]
+        names = max((len(known_names(cells)) for cells in rows), default=0)
+        # Nothing but this separator is no list at all.
+        return names, max(map(len, rows), default=len(text))
 
     return max(SEPARATORS, key=score)
 
 
 def _swallowing(rows: list[list[str]], separator: str) -> list[bool]:
     """Which rows have a field of several lines, one of which looks like a row of its own."""
-    enough = max(2, len(next((row for row in rows if any(row)), ())) // 2)
+    # A title line is narrow.
+    enough = max(2, max((len(row) for _, row in early_rows(rows)), default=0) // 2)
 
     def swallows(field: str) -> bool:
         return any(line.count(separator) >= enough for line in field.splitlines()[1:])
@@ -204,11 +229,15 @@ def _swallowing(rows: list[list[str]], separator: str) -> list[bool]:
     ]
 
 
-def _read_workbook(path: Path, content: bytes) -> Table:
+def _read_workbook(path: Path, content: bytes, name: str) -> Table:
     if content.startswith(OLE_MARK):
         raise UsageError(
             f"The workbook {path} has a password or is of an old Excel format; "
             "save it as .xlsx without a password."
         )
-    cells = pd.DataFrame(read_sheet(path, content), dtype=object)
-    return Table(cells, widths=None, swallowing=np.zeros(len(cells), dtype=np.bool_))
+    sheet = read_sheet(path, content, name)
+    cells = pd.DataFrame(sheet.cells, dtype=object)
+    swallowing, hidden = np.zeros((2, len(cells)), dtype=np.bool_)
+    hidden[list(sheet.hidden)] = True
+    source = f"{path} (sheet {sheet.name})"
+    return Table(source, cells, None, swallowing, hidden, (sheet.remark,))

@@ -1,8 +1,9 @@
 """What stands behind the mining's columns: labels and the Case-Selector's tail, often ragged.
 
-The Case-Selector writes the header once, with or without a label, and appends rows of either kind.
-A row is read in the one layout that its contents bear out; where two would do and differ in what
-matters, the row stays unread.
+The Case-Selector writes the header once, as the first button needs it, and every button appends its
+own columns: Comment and AcceptedDate, also casekind, also RefinementDate; a list that was refined
+twice carries one more date than its header names. A row is read in the one layout that its contents
+bear out; where two would do and differ in what matters, the row stays unread.
 """
 
 from __future__ import annotations
@@ -16,15 +17,13 @@ from numpy.typing import NDArray
 
 from stardust_esapi.caselist.columns import Columns
 from stardust_esapi.caselist.names import LABEL_RUNS, LABELS, TAIL
-from stardust_esapi.caselist.table import Column, Flags, Table, Texts
+from stardust_esapi.caselist.table import Column, Flags, Table
 
 _DAY = r"(?:\d{4}([-./])\d{1,2}\1\d{1,2}|\d{1,2}([-./])\d{1,2}\2(?:\d{4}|\d{2}))"
 _TIME = r"[T ,]+\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d+)?)?(?: ?[AaPp]\.?[Mm]\.?)?(?:Z|[+-]\d{2}:?\d{2})?"
 _DATE = re.compile(f"{_DAY}(?:{_TIME})?")
 _MAYBE_DATE = re.compile(r"(?=.*(?:19|20)\d\d)(?:\D*\d){5,}.*", re.DOTALL)
 """A date in words or in digits alone: a year and more. Allowed for a date, no proof of one."""
-
-REJECTED = "abgelehnt"
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class Tail:
         label: ``Label``, empty without one.
         case_kind: ``casekind``.
         comment: ``Comment``.
-        rejected: Whether any of these columns says ``abgelehnt``.
+        rejected: Whether any of these columns holds a word for a rejection.
         short: Whether the row ends before the mining's columns do.
         unclear: Whether no layout fits the row, or several do.
     """
@@ -48,26 +47,25 @@ class Tail:
     unclear: Flags
 
 
-def says_rejected(values: Column) -> Flags:
-    """Where the Case-Selector's ``abgelehnt`` stands, in any case."""
-    return values.flag(lambda value: REJECTED in value.casefold())
+def says_rejected(values: Column, words: Sequence[str]) -> Flags:
+    """Where one of the words for a rejection stands, in any case."""
+    folded = [word.casefold() for word in words]
+    return values.flag(lambda value: any(word in value.casefold() for word in folded))
 
 
-def read_tail(table: Table, columns: Columns) -> Tail:
+def read_tail(table: Table, columns: Columns, rejected: Sequence[str]) -> Tail:
     """Find the layout of every row behind the columns that stand at the same place in all."""
     first = columns.fixed_width
-    count = max(table.cells.shape[1] - first, len(LABELS) + len(TAIL))
+    count = max(table.cells.shape[1] - first, len(LABELS) + len(TAIL) + 1)
     tail = [table.column(first + i) for i in range(count)]
     filled = np.column_stack([column.filled for column in tail])
     used = np.where(filled.any(axis=1), filled.shape[1] - filled[:, ::-1].argmax(axis=1), 0)
     widths = _widths(table, columns, first + used)
 
-    layouts = LABEL_RUNS if columns.tail_follows else ()
-    header_width = (columns.header_width or 0) - first
     texts = [column.texts for column in tail]
-    chosen = _choose(layouts, tail, texts, used, widths - first, header_width)
+    chosen = _choose(columns, tail, filled, used, widths - first)
     label, case_kind, comment = (np.full(len(table.cells), "", dtype=object) for _ in range(3))
-    for number, labels in enumerate(layouts):
+    for number, labels in enumerate(LABEL_RUNS):
         rows = chosen == number
         if "Label" in labels:
             label[rows] = texts[0][rows]
@@ -77,7 +75,7 @@ def read_tail(table: Table, columns: Columns) -> Tail:
         label=Column.of(label),
         case_kind=Column.of(case_kind),
         comment=Column.of(comment),
-        rejected=np.logical_or.reduce([says_rejected(column) for column in tail]),
+        rejected=np.logical_or.reduce([says_rejected(column, rejected) for column in tail]),
         short=widths < first,
         unclear=(chosen < 0) & (used > 0),
     )
@@ -97,54 +95,53 @@ def _widths(table: Table, columns: Columns, used: NDArray[np.intp]) -> NDArray[n
 
 
 def _choose(
-    layouts: Sequence[tuple[str, ...]],
+    columns: Columns,
     tail: Sequence[Column],
-    texts: Sequence[Texts],
+    filled: Flags,
     used: NDArray[np.intp],
     widths: NDArray[np.intp],
-    header_width: int,
 ) -> NDArray[np.intp]:
-    """The layout of every row by number; -1 where it is not known or there is nothing to read.
+    """The number of every row's layout; -1 where it is not known or there is nothing to read.
 
-    A layout fits where both dates are dates or empty, neither ``Label`` nor ``casekind`` is a
-    date, and nothing stands beyond its end. It also needs a reason: the row is as wide, or a date
-    stands where the layout has one. Most dates win; among equals the layout of the row's very
-    width wins where there are dates or the row has the header's width; other equals have to agree.
+    A layout fits where all dates are dates or empty, neither a label nor ``casekind`` is a date,
+    and nothing stands beyond its end. It also needs a reason: AcceptedDate is a date, the row is as
+    wide as all of `TAIL`, or it has the header's layout and width. Most dates win; among equals
+    the header's layout does, and others have to agree.
+
+    No two layouts fit a row that the Case-Selector wrote, whatever its comment: where the one has
+    AcceptedDate, the other has a label, casekind, or nothing any more.
     """
-    rows = len(used)
-    chosen = np.full(rows, -1)
-    if not layouts:
+    chosen = np.full(len(used), -1)
+    if not columns.tail_follows:
         return chosen
-    is_date = [column.flag(_DATE.fullmatch) for column in tail]
-    may_be_date = [
-        column.flag(lambda text: not text or _DATE.fullmatch(text) or _MAYBE_DATE.fullmatch(text))
-        for column in tail
-    ]
-    dates = np.empty((len(layouts), rows), dtype=np.intp)
-    for number, labels in enumerate(layouts):
-        accepted, kind, refined = (len(labels) + i for i in (1, 2, 3))
-        dates[number] = is_date[accepted].astype(np.intp) + is_date[refined]
-        fits = may_be_date[accepted] & may_be_date[refined] & ~is_date[kind] & (used <= refined + 1)
-        if "Label" in labels:
-            fits &= ~is_date[0]
-        fits &= (refined < widths) | (dates[number] > 0)
-        dates[number, ~fits] = -1
+    is_date = np.column_stack([column.flag(_DATE.fullmatch) for column in tail])
+    may_be_date = ~filled | np.column_stack(
+        [column.flag(lambda t: _DATE.fullmatch(t) or _MAYBE_DATE.fullmatch(t)) for column in tail]
+    )
+    has_header_s_width = widths == (columns.header_width or 0) - columns.fixed_width
+    scores = np.full((len(LABEL_RUNS), len(used)), -1)
+    for number, labels in enumerate(LABEL_RUNS):
+        accepted, kind, refined, again = (len(labels) + i for i in range(1, 5))
+        dates = [accepted, refined, again]
+        fits = may_be_date[:, dates].all(axis=1) & (used <= again + 1)
+        fits &= ~is_date[:, [*range(len(labels)), kind]].any(axis=1)
+        # Only after the other two a date has been added once more.
+        fits &= ~filled[:, again] | is_date[:, dates].all(axis=1)
+        own = has_header_s_width & (labels == columns.labels)
+        fits &= is_date[:, accepted] | (refined < widths) | own
+        scores[number, fits] = (2 * is_date[:, dates].sum(axis=1) + own)[fits]
 
-    most = dates.max(axis=0)
-    best = (dates == most) & (most >= 0)
-    exact = np.array([[len(labels) + len(TAIL)] for labels in layouts]) == widths
-    exact &= best & ((most > 0) | (widths == header_width))
-    pick = np.where(exact.any(axis=0), exact.argmax(axis=0), best.argmax(axis=0))
-    clear = exact.any(axis=0) | (best.sum(axis=0) == 1)
+    best = (scores == scores.max(axis=0)) & (scores >= 0)
+    pick = best.argmax(axis=0)
+    clear = best.sum(axis=0) == 1
     chosen[clear] = pick[clear]
-
     for row in np.flatnonzero(~clear & best.any(axis=0) & (used > 0)).tolist():
         readings = {
             (
-                texts[0][row] if "Label" in labels else "",
-                texts[len(labels) + 2][row],
+                tail[0].texts[row] if "Label" in labels else "",
+                tail[len(labels) + 2].texts[row],
             )
-            for labels, fits in zip(layouts, best[:, row], strict=True)
+            for labels, fits in zip(LABEL_RUNS, best[:, row], strict=True)
             if fits
         }
         if len(readings) == 1:

@@ -1,4 +1,4 @@
-"""The cells of the sheet of an ``.xlsx`` workbook that holds the case list.
+"""The cells of the sheet of a workbook that holds the case list.
 
 calamine reads a workbook some ten times as fast as openpyxl, but an error such as ``#NAME?`` and a
 formula that was never calculated come out as empty texts, and damage to the file goes unnoticed: a
@@ -12,40 +12,62 @@ import math
 import posixpath
 import re
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
-from python_calamine import CalamineSheet, CalamineWorkbook, SheetTypeEnum, SheetVisibleEnum
+from python_calamine import CalamineWorkbook, SheetTypeEnum, SheetVisibleEnum
 
-from stardust_esapi.caselist.names import known_names
+from stardust_esapi.caselist.damage import is_uid
+from stardust_esapi.caselist.header import early_rows, find_header, missing_columns
+from stardust_esapi.caselist.names import MINING
 from stardust_esapi.errors import UsageError
 
 # These run over 150 MB at 100,000 rows: each begins with a literal, which re finds fast.
 _ERROR = re.compile(rb"""t\s*=\s*["']e["']""")
+_HIDDEN = re.compile(rb"""hidden\s*=\s*["'](?:1|true)["']""")
+_ROW = re.compile(rb"""\sr\s*=\s*["']([0-9]+)["']""")
 _PLACE = re.compile(rb"""\sr\s*=\s*["']([A-Z]+)([0-9]+)["']""")
 _FORMULAS = (re.compile(rb"<f[\s/>]"), re.compile(rb":f[\s/>]"))
 # calamine makes room for all cells up to the last; Python dies when there is none.
 _FAR = re.compile(rb"""r="[A-Z]{3}[0-9]+"[^<>/]*>""")
 
 
-def read_sheet(path: Path, content: bytes) -> list[Sequence[object]]:
-    """All cells of the first visible sheet whose header names ``Patient-ID``, else of the first.
+@dataclass(frozen=True)
+class Sheet:
+    """A sheet as it was read.
+
+    Attributes:
+        name: Its name.
+        cells: Row by row from the sheet's first, all as wide as the sheet. An error is NaN, a
+            number a float, an empty cell an empty text.
+        hidden: The rows that are hidden, by a filter or by hand, counted from 0.
+        remark: Which sheet was read, and which not.
+    """
+
+    name: str
+    cells: list[list[Any]]
+    hidden: tuple[int, ...]
+    remark: str
+
+
+def read_sheet(path: Path, content: bytes, name: str = "") -> Sheet:
+    """Read the sheet with the case list.
 
     Args:
         path: What messages call the workbook.
         content: The file.
-
-    Returns:
-        Row by row from the sheet's first, all as wide as the sheet. An error is NaN, a number a
-        float, an empty cell an empty text.
+        name: The sheet. Without one, it is the only visible sheet that is a list; where none is,
+            the first that has a header of some sort, else the first.
 
     Raises:
-        UsageError: The file is no workbook or is damaged; a sheet has more than 702 columns; the
-            sheet has formulas without values.
+        UsageError: The file is no workbook or is damaged; there is no such sheet, or several are
+            lists; a sheet has more than 702 columns; the sheet has formulas without values.
     """
     try:
-        return _read(path, content)
+        return _read(path, content, name)
     except UsageError:
         raise
     except Exception as error:  # noqa: BLE001 - every part of a workbook has errors of its own
@@ -55,34 +77,66 @@ def read_sheet(path: Path, content: bytes) -> list[Sequence[object]]:
         ) from None
 
 
-def _read(path: Path, content: bytes) -> list[Sequence[object]]:
+def _read(path: Path, content: bytes, wanted: str) -> Sheet:
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         # Each part's checksum is verified as it is read.
         parts = {name.lower(): archive.read(name) for name in archive.namelist()}
     paths = _sheet_paths(parts)
+    sheets: dict[str, list[list[Any]]] = {}
     with CalamineWorkbook.from_filelike(io.BytesIO(content)) as book:
-        names = [
-            sheet.name
-            for sheet in book.sheets_metadata
-            if sheet.typ == SheetTypeEnum.WorkSheet and sheet.visible == SheetVisibleEnum.Visible
-        ]
-        for name in names:
+        for name in _candidates(path, book, wanted):
             if _FAR.search(parts[paths[name]]):
                 raise UsageError(
-                    f"A sheet of the workbook {path} has values beyond column ZZ; save the sheet "
-                    "with the case list as a workbook of its own, without such columns."
+                    f"The sheet {name} of the workbook {path} has values beyond column ZZ; delete "
+                    "them, or choose another sheet with --sheet."
                 )
-            sheet = book.get_sheet_by_name(name)
-            if _is_list(sheet):
-                break
-        else:
-            sheet = book.get_sheet_by_name(names[0])
-        cells = sheet.to_python(skip_empty_area=False)
-    xml = parts[paths[sheet.name]]
+            sheets[name] = book.get_sheet_by_name(name).to_python(skip_empty_area=False)
+    name = _the_list(path, sheets)
+    cells, xml = sheets[name], parts[paths[name]]
     _require_values(path, xml)
     for row, column in _errors(xml):
         cells[row][column] = math.nan
-    return list(cells)
+    others = "".join(f", not {other}" for other in sheets if other != name)
+    return Sheet(
+        name, cells, tuple(_hidden(xml, len(cells))), f"The sheet {name} was read{others}."
+    )
+
+
+def _candidates(path: Path, book: CalamineWorkbook, wanted: str) -> list[str]:
+    sheets = [sheet for sheet in book.sheets_metadata if sheet.typ == SheetTypeEnum.WorkSheet]
+    if not wanted:
+        return [sheet.name for sheet in sheets if sheet.visible == SheetVisibleEnum.Visible]
+    # No two names of a workbook differ in case alone.
+    names = [sheet.name for sheet in sheets if sheet.name.casefold() == wanted.casefold()]
+    if not names:
+        raise UsageError(
+            f"The workbook {path} has no sheet {wanted}; choose one of "
+            f"{', '.join(sheet.name for sheet in sheets)} with --sheet."
+        )
+    return names
+
+
+def _the_list(path: Path, sheets: dict[str, list[list[Any]]]) -> str:
+    if len(sheets) == 1:
+        return next(iter(sheets))
+    early = {name: early_rows(cells) for name, cells in sheets.items()}
+    headers = {name: header for name, rows in early.items() if (header := find_header(rows))}
+    series = MINING.index("SeriesUID")
+    lists = [
+        name
+        for name, rows in early.items()
+        if (
+            not missing_columns(headers[name][1])
+            if name in headers
+            else any(is_uid(cells[series]) for _, cells in rows if len(cells) >= len(MINING))
+        )
+    ]
+    if len(lists) > 1:
+        raise UsageError(
+            f"The workbook {path} has several sheets that are case lists ({', '.join(lists)}); "
+            "--sheet NAME chooses one."
+        )
+    return next(iter([*lists, *headers, *sheets]))
 
 
 def _sheet_paths(parts: dict[str, bytes]) -> dict[str, str]:
@@ -98,14 +152,6 @@ def _sheet_paths(parts: dict[str, bytes]) -> dict[str, str]:
         path = posixpath.join("/xl", targets[link]).lstrip("/")
         paths[sheet.attrib["name"]] = path.lower()
     return paths
-
-
-def _is_list(sheet: CalamineSheet) -> bool:
-    for row in sheet.to_python(skip_empty_area=False, nrows=20):
-        texts = [str(cell).strip() for cell in row]
-        if any(texts):
-            return "Patient-ID" in known_names(texts)
-    return False
 
 
 def _require_values(path: Path, xml: bytes) -> None:
@@ -135,12 +181,25 @@ def _local(tag: str) -> str:
 
 def _errors(xml: bytes) -> Iterator[tuple[int, int]]:
     """Row and column, from 0, of the cells with an error (ECMA-376-1, 18.3.1.4)."""
-    for error in _ERROR.finditer(xml):
-        start = xml.rfind(b"<", 0, error.start())
+    for tag in _tags(xml, b"c", _ERROR):
+        letters, row = _PLACE.findall(tag)[0]
+        column = 0
+        for letter in letters:
+            column = column * 26 + letter - ord("A") + 1
+        yield int(row) - 1, column - 1
+
+
+def _hidden(xml: bytes, count: int) -> Iterator[int]:
+    """The hidden ones among the first rows, from 0 (ECMA-376-1, 18.3.1.73)."""
+    for tag in _tags(xml, b"row", _HIDDEN):
+        row = int(_ROW.findall(tag)[0]) - 1
+        if row < count:
+            yield row
+
+
+def _tags(xml: bytes, name: bytes, attribute: re.Pattern[bytes]) -> Iterator[bytes]:
+    for found in attribute.finditer(xml):
+        start = xml.rfind(b"<", 0, found.start())
         tag = xml[start + 1 : xml.find(b">", start)]
-        if tag.split()[0].rpartition(b":")[2] == b"c":  # else it stands in a text
-            letters, row = _PLACE.findall(tag)[0]
-            column = 0
-            for letter in letters:
-                column = column * 26 + letter - ord("A") + 1
-            yield int(row) - 1, column - 1
+        if tag.split()[0].rpartition(b":")[2] == name:  # else it stands in a text
+            yield tag

@@ -1,0 +1,92 @@
+"""The patient id of a row: a text, or a number that may have been another text before.
+
+pandas and spreadsheets take an id such as ``0004711`` for a number. How it was spelled shows in the
+name of the row's picture, which the mining begins with the id: ``0004711_Plan1_PTV_GTV.png``.
+"""
+
+from __future__ import annotations
+
+import re
+from decimal import ROUND_HALF_UP, Context, Decimal
+from typing import NamedTuple
+
+from stardust_esapi.caselist.cells import as_text, is_whole
+from stardust_esapi.caselist.damage import cell_damage, lost, patient_damage
+
+_WHOLE = re.compile(r"(0|[1-9][0-9]*)(?:[.,]0{1,2})?")  # 4.000 may be four thousand
+_DECIMAL = re.compile(r"(?:0|[1-9][0-9]*)[.,][0-9]+")
+_NUMBER = re.compile(r"[0-9]+(?:[.,][0-9]+)?(?:E\+?[0-9]{1,3})?", re.IGNORECASE)
+_PICTURE = re.compile(r"(?:.*[\\/])?([0-9]{1,64}(?:[.,][0-9]{1,64})?)_[^\\/]*", re.DOTALL)
+
+_ROUNDING = Context(prec=64, rounding=ROUND_HALF_UP, traps=[])
+
+
+class PatientId(NamedTuple):
+    """What a row says of its patient's id.
+
+    Attributes:
+        text: The id.
+        is_number: Whether it may have lost leading zeros.
+        picture: How the picture spells the same number; empty where it does not.
+        damage: What is wrong; empty when nothing is.
+        remark: What a reader should know; mostly empty.
+    """
+
+    text: str
+    is_number: bool = False
+    picture: str = ""
+    damage: str = ""
+    remark: str = ""
+
+
+def read_patient_id(cell: object, picture_path: str, *, typed: bool) -> PatientId:
+    """Read the patient id of a row.
+
+    Args:
+        cell: What stands in the row.
+        picture_path: ``PNG_Path``.
+        typed: Whether the list tells texts from numbers, as a workbook does and a CSV does not.
+    """
+    text = as_text(cell)
+    whole = _WHOLE.fullmatch(text)
+    damage = _damage(cell, text, whole)
+    if not damage and (not whole or (typed and isinstance(cell, str) and whole[1] == text)):
+        return PatientId(text)
+    name = _PICTURE.fullmatch(picture_path)
+    picture = name[1] if name else ""
+    if not damage:
+        assert whole
+        same = picture and Decimal(picture.replace(",", ".")) == Decimal(whole[1])
+        return PatientId(whole[1], True, picture if same else "")
+    # Of a number that lost digits, the digits have to be there; 12.50 may be an id.
+    if (picture.isdigit() or _is_fraction(text, whole)) and _may_be(text, picture):
+        remark = f"The patient id {picture} was taken from PNG_Path; the list shows it as {text}."
+        return PatientId(picture, True, picture, remark=remark)
+    return PatientId(text, damage=damage)
+
+
+def _is_fraction(text: str, whole: re.Match[str] | None) -> bool:
+    return not whole and _DECIMAL.fullmatch(text) is not None
+
+
+def _damage(cell: object, text: str, whole: re.Match[str] | None) -> str:
+    if not isinstance(cell, str):
+        return "" if is_whole(cell) else cell_damage(cell) or patient_damage(text)
+    if whole and (whole[1] == text or float(whole[1]) < 2**53):
+        return ""
+    if whole:
+        return lost(text, "is a number that may have lost its last digits")
+    return (
+        lost(text, "is a number with decimals")
+        if _is_fraction(text, whole)
+        else patient_damage(text)
+    )
+
+
+def _may_be(shown: str, picture: str) -> bool:
+    """Whether a number, as far as it is shown or a computer can hold it, is the picture's."""
+    if not picture or not _NUMBER.fullmatch(shown):
+        return False
+    number, full = (Decimal(text.replace(",", ".")) for text in (shown, picture))
+    rounded = _ROUNDING.quantize(full, number) if "E" in shown.upper() else full
+    return rounded == number or float(full) == float(number)
