@@ -60,7 +60,7 @@ def plan_case(
     """Locate, survey and judge: as far as a run goes without write."""
     watcher.phase(case, "locate")
     located = locate(case, patient.view, settings.kinds, settings.on_missing)
-    surveyed = survey(case, located, patient, settings)
+    surveyed = survey(case, located, patient, settings, accept_doubtful=accept_doubtful)
     result = _judged(case, surveyed, settings, accept_doubtful=accept_doubtful)
     if result.state is CaseState.PREPARED:
         state = CaseState.PARTIAL if result.left_out else CaseState.PENDING
@@ -95,7 +95,7 @@ def prepare_case(
     watcher.phase(case, "locate")
     located = locate(case, patient.view, settings.kinds, settings.on_missing)
     watcher.phase(case, "prepare")
-    surveyed = survey(case, located, patient, settings)
+    surveyed = survey(case, located, patient, settings, accept_doubtful=accept_doubtful)
     result = _judged(case, surveyed, settings, accept_doubtful=accept_doubtful)
     if result.state is CaseState.DOUBTFUL:
         return result, {}
@@ -127,12 +127,12 @@ def _judged(
         case,
         CaseState.DOUBTFUL if doubtful else CaseState.PREPARED,
         reason=f"{case}: {words} {_IF_RIGHT}" if doubtful else "",
-        requests=_requests(case, surveyed.located, surveyed.sets, settings),
+        requests=() if doubtful else _requests(case, surveyed.located, surveyed.sets, settings),
         outcomes=_outcomes(surveyed.sets),
         left_out=tuple(left_out),
         doubts=doubts,
         warnings=(
-            *(f"The {kind} was left out. {why}" for kind, why in left_out.items()),
+            *(f"The {kind.words} was left out. {why}" for kind, why in left_out.items()),
             *((f"Doubtful, and accepted as it is: {words}",) if doubts and not doubtful else ()),
         ),
         remarks=(

@@ -159,7 +159,8 @@ class PlainWatcher(CaseLines):
     def finish(self, result: CaseResult) -> None:
         """Print the case's line."""
         self._last = time.monotonic()
-        told = " ".join((result.reason or str(result.case), *result.warnings))
+        said = result.reason or ": ".join((str(result.case), " ".join(result.warnings)))
+        told = said.removesuffix(": ")
         self.line(f"{shown_state(result)} {told}", result.seconds)
 
 
@@ -202,7 +203,8 @@ def print_summary(summary: RunSummary, out: Console) -> None:
 def _print_comments(summary: RunSummary, out: Console) -> None:
     shown = summary.comments[:_MOST_COMMENTS]
     for comment, count in shown:
-        say(out, f"[dim]comment[/] {escape(comment)} ({count} accepted rows)")
+        rows = "accepted row" if count == 1 else "accepted rows"
+        say(out, f"[dim]comment[/] “{escape(comment)}” on {count} {rows}")
     if len(summary.comments) > len(shown):
         say(out, f"[dim]comment[/] {len(summary.comments) - len(shown)} others")
 

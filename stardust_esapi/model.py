@@ -21,6 +21,11 @@ class Kind(StrEnum):
         return f"{self.value}_Export"
 
     @property
+    def words(self) -> str:
+        """The kind as a sentence names it."""
+        return {"CT": "planning CT", "KM": "contrast CT", "MR": "MR"}[self.value]
+
+    @property
     def modality(self) -> str:
         """DICOM Modality (0008,0060) of the images of this kind."""
         return "MR" if self is Kind.MR else "CT"

@@ -12,7 +12,7 @@ import pytest
 from esapi_stub.build import build
 from esapi_stub.sample import Phantom, write_phantom, write_real_patient
 from stardust_esapi import cli
-from support import Clinic, Outcome
+from support import Clinic, Outcome, check_labels
 
 # No test fails by the clock: machines differ, and this one may be busy.
 hypothesis.settings.register_profile("any machine", deadline=None)
@@ -47,7 +47,11 @@ def real_clinic(tmp_path_factory: pytest.TempPathFactory) -> Clinic:
 def run(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., Outcome]:
-    """Run the command line in this process, as a user would."""
+    """Run the command line in this process, as a user would.
+
+    Whatever it exports is read once more, as the trainer reads it: GTV and target, and no other
+    structure, are found under their labels.
+    """
 
     def invoke(*arguments: object) -> Outcome:
         monkeypatch.setattr(sys, "argv", ["stardust-esapi", *map(str, arguments)])
@@ -56,6 +60,8 @@ def run(
             cli.main()
         out, err = capfd.readouterr()
         code = left.value.code
+        if arguments[0] in ("export", "transfer"):
+            check_labels(Path(arguments[arguments.index("--out") + 1]))
         return Outcome(code if isinstance(code, int) else 0, out, err)
 
     return invoke

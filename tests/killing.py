@@ -155,7 +155,7 @@ class World:
     def arguments(self) -> list[str]:
         return [
             *("export", "--cases", str(self.cases), "--out", "out", "--esapi", "stub:db"),
-            *("--write", "--on-existing", "new"),
+            "--write",
         ]
 
     def start(self) -> subprocess.Popen[str]:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from consumer.reader import read_folder
 from esapi_stub.sample import PatientUids
 
 MINING_COLUMNS = (
@@ -88,6 +89,15 @@ def spawn(*arguments: object, env: Mapping[str, str] | None = None) -> subproces
         text=True,
         env=env,
     )
+
+
+def check_labels(out: Path) -> None:
+    """An independent reader finds one structure for each label in every folder with contours."""
+    for kind in ("CT", "KM"):
+        for structure_set in out.glob(f"{kind}_Export/*/*/RS*.dcm"):
+            read = read_folder(structure_set.parent)
+            found = [(one.name, one.candidates) for one in (read.label_1, read.label_2) if one]
+            assert found == [("gtv+", ("gtv+",)), ("target+", ("target+",))], structure_set
 
 
 def exported_tree(out: Path) -> dict[str, str]:

@@ -37,7 +37,7 @@ def summary(*results: CaseResult) -> RunSummary:
     now = datetime(2026, 1, 2)
     return RunSummary(
         "0", now, now, "list.csv", "stub:DB", "esapi", write=True,
-        rejected_rows=3,
+        rejected=(5, 6, 9),
         row_problems=(RowProblem(4, "PlanID", "Row 4: something long. " * 8),),
         duplicates=("Rows 2, 3 are one.",),
         results=results,
@@ -90,7 +90,11 @@ def test_the_summary_on_a_terminal_is_a_table_and_elsewhere_lines() -> None:
         print_summary(summary(DONE, BAD), out)
         assert ("[b]0815[/b]" in text.getvalue()) is terminal
         assert ("structure GTV1 is empty" in text.getvalue()) is terminal
-        for words in ("Row 4: something long.", "Rows 2, 3 are one.", "3 rejected rows"):
+        for words in (
+            "Row 4: something long.",
+            "Rows 2, 3 are one.",
+            "3 rejected rows left out: 5-6, 9",
+        ):
             assert words in text.getvalue()
         assert text.getvalue().rstrip().endswith("1 of 2 cases exported; 1 failed; 1 row not read.")
         longest = max(map(len, text.getvalue().splitlines()))

@@ -29,8 +29,8 @@ from dataset_series import (
 from esapi_stub.sample import write_real_patient
 from esapi_stub.sample.real import DATA
 from stardust_esapi.dataset.contours import read_structures
-from stardust_esapi.mask import Mask, empty, overlap, rasterise
 from stardust_esapi.dataset.volume import Stack, read_stack
+from stardust_esapi.mask import Mask, empty, overlap, rasterise
 
 AXES = {"axial": AXIAL, "feet first": FEET_FIRST, "sagittal": SAGITTAL, "oblique": OBLIQUE}
 SPACINGS = {"even": (1.0, 1.0, 1.0), "slices": (0.9, 0.9, 3.0), "anisotropic": (0.7, 1.6, 2.5)}

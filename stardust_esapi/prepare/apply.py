@@ -61,8 +61,8 @@ class Survey:
 
     Attributes:
         located: The objects of the case; a contrast CT that cuts off a label is left out.
-        sets: Its prepared structure sets.
-        findings: What GTV and target are judged by; none of a good case.
+        sets: Its prepared structure sets; none of a case that is doubtful and not accepted.
+        findings: What speaks against GTV and target; nothing in a good case.
     """
 
     located: Located
@@ -101,8 +101,15 @@ class SetPlan:
     remark: str = ""
 
 
-def survey(case: Case, located: Located, patient: OpenPatient, settings: Settings) -> Survey:
-    """Decide, reading only, which structure sets the case needs and which exist already.
+def survey(
+    case: Case,
+    located: Located,
+    patient: OpenPatient,
+    settings: Settings,
+    *,
+    accept_doubtful: bool,
+) -> Survey:
+    """Judge the case; decide, reading only, which structure sets it needs and which exist already.
 
     Raises:
         PrepareError: The rules cannot be met, the target or GTV reaches out of an image, or an
@@ -126,11 +133,13 @@ def survey(case: Case, located: Located, patient: OpenPatient, settings: Setting
             located = located.without(Kind.KM, cut_off)
         else:
             images.append((Kind.KM, contrast))
-    return Survey(
-        located,
-        tuple(_survey_set(case, kind, image, source, patient, settings) for kind, image in images),
-        judge(_tumour(case, source, settings.structures), settings.dataset.gates),
+    findings = judge(_tumour(case, source, settings.structures), settings.dataset.gates)
+    if any(finding.fatal for finding in findings) and not accept_doubtful:
+        return Survey(located, (), findings)
+    sets = tuple(
+        _survey_set(case, kind, image, source, patient, settings) for kind, image in images
     )
+    return Survey(located, sets, findings)
 
 
 def create(

@@ -166,7 +166,8 @@ def is_of_another_tumour(
     """Whether a prepared set holds other structures as GTV and target than a case names.
 
     Two rows of one plan make two sets, and each is known by what it holds: where both labels are
-    copies of structures of the same source, and not both of ours, the set belongs to the other row.
+    copies of structures of the same source, and not the two of ours, the set is the other row's.
+    (The same two exchanged is no other tumour but a row that somebody has corrected.)
 
     Args:
         found: What stands under the labels in the set, by label.
@@ -177,7 +178,7 @@ def is_of_another_tumour(
     # The row's own structures first: of equal ones the first is taken.
     ordered = sorted(sources, key=lambda source: source.structure_id not in own.values())
     copied = {label: _source_of(found.get(label), ordered, resampling) for label in own}
-    return None not in copied.values() and copied != own
+    return None not in copied.values() and set(copied.values()) != set(own.values())
 
 
 def _source_of(

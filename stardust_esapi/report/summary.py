@@ -27,14 +27,14 @@ class RunSummary:
         engine: What exported the files (``esapi``), or ``none``.
         write: False for a run that only says what it would do.
         rejected: Rows of the list that are marked as rejected.
-        list_remarks: How the list was read: which sheet, what was hidden.
-        comments: Comments of the accepted rows, and how many carry each. People type names into
-            them: for the terminal, not for a report.
         row_problems: Why rows of the list are not among the cases.
         duplicates: One sentence for each group of rows that mean the same case.
         results: One result a case, in the order of the list.
         put_aside: One sentence for each instance that arrived and was not taken.
         launcher: Name and version of the launcher it ran in; empty where Python was the host.
+        list_remarks: How the list was read: which sheet, what was hidden.
+        comments: Comments of the accepted rows, and how many carry each. People type names into
+            them: for the terminal, not for a report.
         audit: What the audit log holds after the run, and the end of its chain; may be empty.
         pictures: PNG files by :attr:`Case.key` and kind.
     """
@@ -47,13 +47,13 @@ class RunSummary:
     engine: str
     write: bool
     rejected: tuple[int, ...] = ()
-    list_remarks: tuple[str, ...] = ()
-    comments: tuple[tuple[str, int], ...] = ()
     row_problems: tuple[RowProblem, ...] = ()
     duplicates: tuple[str, ...] = ()
     results: tuple[CaseResult, ...] = ()
     put_aside: tuple[str, ...] = ()
     launcher: str = ""
+    list_remarks: tuple[str, ...] = ()
+    comments: tuple[tuple[str, int], ...] = ()
     audit: str = ""
     pictures: Mapping[str, Mapping[Kind, bytes]] = field(default_factory=dict)
 

@@ -23,11 +23,11 @@ from dataset_series import (
     write_series,
 )
 from esapi_stub.sample.dicom import rigid
-from stardust_esapi.mask import Mask, empty, rasterise
 from stardust_esapi.dataset.transfer_mr import read_mr_to_ct, share_shown, transfer
 from stardust_esapi.dataset.volume import Stack, read_stack
 from stardust_esapi.errors import CaseError
 from stardust_esapi.geometry import ImageGeometry
+from stardust_esapi.mask import Mask, empty, rasterise
 from stardust_esapi.transfer.dicom import derived_uid
 
 CENTRE = (12.3, -45.6, 78.9)

@@ -13,10 +13,10 @@ from PIL import Image
 
 from dataset_series import OBLIQUE, grid, write_series
 from stardust_esapi.dataset.labels import Labelled, Named, label
-from stardust_esapi.mask import Mask
 from stardust_esapi.dataset.volume import Stack, read_stack
 from stardust_esapi.dataset.write import write_nifti, write_npz, write_picture, write_sidecar
 from stardust_esapi.errors import CaseError
+from stardust_esapi.mask import Mask
 
 GEOMETRY = grid(OBLIQUE, (0.8, 1.3, 2.7), (30, 24, 8))
 

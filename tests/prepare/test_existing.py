@@ -105,6 +105,7 @@ def labelled(gtv: StructureShape, target: StructureShape) -> dict[str, Structure
         (GTV2, PTV, True),  # the plan's other tumour
         (GTV1, GTV2, True),  # another target
         (GTV1, PTV, False),  # our own, whatever else differs
+        (PTV, GTV1, False),  # our own, exchanged
         (block(x=5.0), PTV, False),  # contoured anew: nobody's copy
         (GTV2, block(half=24.0), False),
     ],

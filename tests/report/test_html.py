@@ -78,6 +78,7 @@ def a_result(row: int, state: CaseState = CaseState.EXPORTED, text: str = "") ->
         requests=requests,
         folders={request.kind: f"{request.kind}_Export/{row}" for request in requests},
         outcomes=outcomes,
+        warnings=(text,) if text else (),
         remarks=(text or "Mind the gap.",),
     )
 
@@ -91,9 +92,10 @@ def a_summary(*results: CaseResult, text: str = "") -> RunSummary:
         esapi=text or "stub:x",
         engine=text or "esapi",
         write=True,
-        rejected_rows=37,
+        rejected=tuple(range(100, 137)),
         row_problems=(RowProblem(19, "SeriesUID", text or "Row 19: the UID is lost."),),
         duplicates=(text or "Rows 4 and 12 mean the same case.",),
+        list_remarks=(text or "The sheet Data was read.",),
         results=results,
         pictures={r.case.key: {Kind.MR: b"\x89PNG mr", Kind.CT: b"\x89PNG ct"} for r in results},
     )
@@ -120,7 +122,8 @@ def test_says_what_happened() -> None:
         "1 row of the case list could not be used.",
         "Row 19: the UID is lost.",
         "Rows 4 and 12 mean the same case.",
-        "37 rows marked abgelehnt",
+        "37 rows marked as rejected (100-136)",
+        "The sheet Data was read.",
         "It went wrong.",
         "Planning CT: 1 renamed, 1 skipped",
         "Contrast CT: 1 failed",
@@ -140,6 +143,27 @@ def test_says_what_happened() -> None:
         ("images", "300"),
         ("rejected rows", "37"),
     ]
+
+
+def test_a_warning_stands_beside_the_state_and_not_among_the_remarks() -> None:
+    partial = replace(
+        a_result(2, CaseState.PARTIAL), warnings=("The MR was left out.", "Somebody has to look.")
+    )
+    doubtful = replace(a_result(3, CaseState.DOUBTFUL), reason="The GTV (400 ml) is larger.")
+    html = render_report(a_summary(partial, doubtful))
+    first_rows = re.findall(r'<tbody id="row.*?</tr>', html, re.DOTALL)
+    assert [re.findall(r'<p class="warning">(.*?)</p>', row) for row in first_rows] == [
+        [],
+        ["The MR was left out.", "Somebody has to look."],
+    ]
+    assert "The GTV (400 ml) is larger." in first_rows[0]
+    assert ">in part</span>" in first_rows[1]
+    totals = html[html.index('class="totals"') : html.index("</dl>")]
+    assert {("in part", "1"), ("doubtful", "1")} <= set(
+        re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", totals)
+    )
+    assert '<body class="bad">' in html  # rows were not read
+    assert '<body class="waiting">' in render_report(replace(a_summary(partial), row_problems=()))
 
 
 def test_failed_cases_come_first_and_every_case_once() -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from stardust_esapi.caselist import RowProblem
 from stardust_esapi.model import Case, CaseResult, CaseState, Kind, TransferRequest
-from stardust_esapi.report.summary import RunSummary, shown_state
+from stardust_esapi.report.summary import RunSummary, row_ranges, shown_state
 
 START, END = datetime(2026, 3, 4, 10, 0), datetime(2026, 3, 4, 10, 14, 29)
 
@@ -25,7 +25,7 @@ def summary(*states: str, write: bool = True, problems: tuple[RowProblem, ...] =
         for row, state in enumerate(states, start=2)
     )
     return RunSummary(
-        "0.1", START, END, "list.csv", "stub:x", "esapi", write, 0, problems, (), results
+        "0.1", START, END, "list.csv", "stub:x", "esapi", write, (), problems, (), results
     )
 
 
@@ -50,6 +50,11 @@ BROKEN = RowProblem(3, "SeriesUID", "a"), RowProblem(3, "PlanID", "b")
             ("1 of 2 cases ready to export; 1 exported before"),
         ),
         (summary("failed", write=False), "0 of 1 case ready to export; 1 failed"),
+        (
+            summary("exported", "partial", "doubtful"),
+            "1 of 3 cases exported; 1 exported in part; 1 doubtful",
+        ),
+        (summary("partial", write=False), "1 of 1 case ready in part"),
         (summary(), "No case to export"),
         (summary(problems=BROKEN), "No case to export; 1 row not read"),
         (summary("exported", problems=BROKEN), "1 of 1 case exported; 1 row not read"),
@@ -59,18 +64,23 @@ def test_verdict(given_summary: RunSummary, verdict: str) -> None:
     assert given_summary.verdict == verdict
 
 
-@given(st.lists(st.sampled_from(["exported", "prepared", "failed", "pending", "planned"])))
+STATES = ["exported", "partial", "prepared", "failed", "doubtful", "pending", "planned"]
+
+
+@given(st.lists(st.sampled_from(STATES)))
 def test_totals_count_every_case_once(states: list[str]) -> None:
     run = summary(*states, write="planned" not in states)
     counts = {
         "exported": run.exported,
+        "partial": run.partial,
+        "doubtful": run.doubtful,
         "prepared": run.prepared,
         "failed": run.failed,
         "pending": run.pending,
         "planned": run.planned,
     }
     assert counts == {state: states.count(state) for state in counts}
-    good = len(states) - run.failed - run.pending
+    good = len(states) - run.failed - run.doubtful - run.pending
     assert (run.series, run.images) == (good, good * 10)
     # Each count that is not zero stands in the verdict.
     for count in filter(None, counts.values()):
@@ -89,3 +99,22 @@ def test_totals_count_every_case_once(states: list[str]) -> None:
 )
 def test_a_plan_hides_no_failure(state: CaseState, planned: bool, shown: str) -> None:
     assert shown_state(CaseResult(Case(2, "P"), state, planned=planned)) == shown
+
+
+@pytest.mark.parametrize(
+    ("states", "look"),
+    [
+        (["exported", "planned", "prepared", "pending"], False),
+        (["exported", "failed"], True),
+        (["partial"], True),
+        (["doubtful"], True),
+    ],
+)
+def test_somebody_has_to_look(states: list[str], look: bool) -> None:
+    assert summary(*states).needs_a_look is look
+    assert summary("exported", problems=BROKEN).needs_a_look
+
+
+def test_row_numbers_in_short() -> None:
+    assert row_ranges([7, 2, 3, 4, 9, 10]) == "2-4, 7, 9-10"
+    assert row_ranges([]) == ""
