@@ -1,11 +1,16 @@
 """How long a case list of 100,000 rows takes, beside plain pandas calls for the same file.
 
+The list is what the Case-Selector leaves of a list of the mining's: numbers for patient ids,
+``nan`` for empty cells, a casekind in some rows and not in others. The workbook is made of it by
+pandas, as the Case-Selector does.
+
 Run ``python benchmarks/case_list.py``.
 """
 
 from __future__ import annotations
 
 import csv
+import math
 import random
 import statistics
 import tempfile
@@ -15,58 +20,66 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-import openpyxl
 import pandas as pd
 
 from stardust_esapi.caselist import read_case_list
-from stardust_esapi.caselist.names import LABELS, MINING, TAIL
+from stardust_esapi.caselist.names import MINING, TAIL
 
 ROWS = 100_000
 REPEATS = 3
+KINDS = ("BC", "Glio", "Lunge", "Metastase-Kopf", "Sonstiges")
 
 
 def write_list(path: Path) -> None:
-    """Write a list as the Case-Selector does: labels come and go, some rows are rejected."""
+    """Write a list as the Case-Selector does: some rows are labelled, some rejected."""
     chance = random.Random(1)
 
     def uid() -> str:
         return f"1.2.840.113619.2.55.{chance.randrange(10**12)}.{chance.randrange(1, 10**9)}"
 
-    lines = [";".join((*MINING, LABELS[0], *TAIL))]
-    for number in range(ROWS):
-        values = {
-            "Patient-ID": f"{number:08d}",
-            "Nachname": "Nachname",
-            "Vorname": "Vorname",
-            "SeriesUID": uid(),
-            "PlanID": f"Plan{number % 7}",
-            "StructureSetID": "CT_1",
-            "LastTreated": "03.01.2024 10:11:12",
-            "TargetID": "PTV1",
-            "GTV": "GTV1",
-            "HUavg": f"{chance.random():.4f}",
-            "KM_Series_UID": uid() if number % 2 else "",
-            "MR_Series_UID": uid() if number % 3 else "",
-            "MR_Slices": "180" if number % 3 else "",
-            "MRregUID": uid() if number % 3 else "",
-        }
-        # The header has a label; every other row has none and is one field shorter.
-        label = [] if number % 2 else ["met"]
-        comment = "abgelehnt, zu alt" if number % 10 == 0 else 'gut; "sehr" gut'
-        quoted = f'"{comment.replace(chr(34), chr(34) * 2)}"'
-        tail = [*label, quoted, f"2024-01-03 10:{number % 60:02d}:00", "brain", ""]
-        lines.append(";".join([*(values.get(name, "") for name in MINING), *tail]))
-    path.write_text("\n".join(lines), encoding="utf-8")
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, delimiter=";")
+        writer.writerow([*MINING, *TAIL[:3]])
+        for number in range(ROWS):
+            plan, km, mr = f"Plan{number % 7}", number % 2, number % 3
+            volume = round(chance.uniform(40, 400), 4)
+            mined = {
+                "Patient-ID": number + 1,
+                "Nachname": "Nachname",
+                "Vorname": "Vorname",
+                "Series": "CT Becken",
+                "SeriesUID": uid(),
+                "PlanID": plan,
+                "Fx": 7,
+                "GD": 14.0,
+                "ED": 2.0,
+                "StructureSetID": "CT_1",
+                "LastTreated": 20240103,
+                "TargetID": "PTV1",
+                "TargetVolume": volume * 3,
+                "GTV#>10GyAndInPTV": 1,
+                "GTV": "GTV1",
+                "GTV-Volume": volume,
+                "HUavg": round(chance.uniform(20, 60), 2),
+                "HU StdDev": 12.1,
+                "RelVarHU": "34.38 %",
+                "PNG_Path": rf"\\server\middleSlices\{number + 1:08d}_{plan}_PTV1_GTV1.png",
+                "KM_Series_UID": uid() if km else math.nan,
+                "KM_Series_Comment": "CT KM" if km else math.nan,
+                "MR_Series_UID": uid() if mr else math.nan,
+                "MR_Slices": 180 if mr else 0,
+                "MR_Series_Comment": "t1 tra" if mr else math.nan,
+                "MRregUID": uid() if mr else math.nan,
+                "OtherGTV": "GTV1, ",
+            }
+            comment = "abgelehnt - zu alt" if number % 10 == 0 else 'gut; "sehr" gut'
+            kind = [KINDS[number % 5]] if number % 2 else []
+            writer.writerow([*mined.values(), comment, "2026-01-05 10:20:30", *kind])
 
 
 def write_workbook(path: Path, csv_path: Path) -> None:
-    """Write the same list as a workbook, every cell a text."""
-    book = openpyxl.Workbook(write_only=True)
-    sheet = book.create_sheet()
-    with csv_path.open(encoding="utf-8", newline="") as lines:
-        for row in csv.reader(lines, delimiter=";"):
-            sheet.append(row)
-    book.save(path)
+    """Write the same list as a workbook, as the Case-Selector does."""
+    pd.read_csv(csv_path, delimiter=";", encoding="utf-8").to_excel(path, index=False)
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -78,7 +91,7 @@ def seconds(work: Callable[[], object]) -> float:
 def compare(path: Path, plain: dict[str, Callable[[], object]]) -> None:
     """Print how long our reader and others take for a file, and how many times as long ours is."""
     cases = read_case_list(path)
-    print(f"{path.suffix}: {ROWS} rows, {len(cases.cases)} cases, {cases.rejected} rejected")
+    print(f"{path.suffix}: {ROWS} rows, {len(cases.cases)} cases, {len(cases.rejected)} rejected")
     work = {"read_case_list": lambda: read_case_list(path), **plain}
     # In turns, so that a busy moment of the machine hits them all.
     turns = [[seconds(read) for read in work.values()] for _ in range(REPEATS)]

@@ -13,7 +13,8 @@ def as_text(cell: object) -> str:
     if isinstance(cell, str):
         text = cell.strip()
         return "" if text in NO_VALUE else text
-    if isinstance(cell, float):
+    if isinstance(cell, float | bool):  # True is 1.0 to all that looks for different values
+        cell = float(cell)
         return "#N/A" if math.isnan(cell) else f"{cell:.0f}" if cell.is_integer() else str(cell)
     return str(cell)
 

@@ -6,7 +6,16 @@ from collections import Counter
 from dataclasses import dataclass
 
 from stardust_esapi.caselist.header import early_rows, find_header, missing_columns
-from stardust_esapi.caselist.names import LABEL_RUNS, LABELS, MINING, TAIL, TAILS, USED, canonical
+from stardust_esapi.caselist.names import (
+    LABEL_RUNS,
+    LABELS,
+    MINING,
+    TAIL,
+    TAILS,
+    USED,
+    USED_AS_CELLS,
+    canonical,
+)
 from stardust_esapi.caselist.table import Table
 from stardust_esapi.errors import UsageError
 
@@ -103,7 +112,8 @@ def _without_header(row: int, width: int, source: str) -> Columns:
 
 
 def _require_columns(names: list[str], source: str) -> None:
-    twice = [name for name, count in Counter(names).items() if count > 1 and name in USED]
+    used = (*USED, *USED_AS_CELLS)
+    twice = [name for name, count in Counter(names).items() if count > 1 and name in used]
     if twice:
         raise UsageError(
             f"The case list {source} has the column {twice[0]} more than once; "

@@ -130,7 +130,10 @@ def count_of(text: str) -> int | None:
     return int(number[1]) if number else None
 
 
-def volume_of(text: str) -> float | None:
-    """A volume in ml; None when the text is none, or is not above 0."""
-    number = re.fullmatch(r"[0-9]+(?:[.,][0-9]+)?(?:E[+-]?[0-9]{1,2})?", text, re.IGNORECASE)
-    return (float(number[0].replace(",", ".")) or None) if number else None
+def volume_of(cell: object) -> float | None:
+    """A volume in ml; None when a cell holds none, or none above 0."""
+    try:
+        volume = cell if isinstance(cell, float) else float(str(cell).replace(",", "."))
+    except ValueError:
+        return None
+    return volume if 0 < volume < math.inf else None

@@ -39,7 +39,7 @@ class PatientId(NamedTuple):
     remark: str = ""
 
 
-def read_patient_id(cell: object, picture_path: str, *, typed: bool) -> PatientId:
+def read_patient_id(cell: object, picture_path: object, *, typed: bool) -> PatientId:
     """Read the patient id of a row.
 
     Args:
@@ -52,14 +52,15 @@ def read_patient_id(cell: object, picture_path: str, *, typed: bool) -> PatientI
     damage = _damage(cell, text, whole)
     if not damage and (not whole or (typed and isinstance(cell, str) and whole[1] == text)):
         return PatientId(text)
-    name = _PICTURE.fullmatch(picture_path)
+    name = _PICTURE.fullmatch(str(picture_path))
     picture = name[1] if name else ""
     if not damage:
         assert whole
         same = picture and Decimal(picture.replace(",", ".")) == Decimal(whole[1])
         return PatientId(whole[1], True, picture if same else "")
-    # Of a number that lost digits, the digits have to be there; 12.50 may be an id.
-    if (picture.isdigit() or _is_fraction(text, whole)) and _may_be(text, picture):
+    # A number that lost digits was an id of digits; 12.5 may have been 12.50.
+    is_number = isinstance(cell, float | str) and (picture.isdigit() or _is_fraction(text, whole))
+    if is_number and _may_be(text, picture):
         remark = f"The patient id {picture} was taken from PNG_Path; the list shows it as {text}."
         return PatientId(picture, True, picture, remark=remark)
     return PatientId(text, damage=damage)
@@ -71,7 +72,7 @@ def _is_fraction(text: str, whole: re.Match[str] | None) -> bool:
 
 def _damage(cell: object, text: str, whole: re.Match[str] | None) -> str:
     if not isinstance(cell, str):
-        return "" if is_whole(cell) else cell_damage(cell) or patient_damage(text)
+        return "" if whole and is_whole(cell) else cell_damage(cell) or patient_damage(text)
     if whole and (whole[1] == text or float(whole[1]) < 2**53):
         return ""
     if whole:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from stardust_esapi.caselist.damage import count_of, volume_of
 from stardust_esapi.caselist.names import USED
 from stardust_esapi.caselist.patient_id import PatientId, read_patient_id
 from stardust_esapi.caselist.problems import RowProblem, find_problems
-from stardust_esapi.caselist.table import Column, Flags, Table, read_table
+from stardust_esapi.caselist.table import Column, Flags, Table, Texts, read_table
 from stardust_esapi.caselist.tail import Tail, read_tail, says_rejected
 from stardust_esapi.model import Case
 from stardust_esapi.settings import CaseListSettings
@@ -36,10 +37,8 @@ _COLUMNS = {
     "mr_slices": "MR_Slices",
     "label": "Label",
     "case_kind": "casekind",
-    "gtv_volume_ml": "GTV-Volume",
-    "target_volume_ml": "TargetVolume",
 }
-"""The column of each field of a case that has one."""
+"""The column of each field of a case from `Case.patient_id` on, in the order of the fields."""
 
 
 @dataclass(frozen=True)
@@ -107,9 +106,13 @@ def read_case_list(path: Path, *, rejected: Sequence[str] = _REJECTED, sheet: st
     table = read_table(path, sheet)
     columns = find_columns(table)
     tail = read_tail(table, columns, rejected)
-    values = _values(table, columns, tail)
-    patients = _patients(table, columns, values)
-    values["Patient-ID"] = Column.of(np.array([patient.text for patient in patients], dtype=object))
+    patients = [
+        read_patient_id(cell, picture, typed=table.widths is None)
+        for cell, picture in zip(
+            _cells(table, columns, "Patient-ID"), _cells(table, columns, "PNG_Path"), strict=True
+        )
+    ]
+    values = _values(table, columns, tail, patients)
 
     rows = (table.row_numbers > columns.above) & ~_empty(table, values)
     hidden = int((rows & table.hidden).sum())
@@ -123,8 +126,7 @@ def read_case_list(path: Path, *, rejected: Sequence[str] = _REJECTED, sheet: st
         if rows[problem.row - 1]
     ]
     rows[[problem.row - 1 for problem in problems]] = False
-    no_plan = _no_plan(table, columns)
-    cases, duplicates = _without_repeats(_cases(values, patients, no_plan, rows))
+    cases, duplicates = _without_repeats(_cases(table, columns, values, patients, rows))
     comments = Counter(comment for comment in values["Comment"].texts[rows] if comment)
     remarks = [*table.remarks, columns.remark]
     if hidden:
@@ -142,29 +144,22 @@ def read_case_list(path: Path, *, rejected: Sequence[str] = _REJECTED, sheet: st
     )
 
 
-def _values(table: Table, columns: Columns, tail: Tail) -> dict[str, Column]:
+def _cells(table: Table, columns: Columns, name: str) -> Texts:
+    """The untouched cells of a column; empty texts where the list has none."""
+    if name in columns.fixed:
+        return table.cells[columns.fixed[name]].to_numpy()
+    return np.full(len(table.cells), "", dtype=object)
+
+
+def _values(
+    table: Table, columns: Columns, tail: Tail, patients: Sequence[PatientId]
+) -> dict[str, Column]:
     """The columns that matter by their names, as text; empty where the list has none."""
-    nowhere = table.cells.shape[1]
-    values = {name: table.column(columns.fixed.get(name, nowhere)) for name in USED}
+    values = {name: table.column(columns.fixed.get(name)) for name in USED if name != "Patient-ID"}
+    values["Patient-ID"] = Column.of(np.array([patient.text for patient in patients], dtype=object))
     if columns.tail_follows:
         values |= {"Label": tail.label, "casekind": tail.case_kind, "Comment": tail.comment}
     return values
-
-
-def _patients(table: Table, columns: Columns, values: dict[str, Column]) -> list[PatientId]:
-    cells = table.cells[columns.fixed["Patient-ID"]]
-    return [
-        read_patient_id(cell, picture, typed=table.widths is None)
-        for cell, picture in zip(cells, values["PNG_Path"].texts, strict=True)
-    ]
-
-
-def _no_plan(table: Table, columns: Columns) -> list[str]:
-    """A remark where pandas has written that PlanID is empty, or a plan is called so."""
-    if "PlanID" not in columns.fixed:
-        return [""] * len(table.cells)
-    texts = (str(cell).strip() for cell in table.cells[columns.fixed["PlanID"]])
-    return [_NO_PLAN.format(text) if text in NO_VALUE else "" for text in texts]
 
 
 def _empty(table: Table, values: dict[str, Column]) -> Flags:
@@ -178,27 +173,37 @@ def _empty(table: Table, values: dict[str, Column]) -> Flags:
 
 
 def _cases(
-    values: dict[str, Column], patients: Sequence[PatientId], no_plan: Sequence[str], rows: Flags
+    table: Table,
+    columns: Columns,
+    values: dict[str, Column],
+    patients: Sequence[PatientId],
+    rows: Flags,
 ) -> list[Case]:
     fields = {name: values[column].texts for name, column in _COLUMNS.items()}
     fields["mr_slices"] = values["MR_Slices"].each(count_of)
-    for name in ("gtv_volume_ml", "target_volume_ml"):
-        fields[name] = values[_COLUMNS[name]].each(volume_of)
-    cases = []
-    for index, *texts in zip(
-        np.flatnonzero(rows).tolist(), *(field[rows] for field in fields.values()), strict=True
-    ):
-        patient = patients[index]
-        cases.append(
-            Case(
-                index + 1,
-                **dict(zip(fields, texts, strict=True)),
-                id_is_number=patient.is_number,
-                picture_id=patient.picture,
-                remarks=tuple(filter(None, (patient.remark, no_plan[index]))),
-            )
+    volumes = [_cells(table, columns, name)[rows] for name in ("GTV-Volume", "TargetVolume")]
+    chosen = list(itertools.compress(patients, rows))
+    plans = _cells(table, columns, "PlanID")[rows]
+    return [
+        Case(row, *rest)
+        for row, *rest in zip(
+            table.row_numbers[rows].tolist(),
+            *(field[rows] for field in fields.values()),
+            *(map(volume_of, cells) for cells in volumes),
+            [patient.is_number for patient in chosen],
+            [patient.picture for patient in chosen],
+            map(_remarks, chosen, plans),
+            strict=True,
         )
-    return cases
+    ]
+
+
+def _remarks(patient: PatientId, plan: object) -> tuple[str, ...]:
+    """What a reader should know of how the ids of a row were read."""
+    # Somebody may have called a plan so, but pandas writes it where there is none.
+    text = str(plan).strip()
+    no_plan = _NO_PLAN.format(text) if text in NO_VALUE else ""
+    return tuple(filter(None, (patient.remark, no_plan)))
 
 
 def _without_repeats(cases: list[Case]) -> tuple[list[Case], list[DuplicateRows]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -46,12 +47,8 @@ class Column:
     @classmethod
     def of(cls, cells: pd.Series[Any] | Texts) -> Column:
         """A column of cells; see `as_text`."""
-        values: Texts = np.asarray(cells, dtype=object)
-        if pd.api.types.infer_dtype(values, skipna=False) != "string":
-            # True and 1.0 are equal, their texts are not.
-            values = np.array([as_text(cell) for cell in values], dtype=object)
-        codes, distinct = pd.factorize(values)
-        return cls(tuple(map(as_text, distinct)), codes)
+        codes, distinct = pd.factorize(np.asarray(cells, dtype=object), use_na_sentinel=False)
+        return cls(tuple([as_text(value) for value in distinct]), codes)
 
     def each(self, function: Callable[[str], object]) -> Texts:
         """The function of every row's value; it runs once a distinct value."""
@@ -106,9 +103,9 @@ class Table:
         for index, *cells in self.cells.itertuples(name=None):
             yield cells if self.widths is None else cells[: self.widths[index]]
 
-    def column(self, position: int) -> Column:
-        """One column; empty texts where the table is not as wide."""
-        if position < self.cells.shape[1]:
+    def column(self, position: int | None) -> Column:
+        """One column; empty texts where there is none, or the table is not as wide."""
+        if position is not None and position < self.cells.shape[1]:
             return Column.of(self.cells[position])
         return Column(("",), np.zeros(len(self.cells), dtype=np.intp))
 
@@ -152,16 +149,12 @@ def read_table(path: Path, sheet: str) -> Table:
 
 def _read_csv(path: Path, content: bytes) -> Table:
     text = _decode(path, content)
-    remarks: tuple[str, ...] = ()
-    if line := SEPARATOR_LINE.match(text):
-        separator, text = line[2], text[line.end() :]
-        remarks = (
-            f"The first line, sep={separator}, only names the separator: like a spreadsheet, the "
-            "row numbers leave it out.",
-        )
-    else:
-        separator = _separator(text)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+    line = SEPARATOR_LINE.match(text)
+    start = line.end() if line else 0
+    lines = io.StringIO(text, newline="")
+    separator = line[2] if line else _separator(lines)
+    lines.seek(start)
+    reader = csv.reader(lines, delimiter=separator)
     # pandas' own CSV reader pads short rows and so hides how many fields a row has, which tells
     # the layouts of ragged rows apart.
     try:
@@ -179,6 +172,11 @@ def _read_csv(path: Path, content: bytes) -> Table:
     for row in rows:
         row.extend([""] * (widest - len(row)))
     hidden = np.zeros(len(rows), dtype=np.bool_)
+    remark = (
+        f"The first line, sep={separator}, only names the separator: as in a spreadsheet, it is "
+        "no row."
+    )
+    remarks = (remark,) if line else ()
     return Table(str(path), pd.DataFrame(rows, dtype=object), widths, swallowing, hidden, remarks)
 
 
@@ -200,18 +198,18 @@ def _decode(path: Path, content: bytes) -> str:
     )
 
 
-def _separator(text: str) -> str:
+def _separator(lines: io.StringIO) -> str:
     """The separator that shows most column names, else most fields, in one of the first rows."""
 
     def score(separator: str) -> tuple[int, int]:
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+        lines.seek(0)
         try:
-            rows = [cells for _, cells in early_rows(reader)]
+            rows = [cells for _, cells in early_rows(csv.reader(lines, delimiter=separator))]
         except csv.Error:
             rows = [[]]
         names = max((len(known_names(cells)) for cells in rows), default=0)
         # Nothing but this separator is no list at all.
-        return names, max(map(len, rows), default=len(text))
+        return names, max(map(len, rows), default=sys.maxsize)
 
     return max(SEPARATORS, key=score)
 

@@ -7,7 +7,7 @@ import io
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from stardust_esapi.caselist import CaseList, read_case_list
@@ -108,6 +108,14 @@ def test_dialects(tmp_path: Path, separator: str, encoding: str, end: str) -> No
     assert cases.problems == ()
 
 
+def is_utf8(content: bytes) -> bool:
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 IDS = st.text(
     st.characters(codec="cp1252", exclude_categories=["Cc", "Cf", "Zs"]) | st.sampled_from(' ;,"'),
     min_size=1,
@@ -136,7 +144,10 @@ def test_any_text_reads_back_equal_or_is_a_problem(
     writer = csv.writer(text, delimiter=separator, lineterminator=end, quoting=quoting)
     writer.writerows([names, *ids])
     path = tmp_path_factory.mktemp("any") / "cases.csv"
-    path.write_bytes(text.getvalue().encode(encoding))
+    content = text.getvalue().encode(encoding)
+    # A few texts in Windows-1252 are others in UTF-8.
+    assume(content.decode("utf-8-sig", "ignore") == text.getvalue() or not is_utf8(content))
+    path.write_bytes(content)
     cases = read_case_list(path)
 
     told = {problem.row for problem in cases.problems}
