@@ -216,10 +216,10 @@ def _with_mr(case: Case, patient: PatientView, located: Located) -> Located:
     elif registration is None:
         wrong = f"MRregUID {named} does not join" if named else "The row names no registration for"
         if len(joining) != 1:
-            do = f"{len(joining)} registrations do" if joining else "no registration does"
+            do = f"{len(joining)} registrations join" if joining else "no registration joins"
             raise LocateError(
                 f"{wrong} MR {image.series_uid} and the planning CT, whose frames of reference "
-                f"differ, and {do}. Correct MRregUID, or empty MR_Series_UID."
+                f"differ, and {do} the two. Correct MRregUID, or empty MR_Series_UID."
             )
         (registration,) = joining
         remarks.append(

@@ -89,6 +89,7 @@ class StructureView:
         color: Red, green, blue, 0 to 255.
         is_empty: No segment, or a segment without volume.
         is_high_resolution: ``Structure.IsHighResolution``.
+        volume_ml: ``Structure.Volume``, ml: what the mining writes into a list.
     """
 
     structure_id: str
@@ -96,3 +97,4 @@ class StructureView:
     color: tuple[int, int, int]
     is_empty: bool
     is_high_resolution: bool = False
+    volume_ml: float = 0.0

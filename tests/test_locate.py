@@ -109,7 +109,7 @@ COARSE_KM = replace(KM, image_id="CT_4", geometry=replace(GRID, spacing=(2.0, 2.
             {"mr_series_uid": "1.4", "mr_registration_uid": "1.11"},
             replace(PATIENT, registrations=(FOREIGN,)),
             Kind.MR,
-            ["1.11 does not join", "no registration does"],
+            ["1.11 does not join", "no registration joins the two"],
         ),
         (
             {"mr_series_uid": "1.4"},

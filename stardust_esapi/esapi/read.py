@@ -107,12 +107,14 @@ def read_geometry(image: API.Image) -> ImageGeometry:
 def read_structure(structure: API.Structure) -> StructureView:
     """Describe a structure."""
     color = structure.Color
+    is_empty = bool(structure.IsEmpty) or not structure.HasSegment
     return StructureView(
         structure_id=structure.Id,
         dicom_type=structure.DicomType or "",
         color=(int(color.R), int(color.G), int(color.B)),
-        is_empty=bool(structure.IsEmpty) or not structure.HasSegment,
+        is_empty=is_empty,
         is_high_resolution=bool(structure.IsHighResolution),
+        volume_ml=0.0 if is_empty else float(structure.Volume),
     )
 
 

@@ -244,14 +244,12 @@ def _survey_set(
         for s in patient.view.structure_sets
         if folding(s.structure_set_id) in ours and _on_same_image(s.image, image)
     }
-    candidates = {uid: _differences(wanted, shapes) for uid, shapes in there.items()}
-    others = [
-        uid
-        for uid, differing in candidates.items()
-        if differing and _is_of_another_tumour(there[uid], source, wanted.resampling, rules)
-    ]
-    for uid in others:
-        del candidates[uid]
+    differing = {uid: _differences(wanted, shapes) for uid, shapes in there.items()}
+    candidates = {
+        uid: how
+        for uid, how in differing.items()
+        if not (how and _is_of_another_tumour(there[uid], source, wanted.resampling, rules))
+    }
     choice, uid, remark = choose(candidates, settings.on_existing)
     if choice is Choice.STOP:
         raise PrepareError(
@@ -268,8 +266,6 @@ def _survey_set(
         return replace(wanted, uid=uid, remark=f"{base_id} on the {kind} image: {remark}.")
     if there:
         wanted = replace(wanted, structure_set_id=_free_id(case, base_id, patient))
-    if others and not remark:
-        remark = "the set of another GTV or target of this structure set was left as it is"
     remark = f"{base_id} on the {kind} image: {remark}." if remark else ""
     return replace(wanted, outcomes=_outcomes(wanted), remark=remark)
 
@@ -329,20 +325,17 @@ def _cut_off(source: _Source, image: ImageView, settings: StructureSettings) -> 
 
 
 def _tumour(case: Case, source: _Source, settings: StructureSettings) -> TumourFacts:
-    """GTV and target as the voxels of the planning CT show them."""
-    geometry = source.located.image.geometry
-    slices = regular_slices(geometry)
+    """GTV and target: their volumes as Eclipse has them, and the voxels of the planning CT."""
+    slices = regular_slices(source.located.image.geometry)
     labelled = source.labelled(settings)
-    gtv, target = (
-        rasterise(source.polygons(labelled[label]), slices)
-        for label in (settings.gtv_label, settings.target_label)
-    )
-    voxel_ml = float(np.prod(geometry.spacing)) / 1000.0
+    gtv, target = labelled[settings.gtv_label], labelled[settings.target_label]
+    gtv_mask, target_mask = (rasterise(source.polygons(one), slices) for one in (gtv, target))
+    voxels = gtv_mask.voxels
     return TumourFacts(
-        gtv_ml=gtv.voxels * voxel_ml,
-        gtv_voxels=gtv.voxels,
-        target_ml=target.voxels * voxel_ml,
-        gtv_in_target=overlap(gtv, target) / gtv.voxels if gtv.voxels else 0.0,
+        gtv_ml=gtv.source.volume_ml,
+        gtv_voxels=voxels,
+        target_ml=target.source.volume_ml,
+        gtv_in_target=overlap(gtv_mask, target_mask) / voxels if voxels else 0.0,
         listed_gtv_ml=case.gtv_volume_ml,
         listed_target_ml=case.target_volume_ml,
     )

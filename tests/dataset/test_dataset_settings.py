@@ -22,6 +22,8 @@ gtv_ml = 0.1
 gtv_voxels = 20
 gtv_in_target = 0.9
 gtv_in_image = 0.8
+volume_difference = 0.2
+volume_difference_ml = 1.0
 missing_slices = 1
 spacing_spread_mm = 0.2
 shear_mm = 1.0
@@ -59,6 +61,8 @@ def test_every_setting_can_stand_in_the_file(tmp_path: Path):
             gtv_voxels=20,
             gtv_in_target=0.9,
             gtv_in_image=0.8,
+            volume_difference=0.2,
+            volume_difference_ml=1.0,
             missing_slices=1,
             spacing_spread_mm=0.2,
             shear_mm=1.0,

@@ -213,14 +213,21 @@ def test_reading_the_ledger_changes_no_byte_and_leaves_nothing(out: Path):
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
 
 
-def test_a_ledger_of_the_first_format_is_read(out: Path):
-    before = read_cases(out)
-    for table, column in (
-        ("series", "told"), ("series", "plain"), ("cases", "label"), ("cases", "case_kind"),
-    ):  # fmt: skip
-        change(out, f"ALTER TABLE {table} DROP COLUMN {column}")
-    change(out, "PRAGMA user_version = 1")
-    assert read_cases(out) == before
+def test_what_the_export_found_not_to_be_as_listed_goes_along(out: Path):
+    before = sound(find_tasks(out))[PLAIN, Kind.CT]
+    assert before.not_as_listed == ()
+    doubts = '[["target", "The GTV is too large."], ["volumes", "It is not what the list says."]]'
+    change(out, "UPDATE cases SET doubts = ? WHERE patient_id = ?", doubts, PLAIN)
+    after = sound(find_tasks(out))[PLAIN, Kind.CT]
+    # GTV and target themselves are judged again, on the voxels.
+    assert after.not_as_listed == ("It is not what the list says.",)
+    assert after.source != before.source
+
+
+def test_a_case_exported_in_part_is_converted_as_far_as_it_goes(out: Path):
+    before = sound(find_tasks(out))
+    change(out, "UPDATE cases SET state = 'partial' WHERE patient_id = ?", PLAIN)
+    assert sound(find_tasks(out)) == before
 
 
 def test_labels_come_from_the_ledger_and_make_another_source(out: Path):
