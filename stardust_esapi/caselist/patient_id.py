@@ -39,23 +39,24 @@ class PatientId(NamedTuple):
     remark: str = ""
 
 
-def read_patient_id(cell: object, picture_path: object, *, typed: bool) -> PatientId:
+def read_patient_id(cell: object, picture_path: object) -> PatientId:
     """Read the patient id of a row.
+
+    A text of digits counts as a number too: a CSV cannot tell, and what lost its zeros in one list
+    stays a text in the next one, where other ids of the column have letters.
 
     Args:
         cell: What stands in the row.
         picture_path: ``PNG_Path``.
-        typed: Whether the list tells texts from numbers, as a workbook does and a CSV does not.
     """
     text = as_text(cell)
     whole = _WHOLE.fullmatch(text)
     damage = _damage(cell, text, whole)
-    if not damage and (not whole or (typed and isinstance(cell, str) and whole[1] == text)):
+    if not damage and not whole:
         return PatientId(text)
     name = _PICTURE.fullmatch(str(picture_path))
     picture = name[1] if name else ""
-    if not damage:
-        assert whole
+    if whole and not damage:
         same = picture and Decimal(picture.replace(",", ".")) == Decimal(whole[1])
         return PatientId(whole[1], True, picture if same else "")
     # A number that lost digits was an id of digits; 12.5 may have been 12.50.

@@ -89,9 +89,9 @@ class CaseList:
 
 @contextmanager
 def _nothing_collected() -> Iterator[None]:
-    """Keep Python from looking for cycles whenever many objects were made.
+    """Keep Python from looking for cycles while a list is read.
 
-    A list makes millions and no cycle; the search takes a tenth to a fifth of the time.
+    It makes millions of objects and no cycle; the search takes a tenth of the time.
     """
     was_enabled = gc.isenabled()
     gc.disable()
@@ -125,7 +125,7 @@ def read_case_list(path: Path, *, rejected: Sequence[str] = _REJECTED, sheet: st
     columns = find_columns(table)
     tail = read_tail(table, columns, rejected)
     patients = [
-        read_patient_id(cell, picture, typed=table.widths is None)
+        read_patient_id(cell, picture)
         for cell, picture in zip(
             _cells(table, columns, "Patient-ID"), _cells(table, columns, "PNG_Path"), strict=True
         )
@@ -201,25 +201,23 @@ def _cases(
     fields["mr_slices"] = values["MR_Slices"].each(count_of)
     volumes = [_cells(table, columns, name)[rows] for name in ("GTV-Volume", "TargetVolume")]
     chosen = list(itertools.compress(patients, rows))
-    plans = _cells(table, columns, "PlanID")[rows]
+    # Somebody may have called a plan so, but pandas writes it where there is none.
+    no_plan = [
+        (_NO_PLAN.format(plan.strip()),) if not text and str(plan).strip() in NO_VALUE else ()
+        for plan, text in zip(
+            _cells(table, columns, "PlanID")[rows], fields["plan_id"][rows], strict=True
+        )
+    ]
     values_of_cases = zip(
         table.row_numbers[rows].tolist(),
         *(field[rows] for field in fields.values()),
         *(map(volume_of, cells) for cells in volumes),
         [patient.is_number for patient in chosen],
         [patient.picture for patient in chosen],
-        map(_remarks, chosen, plans),
+        [(p.remark, *n) if p.remark else n for p, n in zip(chosen, no_plan, strict=True)],
         strict=True,
     )
     return list(itertools.starmap(Case, values_of_cases))
-
-
-def _remarks(patient: PatientId, plan: object) -> tuple[str, ...]:
-    """What a reader should know of how the ids of a row were read."""
-    # Somebody may have called a plan so, but pandas writes it where there is none.
-    text = str(plan).strip()
-    no_plan = _NO_PLAN.format(text) if text in NO_VALUE else ""
-    return tuple(filter(None, (patient.remark, no_plan)))
 
 
 def _without_repeats(cases: list[Case]) -> tuple[list[Case], list[DuplicateRows]]:

@@ -25,7 +25,7 @@ from stardust_esapi.caselist.header import early_rows, find_header, missing_colu
 from stardust_esapi.caselist.names import MINING
 from stardust_esapi.errors import UsageError
 
-# These run over 150 MB at 100,000 rows: each begins with a literal, which re finds fast.
+# These run over 150 MB at 100,000 rows. `in` finds a literal several times as fast as re does.
 _ERROR = re.compile(rb"""t\s*=\s*["']e["']""")
 _HIDDEN = re.compile(rb"""hidden\s*=\s*["'](?:1|true)["']""")
 _ROW = re.compile(rb"""\sr\s*=\s*["']([0-9]+)["']""")
@@ -160,6 +160,8 @@ def _require_values(path: Path, xml: bytes) -> None:
     Nobody can tell what its cell says. One that gives an empty text is of type ``str``.
     """
     # Python takes seconds to parse 100,000 rows, so it does only where there may be a formula.
+    if b"<f" not in xml and b":f" not in xml:
+        return
     if not any(pattern.search(xml) for pattern in _FORMULAS):
         return
     for _, element in ElementTree.iterparse(io.BytesIO(xml)):  # noqa: S314 - as above
@@ -181,6 +183,8 @@ def _local(tag: str) -> str:
 
 def _errors(xml: bytes) -> Iterator[tuple[int, int]]:
     """Row and column, from 0, of the cells with an error (ECMA-376-1, 18.3.1.4)."""
+    if b'"e"' not in xml and b"'e'" not in xml:
+        return
     for tag in _tags(xml, b"c", _ERROR):
         letters, row = _PLACE.findall(tag)[0]
         column = 0
@@ -191,6 +195,8 @@ def _errors(xml: bytes) -> Iterator[tuple[int, int]]:
 
 def _hidden(xml: bytes, count: int) -> Iterator[int]:
     """The hidden ones among the first rows, from 0 (ECMA-376-1, 18.3.1.73)."""
+    if b"hidden" not in xml:
+        return
     for tag in _tags(xml, b"row", _HIDDEN):
         row = int(_ROW.findall(tag)[0]) - 1
         if row < count:

@@ -209,7 +209,7 @@ def test_every_form_gives_the_cases_of_the_mining(
     book = mined_workbook(tmp_path, IDS)
     clean = read_case_list(book)
     assert [case.patient_id for case in clean.cases] == IDS
-    assert not any(case.id_is_number for case in clean.cases)
+    assert {case.id_is_number for case in clean.cases if case.patient_id[:1] == "0"} <= {False}
     frame = read_excel(book)
     tails, make = FORMS[form]
     path = make(tmp_path / "list.csv", prefiltered(frame) if is_filtered else frame)
@@ -620,7 +620,8 @@ def test_numbers_and_texts_of_a_workbook(tmp_path: Path) -> None:
 
     assert read(4711) == read(4711.0) == read("4711.0") == ("4711", True, "0004711")
     assert read(BIG - 1) == (f"{BIG - 1}", True, "")
-    assert read("4711") == ("4711", False, "")
+    # Its zeros may have been lost in a list that this one was made of.
+    assert read("4711") == ("4711", True, "0004711")
     assert read("0004711") == ("0004711", False, "")
 
 
