@@ -97,8 +97,8 @@ def make_case(folder: Path) -> None:
 
 def our_masks(root: Path, _: Path) -> dict[str, Any]:
     from stardust_esapi.dataset.contours import read_structures
-    from stardust_esapi.mask import rasterise
     from stardust_esapi.dataset.volume import read_stack
+    from stardust_esapi.mask import rasterise
 
     stack = read_stack(root / "case")
     rois = read_structures(root / "case" / "RS.dcm").rois

@@ -1,8 +1,6 @@
 """Case lists in the forms that the programs before this one, and people, leave them in.
 
-What the programs do is done here with the same calls of pandas and csv: the pre-filter and the
-Case-Selector read the mining's workbook of texts with ``read_excel``, the Case-Selector appends
-``list(row)`` with ``csv.writer``, refines what ``read_csv`` reads, and converts with ``to_excel``.
+What the programs do is done with the same calls of pandas and csv (:mod:`list_forms`).
 """
 
 from __future__ import annotations
@@ -20,6 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from list_forms import Tail, prefiltered, read_excel, refine, select, to_excel
 from stardust_esapi.caselist import CaseList, read_case_list
 from stardust_esapi.caselist.damage import comment_damage, volume_of
 from stardust_esapi.caselist.names import LABELS, MINING, TAIL
@@ -29,9 +28,6 @@ from stardust_esapi.model import Case
 WHEN = "2026-01-05 10:20:30"
 KINDS = ["Glio", "BC", "Metastase-Kopf", "Sonstiges"]
 UID = "1.2.840.113619.2.55.3"
-
-Tail = tuple[str, str | None]
-"""What the person enters in the Case-Selector: a comment, and the label button's casekind."""
 
 
 def mined(patient_ids: Iterable[str]) -> pd.DataFrame:
@@ -86,63 +82,6 @@ def as_workbook(path: Path, *rows: Iterable[object], title: str = "Data") -> Pat
 def mined_workbook(folder: Path, patient_ids: Iterable[str]) -> Path:
     frame = mined(patient_ids)
     return as_workbook(folder / "mined.xlsx", MINING, *frame.itertuples(index=False))
-
-
-def read_excel(path: Path) -> pd.DataFrame:
-    return pd.read_excel(path, engine="openpyxl")
-
-
-def prefiltered(frame: pd.DataFrame) -> pd.DataFrame:
-    modality = [
-        "+".join(
-            flag
-            for flag, comment in (("KMct", row.KM_Series_Comment), ("MR", row.MR_Series_Comment))
-            if isinstance(comment, str)
-        )
-        or "None"
-        for row in frame.itertuples()
-    ]
-    radii = [228.25, 67.95, 45.71, 22.24]
-    return frame.assign(Label=modality, Label2="Kopf", **dict(zip(LABELS[2:], radii, strict=True)))
-
-
-def select(path: Path, frame: pd.DataFrame, tails: Iterable[Tail]) -> Path:
-    """Append rows one after the other; the header is written by the button that comes first."""
-    for (_, row), (comment, kind) in zip(frame.iterrows(), tails, strict=True):
-        is_new = not path.exists()
-        more = [] if kind is None else [kind]
-        with path.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, delimiter=";")
-            if is_new:
-                writer.writerow([*frame.columns, *TAIL[: 2 + len(more)]])
-            writer.writerow([*row, comment, WHEN, *more])
-    return path
-
-
-def refine(path: Path, tails: Iterable[Tail]) -> Path:
-    """Comment and casekind are written in place; a date is appended, named once in the header."""
-    frame = pd.read_csv(path, delimiter=";", encoding="utf-8")
-    refined = path.with_name(f"{path.stem}_refine.csv")
-    names = list(frame.columns)
-    header = [*names, *(name for name in TAIL[2:] if name not in names)]
-    with refined.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, delimiter=";")
-        writer.writerow(header)
-        for (_, row), (comment, kind) in zip(frame.iterrows(), tails, strict=True):
-            values = list(row)
-            values[names.index("Comment")] = comment
-            if "casekind" not in names:
-                values.append(kind or "")
-            elif kind is not None:
-                values[names.index("casekind")] = kind
-            writer.writerow([*values, WHEN])
-    return refined
-
-
-def to_excel(path: Path) -> Path:
-    book = path.with_suffix(".xlsx")
-    pd.read_csv(path, delimiter=";", encoding="utf-8").to_excel(book, index=False)
-    return book
 
 
 IDS = ["0004711", "123456", "815", "0000090"]
