@@ -16,7 +16,7 @@ from stardust_esapi.caselist.damage import cell_damage, lost, patient_damage
 _WHOLE = re.compile(r"(0|[1-9][0-9]*)(?:[.,]0{1,2})?")  # 4.000 may be four thousand
 _DECIMAL = re.compile(r"(?:0|[1-9][0-9]*)[.,][0-9]+")
 _NUMBER = re.compile(r"[0-9]+(?:[.,][0-9]+)?(?:E\+?[0-9]{1,3})?", re.IGNORECASE)
-_PICTURE = re.compile(r"(?:.*[\\/])?([0-9]{1,64}(?:[.,][0-9]{1,64})?)_[^\\/]*", re.DOTALL)
+_SPELLED = re.compile(r"[0-9]{1,64}(?:[.,][0-9]{1,64})?")
 
 _ROUNDING = Context(prec=64, rounding=ROUND_HALF_UP, traps=[])
 
@@ -54,8 +54,7 @@ def read_patient_id(cell: object, picture_path: object) -> PatientId:
     damage = _damage(cell, text, whole)
     if not damage and not whole:
         return PatientId(text)
-    name = _PICTURE.fullmatch(str(picture_path))
-    picture = name[1] if name else ""
+    picture = _picture_id(str(picture_path))
     if whole and not damage:
         same = picture and Decimal(picture.replace(",", ".")) == Decimal(whole[1])
         return PatientId(whole[1], True, picture if same else "")
@@ -65,6 +64,13 @@ def read_patient_id(cell: object, picture_path: object) -> PatientId:
         remark = f"The patient id {picture} was taken from PNG_Path; the list shows it as {text}."
         return PatientId(picture, True, picture, remark=remark)
     return PatientId(text, damage=damage)
+
+
+def _picture_id(path: str) -> str:
+    """The number that a picture's name begins with; empty without one."""
+    name = path.replace("/", "\\").rpartition("\\")[2]
+    begin, underscore, _ = name.partition("_")
+    return begin if underscore and _SPELLED.fullmatch(begin) else ""
 
 
 def _is_fraction(text: str, whole: re.Match[str] | None) -> bool:
