@@ -59,9 +59,7 @@ def plan_case(
 ) -> CaseResult:
     """Locate, survey and judge: as far as a run goes without write."""
     watcher.phase(case, "locate")
-    located = locate(case, patient.view, settings.kinds, settings.on_missing)
-    surveyed = survey(case, located, patient, settings, accept_doubtful=accept_doubtful)
-    result = _judged(case, surveyed, settings, accept_doubtful=accept_doubtful)
+    surveyed, result = _examined(case, patient, settings, accept_doubtful=accept_doubtful)
     if result.state is CaseState.PREPARED:
         state = CaseState.PARTIAL if result.left_out else CaseState.PENDING
         result = replace(result, state=state)
@@ -93,12 +91,10 @@ def prepare_case(
         NotApprovedError: This run may not write.
     """
     watcher.phase(case, "locate")
-    located = locate(case, patient.view, settings.kinds, settings.on_missing)
-    watcher.phase(case, "prepare")
-    surveyed = survey(case, located, patient, settings, accept_doubtful=accept_doubtful)
-    result = _judged(case, surveyed, settings, accept_doubtful=accept_doubtful)
+    surveyed, result = _examined(case, patient, settings, accept_doubtful=accept_doubtful)
     if result.state is CaseState.DOUBTFUL:
         return result, {}
+    watcher.phase(case, "prepare")
     made = [s.structure_set_id for s in surveyed.sets if not s.uid]
     sets = create(case, surveyed.sets, patient, settings.structures, approval)
     result = replace(
@@ -107,7 +103,6 @@ def prepare_case(
         outcomes=_outcomes(sets),
         remarks=(
             *result.remarks,
-            *(s.remark for s in sets if s.remark),
             *_unsaved(made, patient),
         ),
     )
@@ -115,15 +110,17 @@ def prepare_case(
     return result, _colors(sets)
 
 
-def _judged(
-    case: Case, surveyed: Survey, settings: Settings, *, accept_doubtful: bool
-) -> CaseResult:
-    """A case as surveyed: good to be prepared, or doubtful."""
+def _examined(
+    case: Case, patient: OpenPatient, settings: Settings, *, accept_doubtful: bool
+) -> tuple[Survey, CaseResult]:
+    """What a case needs, and the case: good to be prepared, or doubtful."""
+    located = locate(case, patient.view, settings.kinds, settings.on_missing)
+    surveyed = survey(case, located, patient, settings, accept_doubtful=accept_doubtful)
     doubts = tuple(finding for finding in surveyed.findings if finding.fatal)
     doubtful = bool(doubts) and not accept_doubtful
     words = " ".join(doubt.text for doubt in doubts)
     left_out = surveyed.located.left_out
-    return CaseResult(
+    return surveyed, CaseResult(
         case,
         CaseState.DOUBTFUL if doubtful else CaseState.PREPARED,
         reason=f"{case}: {words} {_IF_RIGHT}" if doubtful else "",
@@ -133,6 +130,7 @@ def _judged(
         doubts=doubts,
         warnings=(
             *(f"The {kind.words} was left out. {why}" for kind, why in left_out.items()),
+            *(s.remark for s in surveyed.sets if s.remark),
             *((f"Doubtful, and accepted as it is: {words}",) if doubts and not doubtful else ()),
         ),
         remarks=(
@@ -268,8 +266,6 @@ def _intentions(sets: Iterable[SetPlan]) -> Iterator[str]:
                 f"Would make structure set {s.structure_set_id} with {len(s.plan.structures)} "
                 f"structures on the {s.kind} image (or on the copy Eclipse makes of it)."
             )
-        if s.remark:
-            yield s.remark
 
 
 def _unsaved(made: Sequence[str], patient: OpenPatient) -> Iterator[str]:

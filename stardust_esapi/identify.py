@@ -44,6 +44,11 @@ def open_patient(session: Session, case: Case) -> Iterator[tuple[Case, OpenPatie
                 yield identified(case, ids[0]), found
                 return
     holders = _holders(session, case, ids)
+    if not (case.series_uid or session.backend.saves):
+        raise LocateError(
+            f"{case}: the Patient-ID was a number on its way, the row names no series, and a "
+            "plug-in cannot see whether another patient may be meant. Fill in SeriesUID."
+        )
     if not (holders and case.series_uid):
         ids = tuple(dict.fromkeys((*ids, *(i for i in session.patient_ids() if may_be(case, i)))))
         holders = _holders(session, case, ids)

@@ -61,7 +61,8 @@ def gtv(facts: TumourFacts, gates: Gates) -> Iterator[str]:
 
 def target(facts: TumourFacts, gates: Gates) -> Iterator[str]:
     """A GTV that leaves its target, or is larger than it."""
-    if facts.gtv_ml > _LARGER * facts.target_ml:
+    # "Not larger" is false of a volume that is no number, too.
+    if not facts.gtv_ml <= _LARGER * facts.target_ml:
         within = facts.gtv_in_target * facts.gtv_ml / facts.target_ml if facts.target_ml else 0.0
         exchanged = (
             "and the target lies within it: TargetID and GTV seem to be exchanged"
@@ -84,7 +85,7 @@ def volumes(facts: TumourFacts, gates: Gates) -> Iterator[str]:
 
     def differ(volume: float, listed: float | None) -> bool:
         allowed = max(gates.volume_difference_ml, gates.volume_difference * (listed or 0.0))
-        return listed is not None and abs(volume - listed) > allowed
+        return listed is not None and not abs(volume - listed) <= allowed
 
     changed = [
         f"the {name} has {volume:.2f} ml, {column} says {listed:.2f} ml"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -154,7 +155,8 @@ def _export_open(
     watcher = _WindowWatcher(window)
     summary = pipeline.export(job, watcher) if job.write else pipeline.rehearse(job, watcher)
     report = job.out / (pipeline.REPORT if job.write else pipeline.PLAN_REPORT)
-    return _told(summary, report), bool(summary.needs_a_look)
+    # Rows that were not read are no matter of the one that is open.
+    return _told(summary, report), replace(summary, row_problems=()).needs_a_look
 
 
 def _option(options: Mapping[str, str], name: str) -> str:

@@ -97,8 +97,10 @@ def locate(
             if on_missing is OnMissing.FAIL:
                 raise LocateError(f"{case}: {error}") from None
             located = located.without(kind, str(error))
-    if Kind.CT not in kinds and located.left_out and not (located.contrast or located.mr):
-        raise LocateError(f"{case}: {' '.join(located.left_out.values())}")
+    if Kind.CT not in kinds and not (located.contrast or located.mr):
+        why = [*located.left_out.values(), *located.remarks] or ["The row names no series of it."]
+        asked = " or ".join(kind.words for kind in kinds)
+        raise LocateError(f"{case}: there is no {asked} to export. {' '.join(why)}")
     return located
 
 

@@ -143,7 +143,7 @@ def export(job: Job, watcher: Watcher) -> RunSummary:
         listed = _read_list(job)
         aside: list[str] = []
         with _books(job) as (ledger, log), _courier(job, ledger, watcher, aside) as courier:
-            cases = _under_proven_ids(listed.cases, ledger)
+            cases, _ = _once(_under_proven_ids(listed.cases, ledger, for_good=True))
             ledger.register(cases)
 
             def work(case: Case, patient: OpenPatient) -> CaseResult:
@@ -166,11 +166,18 @@ def export(job: Job, watcher: Watcher) -> RunSummary:
             watcher.start(len(todo))
             prepared = _each_case(todo, backend, work, ledger.identified)
             now = _settle(_moved(prepared, courier), ledger, log, watcher, job)
-            results = _with_earlier(_under_proven_ids(cases, ledger), now, ledger)
+            cases, same = _once(_under_proven_ids(listed.cases, ledger))
+            results = _with_earlier(cases, now, ledger)
             write_ready_list(job.out / READY_LIST_NAME, ledger.ready())
             write_root_manifest(job.out, ledger.series())
         summary = _summary(listed, settings, started, results, write=True)
-        return _report(replace(summary, put_aside=tuple(aside), audit=_audited(job)), job.out)
+        summary = replace(
+            summary,
+            duplicates=(*summary.duplicates, *same),
+            put_aside=tuple(aside),
+            audit=_audited(job),
+        )
+        return _report(summary, job.out)
 
 
 def transfer(job: Job, watcher: Watcher) -> RunSummary:
@@ -228,26 +235,61 @@ def _each_case(
 ) -> Iterator[CaseResult]:
     """Do the work of every case on its open patient; a bad one is a result like any other.
 
-    ``identified`` is told of each case whose patient has another id than its row says.
+    A case that another row has brought already, under another spelling of the patient's id, does
+    not come again. ``identified`` is told of each case whose patient has another id than its row
+    says.
     """
+    done: set[str] = set()
     with Session(backend) as session:
-        for case in cases:
+        for listed in cases:
+            true, comes_again = listed, False
 
-            def opened(listed: Case = case) -> CaseResult:
+            def opened(listed: Case = listed) -> CaseResult:
+                nonlocal true, comes_again
                 with open_patient(session, listed) as (case, patient):
                     if case.key != listed.key:
                         identified(listed, case)
+                    true, comes_again = case, case.key in done
+                    if comes_again:
+                        return CaseResult(case, CaseState.PENDING)
                     return guarded(case, lambda: work(case, patient))
 
-            yield guarded(case, opened)
+            result = guarded(listed, opened)
+            done.add(true.key)
+            if not comes_again:
+                yield replace(result, case=true)  # also where closing the patient failed
 
 
-def _under_proven_ids(cases: Sequence[Case], ledger: Ledger) -> list[Case]:
-    """The cases under the patient ids that this run or an earlier one has proven."""
+def _under_proven_ids(
+    cases: Sequence[Case], ledger: Ledger, *, for_good: bool = False
+) -> list[Case]:
+    """The cases under the patient ids that were proven.
+
+    Args:
+        cases: As listed.
+        ledger: Knows what this run or an earlier one has proven.
+        for_good: Only what nothing can change any more: a series has one patient, while a plan of
+            the same name may come to another one.
+    """
     proven = ledger.patient_ids()
     return [
-        identified(case, proven[case.key]) if case.id_is_number and case.key in proven else case
+        identified(case, proven[case.key])
+        if case.id_is_number and case.key in proven and (case.series_uid or not for_good)
+        else case
         for case in cases
+    ]
+
+
+def _once(cases: Sequence[Case]) -> tuple[list[Case], list[str]]:
+    """Each case once, and a sentence for rows that turned out to mean the same one."""
+    rows: dict[str, list[Case]] = {}
+    for case in cases:
+        rows.setdefault(case.key, []).append(case)
+    return [same[0] for same in rows.values()], [
+        f"Rows {', '.join(str(case.row) for case in same)} mean the same case of patient "
+        f"{same[0].patient_id}: it is exported once."
+        for same in rows.values()
+        if len(same) > 1
     ]
 
 

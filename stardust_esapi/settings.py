@@ -297,7 +297,7 @@ class Gates(_Frozen):
 
     Attributes:
         gtv_ml: Smallest volume of the GTV, ml.
-        gtv_voxels: Fewest voxels of the GTV.
+        gtv_voxels: Fewest voxels of the GTV; MedSAM2's reader passes over ten and fewer.
         gtv_in_target: Smallest share of the GTV that lies in the target.
         gtv_in_image: Smallest share of the GTV that an MR shows; less of a target is a remark.
         volume_difference: How far the volumes of GTV and target may differ from the case list's,
@@ -317,7 +317,7 @@ class Gates(_Frozen):
     """
 
     gtv_ml: float = Field(0.01, ge=0)
-    gtv_voxels: int = Field(8, ge=1)
+    gtv_voxels: int = Field(11, ge=1)
     gtv_in_target: float = Field(0.95, ge=0, le=1)
     gtv_in_image: float = Field(0.95, ge=0, le=1)
     volume_difference: float = Field(0.1, ge=0)

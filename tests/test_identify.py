@@ -109,3 +109,12 @@ def test_an_id_that_is_text_is_opened_as_it_stands(clinic: Clinic, session: Sess
     assert not may_be(text, "0004711")
     assert may_be(number(zeros, "4711"), "0004711")
     assert not may_be(number(zeros, "4711"), "004711x")
+
+
+def test_a_plug_in_cannot_tell_plans_of_one_name_apart(clinic: Clinic, session: Session) -> None:
+    zeros, _, _, _ = clinic.patients
+    session.backend.saves = False
+    case = number(zeros, "4711", "0004711")
+    assert proven(session, case).patient_id == "0004711"
+    with pytest.raises(LocateError, match="Fill in SeriesUID"):
+        proven(session, replace(case, series_uid=""))

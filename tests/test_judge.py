@@ -66,3 +66,12 @@ def test_small_volumes_may_differ_by_more_than_their_share() -> None:
     assert judge(small, Gates()) == ()
     assert judge(small, Gates(volume_difference_ml=0.4))
     assert judge(replace(GOOD, listed_gtv_ml=25.0), Gates(volume_difference=0.2)) == ()
+
+
+def test_a_volume_that_is_no_number_is_doubtful() -> None:
+    nan = float("nan")
+    assert [f.gate for f in judge(replace(GOOD, gtv_ml=nan), Gates())] == [
+        Gate.TARGET,
+        Gate.VOLUMES,
+    ]
+    assert judge(replace(GOOD, target_ml=nan, listed_target_ml=None), Gates())

@@ -40,7 +40,7 @@ PLAIN = Phantom(
     spacing=(5.0, 5.0, 6.0),
     structures=(
         PhantomStructure("BODY", "EXTERNAL", Box((0, 0, 0), (55, 50, 20)), hu=40),
-        PhantomStructure("GTV1", "GTV", Sphere(TUMOUR, 7), hu=75),
+        PhantomStructure("GTV1", "GTV", Sphere(TUMOUR, 8), hu=75),
         PhantomStructure("PTV1", "PTV", Sphere(TUMOUR, 10)),
         PhantomStructure("Boost OAR", "ORGAN", Sphere(TUMOUR, 12)),
     ),

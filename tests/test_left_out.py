@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from esapi_stub import open_application
 from esapi_stub.sample import Phantom, PhantomContrast, PhantomMr
 from stardust_esapi.model import CaseState, Kind
 from stardust_esapi.record.ledger import read_cases
@@ -140,3 +141,44 @@ def test_the_only_registration_that_joins_is_exported_in_place_of_a_wrong_one(
     assert len(list((tmp_path / "out").rglob("RE*.dcm"))) == 1
     report = (tmp_path / "out" / "report.html").read_text("utf-8")
     assert "the only registration of the patient that joins them" in report
+
+
+def test_what_an_earlier_run_exported_and_cannot_be_had_now_stops_the_case(
+    clinic_of: ClinicOf, export: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    """Its folder would still be there, with contours that are no longer the structure's."""
+    clinic = clinic_of(replace(WHOLE, contrast=PhantomContrast(slices=12)))
+    [uids] = clinic.patients
+    assert export(clinic, row_of(uids), "--write", "--kinds", "km").code == 0
+    app = open_application(clinic.db)
+    try:
+        patient = app.OpenPatientById(uids.patient_id)
+        assert patient is not None
+        patient.BeginModifications()
+        [source] = [s for s in patient.StructureSets if s.Id == "CT_1"]
+        structures = {s.Id: s for s in source.Structures}
+        structures["PTV1"].SegmentVolume = structures["PRV Cord"].SegmentVolume
+        app.SaveModifications()
+    finally:
+        app.Dispose()
+    done = export(clinic, row_of(uids), "--write", "--accept-doubtful")
+    assert done.code == 1
+    assert "was exported by an earlier run, and cannot be had" in done.out
+
+
+def test_prepared_only_is_no_reason_to_overlook_it(
+    clinic_of: ClinicOf, export: Callable[..., Outcome]
+) -> None:
+    clinic = clinic_of(replace(WHOLE, mr=PhantomMr(size=(24, 24, 10), registered=False)))
+    done = export(clinic, row_of(clinic.patients[0]), "--write", "--engine", "none")
+    assert done.code == 1
+    assert "The MR was left out." in done.out
+
+
+def test_where_nothing_of_the_kinds_is_named_it_says_so(
+    clinic_of: ClinicOf, export: Callable[..., Outcome]
+) -> None:
+    clinic = clinic_of(PLAIN)
+    done = export(clinic, row_of(clinic.patients[0]), "--write", "--kinds", "km")
+    assert done.code == 1
+    assert "there is no contrast CT to export" in done.out

@@ -172,3 +172,24 @@ def test_the_demo_cohort_in_the_forms_that_change_most(run: Run, tmp_path: Path)
 def verdict(done: Outcome) -> str:
     """The sentence at the end."""
     return done.out.splitlines()[-2]
+
+
+@pytest.mark.parametrize("engine", ["esapi", "none"])
+def test_one_case_under_both_spellings_comes_once(
+    clinic: tuple[Path, list[dict[str, str]]], run: Run, tmp_path: Path, engine: str
+) -> None:
+    db, rows = clinic
+    both = [rows[0], rows[0] | {"Patient-ID": "4711"}]
+    for listed in (both, both[::-1]):
+        out = tmp_path / listed[0]["Patient-ID"]
+        copy = shutil.copytree(db, out / "db")
+        cases = write_case_list(out / "cases.csv", listed)
+        for _ in range(2):
+            done = run(
+                *("export", "--cases", cases, "--out", out / "out", "--esapi", f"stub:{copy}"),
+                *("--write", "--engine", engine),
+            )
+            assert done.code == 0, done.text
+            assert "Rows 2, 3 mean the same case of patient 0004711" in done.out
+            assert "1 of 1 case" in done.out
+            assert "[2/" not in done.out

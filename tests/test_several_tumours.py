@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -95,3 +96,31 @@ def test_a_changed_contour_is_no_other_tumour(
     stop = run("export", "--cases", cases, "--out", tmp_path / "2", *common)
     assert stop.code == 1
     assert "does not hold what would be made now" in stop.out
+
+
+def test_tumours_that_lie_close_together_have_sets_of_their_own_on_the_contrast_ct_too(
+    clinic_of: ClinicOf, run: Run, tmp_path: Path
+) -> None:
+    """The rules leave both out as others, and resampling forgives what tells them apart."""
+    middles = {"zGTVa": (-20.0, 10.0, 3.0), "zGTVb": (-17.5, 10.0, 3.0)}
+    phantom = replace(
+        PHANTOM,
+        structures=(
+            *(PhantomStructure(name, "GTV", Sphere(at, 8)) for name, at in middles.items()),
+            PhantomStructure("PTV", "PTV", Sphere((-19.0, 10.0, 3.0), 14)),
+        ),
+    )
+    clinic = clinic_of(phantom)
+    [uids] = clinic.patients
+    rows = [row_of(uids, GTV=name, TargetID="PTV") for name in middles]
+    cases = write_case_list(tmp_path / "cases.csv", rows)
+    common = ("--esapi", clinic.esapi, "--write")
+    for out in ("one", "two"):
+        done = run("export", "--cases", cases, "--out", tmp_path / out, *common)
+        assert done.code == 0, done.text
+    assert sets_of(clinic) == [
+        *("zCopyFromPl_2_KM", "zCopyFromPlan", "zCopyFromPlan_2", "zCopyFromPlan_KM"),
+    ]
+    for folder in (tmp_path / "two" / "KM_Export" / "0815").iterdir():
+        label = read_folder(folder).label_1
+        assert label is not None

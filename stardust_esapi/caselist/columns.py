@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
+from stardust_esapi.caselist.damage import is_uid
 from stardust_esapi.caselist.header import early_rows, find_header, missing_columns
 from stardust_esapi.caselist.names import (
     LABEL_RUNS,
@@ -16,7 +20,7 @@ from stardust_esapi.caselist.names import (
     USED_AS_CELLS,
     canonical,
 )
-from stardust_esapi.caselist.table import Table
+from stardust_esapi.caselist.table import Column, Table
 from stardust_esapi.errors import UsageError
 
 
@@ -70,6 +74,12 @@ def find_columns(table: Table) -> Columns:
         )
     if not header:
         return _without_header(row, len(cells), table.source)
+    for number, above in early:
+        if number < row and any(map(is_uid, above)):
+            raise UsageError(
+                f"Row {number} of the case list {table.source} stands above the header (row {row}) "
+                "and holds a UID, so it seems to be a case. Move the header to the top."
+            )
     names = [canonical(cell) for cell in cells]
     _require_columns(names, table.source)
     end_of_names = 1 + max(i for i, cell in enumerate(cells) if cell)
@@ -90,6 +100,30 @@ def find_columns(table: Table) -> Columns:
         labels=labels,
         remark=f"The header stands in row {row}; what is above was not read." if row > 1 else "",
     )
+
+
+def require_one_header(table: Table, columns: Columns, values: Mapping[str, Column]) -> None:
+    """Refuse a list that changes the order of its columns on the way.
+
+    Args:
+        table: The list.
+        columns: Where its columns stand.
+        values: The columns that matter, by name, as text.
+
+    Raises:
+        UsageError: A later row names columns, and not those that stand there.
+    """
+    named = {name: column.each(canonical) for name, column in values.items()}
+    count = np.sum([names != "" for names in named.values()], axis=0)
+    # Their own names again are those of a second list that was appended: a row without a case.
+    own = np.sum([names == name for name, names in named.items()], axis=0)
+    again = np.flatnonzero((count >= 3) & (own < count) & (table.row_numbers > columns.above))
+    if again.size:
+        raise UsageError(
+            f"Row {table.row_numbers[again[0]]} of the case list {table.source} names columns, and "
+            "others than stand there so far: the rows below it would be misread. Move it to the "
+            "top, or make two lists of this one."
+        )
 
 
 def _without_header(row: int, width: int, source: str) -> Columns:

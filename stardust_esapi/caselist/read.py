@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 
 from stardust_esapi.caselist.cells import NO_VALUE
-from stardust_esapi.caselist.columns import Columns, find_columns
+from stardust_esapi.caselist.columns import Columns, find_columns, require_one_header
 from stardust_esapi.caselist.damage import count_of, volume_of
-from stardust_esapi.caselist.names import USED
+from stardust_esapi.caselist.names import MINING, USED
 from stardust_esapi.caselist.patient_id import PatientId, read_patient_id
 from stardust_esapi.caselist.problems import RowProblem, find_problems
 from stardust_esapi.caselist.table import Column, Flags, Table, Texts, read_table
-from stardust_esapi.caselist.tail import Tail, read_tail, says_rejected
+from stardust_esapi.caselist.tail import Tail, read_tail
 from stardust_esapi.model import Case
 from stardust_esapi.settings import CaseListSettings
 
@@ -123,7 +123,7 @@ def read_case_list(path: Path, *, rejected: Sequence[str] = _REJECTED, sheet: st
     """
     table = read_table(path, sheet)
     columns = find_columns(table)
-    tail = read_tail(table, columns, rejected)
+    tail = read_tail(table, columns)
     patients = [
         read_patient_id(cell, picture)
         for cell, picture in zip(
@@ -131,12 +131,12 @@ def read_case_list(path: Path, *, rejected: Sequence[str] = _REJECTED, sheet: st
         )
     ]
     values = _values(table, columns, tail, patients)
+    require_one_header(table, columns, values)
 
     rows = (table.row_numbers > columns.above) & ~_empty(table, values)
     hidden = int((rows & table.hidden).sum())
     # Of a row that hides others nobody can say whose comment it carries.
-    is_rejected = tail.rejected | says_rejected(values["Comment"], rejected)
-    is_rejected &= rows & ~table.swallowing
+    is_rejected = _rejected(table, columns, rejected) & rows & ~table.swallowing
     rows &= ~is_rejected
     problems = [
         problem
@@ -178,6 +178,19 @@ def _values(
     if columns.tail_follows:
         values |= {"Label": tail.label, "casekind": tail.case_kind, "Comment": tail.comment}
     return values
+
+
+def _rejected(table: Table, columns: Columns, words: Sequence[str]) -> Flags:
+    """Rows with a word for a rejection in any column but the mining's: people add some."""
+    folded = [word.casefold() for word in words]
+    mined = {columns.fixed[name] for name in MINING if name in columns.fixed}
+    others = set(range(table.cells.shape[1])) - mined
+    rejected = np.zeros(len(table.cells), dtype=np.bool_)
+    for position in others:
+        rejected |= table.column(position).flag(
+            lambda value: any(word in value.casefold() for word in folded)
+        )
+    return rejected
 
 
 def _empty(table: Table, values: dict[str, Column]) -> Flags:

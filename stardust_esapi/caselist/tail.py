@@ -34,7 +34,6 @@ class Tail:
         label: ``Label``, empty without one.
         case_kind: ``casekind``.
         comment: ``Comment``.
-        rejected: Whether any of these columns holds a word for a rejection.
         short: Whether the row ends before the mining's columns do.
         unclear: Whether no layout fits the row, or several do.
     """
@@ -42,18 +41,11 @@ class Tail:
     label: Column
     case_kind: Column
     comment: Column
-    rejected: Flags
     short: Flags
     unclear: Flags
 
 
-def says_rejected(values: Column, words: Sequence[str]) -> Flags:
-    """Where one of the words for a rejection stands, in any case."""
-    folded = [word.casefold() for word in words]
-    return values.flag(lambda value: any(word in value.casefold() for word in folded))
-
-
-def read_tail(table: Table, columns: Columns, rejected: Sequence[str]) -> Tail:
+def read_tail(table: Table, columns: Columns) -> Tail:
     """Find the layout of every row behind the columns that stand at the same place in all."""
     first = columns.fixed_width
     count = max(table.cells.shape[1] - first, len(LABELS) + len(TAIL) + 1)
@@ -75,7 +67,6 @@ def read_tail(table: Table, columns: Columns, rejected: Sequence[str]) -> Tail:
         label=Column.of(label),
         case_kind=Column.of(case_kind),
         comment=Column.of(comment),
-        rejected=np.logical_or.reduce([says_rejected(column, rejected) for column in tail]),
         short=widths < first,
         unclear=(chosen < 0) & (used > 0),
     )

@@ -244,11 +244,12 @@ def _survey_set(
         for s in patient.view.structure_sets
         if folding(s.structure_set_id) in ours and _on_same_image(s.image, image)
     }
-    differing = {uid: _differences(wanted, shapes) for uid, shapes in there.items()}
+    # Asked of a set that holds what would be made too: on another grid, tumours that lie close
+    # together are the same within the tolerance.
     candidates = {
-        uid: how
-        for uid, how in differing.items()
-        if not (how and _is_of_another_tumour(there[uid], source, wanted.resampling, rules))
+        uid: _differences(wanted, shapes)
+        for uid, shapes in there.items()
+        if not _is_of_another_tumour(shapes, source, wanted.resampling, rules)
     }
     choice, uid, remark = choose(candidates, settings.on_existing)
     if choice is Choice.STOP:

@@ -156,7 +156,8 @@ def _new_ids(
             continue
         new_id = wish
         if not wish or folding(wish) in taken:
-            choices = [own, *(numbered_id(wish or own, n) for n in range(2, len(sources) + 3))]
+            base = wish or _unreserved(own, settings)[0]
+            choices = [own, *(numbered_id(base, n) for n in range(2, len(sources) + 3))]
             new_id = next(
                 c for c in choices if folding(c) not in taken and not _reserved_word(c, settings)
             )
@@ -169,11 +170,18 @@ def _new_ids(
 
 def _wish(identifier: str, settings: StructureSettings) -> tuple[str, str]:
     """What the rules make of an id, and why where that is no matter of course."""
-    new_id, reason = identifier, ""
+    new_id = identifier
     for rule in settings.rules:
         word = _match(rule, new_id) if rule.then is Then.REMOVE else ""
         if word:
             new_id = new_id[: -len(word)] if rule.when is When.ENDS_WITH else new_id[len(word) :]
+    new_id, reason = _unreserved(new_id, settings)
+    return new_id.strip()[:MAX_ESAPI_ID], reason
+
+
+def _unreserved(identifier: str, settings: StructureSettings) -> tuple[str, str]:
+    """An id without the words that the reader looks for, and why it is changed."""
+    new_id, reason = identifier, ""
     while word := _reserved_word(new_id, settings):
         instead = settings.reserved[word]
         # The reader ignores what may stand between the letters, and odd letters fold to others.
@@ -181,7 +189,7 @@ def _wish(identifier: str, settings: StructureSettings) -> tuple[str, str]:
         changed = re.sub(spelled, instead, new_id, flags=re.IGNORECASE)
         new_id = changed if changed != new_id else as_read(new_id).replace(word, instead)
         reason = f"its id contains “{word}”, by which MedSAM2's reader finds the label"
-    return new_id.strip()[:MAX_ESAPI_ID], reason
+    return new_id, reason
 
 
 def _reserved_word(identifier: str, settings: StructureSettings) -> str:

@@ -340,7 +340,8 @@ class Ledger:
         place stays, with its request, also when this run does not ask for its kind.
 
         Raises:
-            CaseError: A series in its place was exported for another request than now.
+            CaseError: A series in its place was exported for another request than now, or is left
+                out now.
         """
         before = {request.kind: request for request in self.requests(case)}
         now = {request.kind: request for request in requests}
@@ -352,6 +353,12 @@ class Ledger:
                     f"{case}: {series[kind].folder} was exported for other UIDs than the case has "
                     "now. Choose another --out for this case."
                 )
+        for kind in placed & set(left_out):
+            raise CaseError(
+                f"{case}: {series[kind].folder} was exported by an earlier run, and cannot be "
+                f"had as the row says now. Look at the {kind.words} in Eclipse; if the folder is "
+                "no longer right, choose another --out."
+            )
         with self._transaction():
             for kind in series.keys() - placed:
                 if now.get(kind) != before.get(kind):

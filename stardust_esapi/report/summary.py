@@ -80,7 +80,8 @@ class RunSummary:
     @property
     def needs_a_look(self) -> bool:
         """Whether a person has to look: something failed, is doubtful, left out or not read."""
-        return bool(self.failed or self.doubtful or self.partial or self.row_problems)
+        left_out = any(result.left_out for result in self.results)
+        return bool(self.failed or self.doubtful or left_out or self.row_problems)
 
     @property
     def failed(self) -> int:

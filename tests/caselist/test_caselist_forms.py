@@ -682,3 +682,44 @@ def test_a_plain_list_needs_no_remark(tmp_path: Path) -> None:
     cases = read_case_list(select(tmp_path / "list.csv", frame, ACCEPT))
     assert cases.remarks == ()
     assert all(case.remarks == () for case in cases.cases)
+
+
+@pytest.mark.parametrize("at", [1, 3, 4])
+def test_a_header_below_cases_is_refused(tmp_path: Path, at: int) -> None:
+    """Somebody has sorted the sheet: the rows above would be passed over."""
+    rows: list[list[object]] = [list(row) for row in mined(IDS).itertuples(index=False)]
+    rows.insert(at, list(MINING))
+    with pytest.raises(UsageError, match=rf"Row 1 .* above the header \(row {at + 1}\)"):
+        read_case_list(as_workbook(tmp_path / "list.xlsx", *rows))
+
+
+def test_a_list_that_changes_its_columns_on_the_way_is_refused(tmp_path: Path) -> None:
+    first, second, *_ = ([str(v) for v in row] for row in mined(IDS).itertuples(index=False))
+    gtv, target = MINING.index("GTV"), MINING.index("TargetID")
+    other = list(MINING)
+    other[gtv], other[target] = other[target], other[gtv]
+    path = tmp_path / "list.csv"
+    for again, refused in ((other, True), (list(MINING), False)):
+        lines = [MINING, first, again, second]
+        path.write_text("\n".join(map(";".join, lines)), "utf-8")
+        if refused:
+            with pytest.raises(UsageError, match=r"Row 3 .* names columns, and others"):
+                read_case_list(path)
+        else:  # two lists, one below the other
+            cases = read_case_list(path)
+            assert [case.row for case in cases.cases] == [2, 4]
+            assert [problem.row for problem in cases.problems][:1] == [3]
+
+
+@pytest.mark.parametrize("column", ["Notiz", "Bemerkung", "Status"])
+@pytest.mark.parametrize("frame", [lambda frame: frame, prefiltered])
+def test_a_rejection_is_seen_in_columns_that_people_add(
+    tmp_path: Path, column: str, frame: Callable[[pd.DataFrame], pd.DataFrame]
+) -> None:
+    listed = frame(read_excel(mined_workbook(tmp_path, IDS)))
+    listed[column] = ["", "Abgelehnt", "", "nein: rejected"]
+    path = tmp_path / "list.xlsx"
+    listed.to_excel(path, index=False)
+    cases = read_case_list(path)
+    assert cases.rejected == (3, 5)
+    assert not {case.row for case in cases.cases} & {3, 5}

@@ -49,24 +49,28 @@ def source_mask(clinic: Clinic, uids: PatientUids, name: str, image: Consumed) -
     return mask_of(roi, image)
 
 
+def consumed(clinic: Clinic, run: Run, folder: Path) -> Consumed:
+    """Export the only patient, and read what the trainer picks for its row."""
+    row = row_of(clinic.patients[0])
+    cases, out = write_case_list(folder / "cases.csv", [row]), folder / "out"
+    done = run("export", "--cases", cases, "--out", out, "--esapi", clinic.esapi, "--write")
+    assert done.code == 0, done.text
+    return read_case(out, row)
+
+
 @pytest.mark.parametrize("position", ["HFS", "FFS", "HFP", "FFP"])
 def test_gtv_and_target_of_the_row_are_the_labels(
     clinic_of: Callable[..., Clinic], run: Run, tmp_path: Path, position: str
 ) -> None:
     clinic = clinic_of(replace(PHANTOM, patient_position=position))
     [uids] = clinic.patients
-    row = row_of(uids)
-    cases = write_case_list(tmp_path / "cases.csv", [row])
-    out = tmp_path / "out"
-    done = run("export", "--cases", cases, "--out", out, "--esapi", clinic.esapi, "--write")
-    assert done.code == 0, done.text
-    read = read_case(out, row)
+    read = consumed(clinic, run, tmp_path)
     for label, name, source in ((read.label_1, "gtv+", "GTV1"), (read.label_2, "target+", "PTV1")):
         assert label is not None
         assert (label.name, label.candidates) == (name, (name,))
         np.testing.assert_array_equal(label.mask, source_mask(clinic, uids, source, read))
     assert {"GT2", "iGT", "CTV aus GT", "GT alt", "Targ alt", "Targ_2"} <= set(read.others)
-    report = (out / "report.html").read_text("utf-8")
+    report = (tmp_path / "out" / "report.html").read_text("utf-8")
     assert "by which MedSAM2&#39;s reader finds the label" in report
 
 
@@ -74,13 +78,7 @@ def test_on_the_contrast_ct_the_labels_have_the_volumes_of_their_sources(
     clinic_of: Callable[..., Clinic], run: Run, tmp_path: Path
 ) -> None:
     clinic = clinic_of(replace(PHANTOM, contrast=PhantomContrast(slices=22, offset=-1.0)))
-    [uids] = clinic.patients
-    row = row_of(uids)
-    cases = write_case_list(tmp_path / "cases.csv", [row])
-    out = tmp_path / "out"
-    done = run("export", "--cases", cases, "--out", out, "--esapi", clinic.esapi, "--write")
-    assert done.code == 0, done.text
-    read = read_case(out, row)
+    read = consumed(clinic, run, tmp_path)
     assert read.folder.parts[-3] == "KM_Export"
     for label, radius in ((read.label_1, 9), (read.label_2, 14)):
         assert label is not None

@@ -72,12 +72,12 @@ def test_of_a_good_case_there_is_nothing_to_say():
         (
             with_structures(replace(GTV, voxels=5, volume_ml=0.5), TARGET),
             Gate.GTV,
-            "The GTV is tiny: 0.500 ml in 5 voxels; it must have 0.01 ml and 8 voxels.",
+            "The GTV is tiny: 0.500 ml in 5 voxels; it must have 0.01 ml and 11 voxels.",
         ),
         (
             with_structures(replace(GTV, volume_ml=0.004), TARGET),
             Gate.GTV,
-            "The GTV is tiny: 0.004 ml in 400 voxels; it must have 0.01 ml and 8 voxels.",
+            "The GTV is tiny: 0.004 ml in 400 voxels; it must have 0.01 ml and 11 voxels.",
         ),
         (with_structures(GTV, LUNG), Gate.TARGET, "The target is missing"),
         (

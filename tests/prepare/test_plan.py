@@ -9,7 +9,7 @@ from stardust_esapi.model import Action, Case, Kind
 from stardust_esapi.names import folding
 from stardust_esapi.patient import StructureView
 from stardust_esapi.prepare.plan import PreparePlan, plan_structures, reads_as
-from stardust_esapi.settings import ADDABLE_TYPES, StructureSettings
+from stardust_esapi.settings import ADDABLE_TYPES, Rule, StructureSettings, Then, When
 
 RULES = StructureSettings()
 CASE = Case(row=5, patient_id="0001", plan_id="B1", target_id="PTV1", gtv_id="GTV1")
@@ -102,6 +102,15 @@ def test_ids_that_become_the_same_are_told_apart() -> None:
     made = plan(structure("GTV2"), structure("G TV2"), structure("GT2"))
     assert list(new_ids(made).values())[2:] == ["GT2_2", "GT2_3", "GT2"]
     assert "taken" in made.structures[2].reason
+
+
+def test_a_rule_may_take_all_of_a_reserved_id() -> None:
+    rule = Rule(name="all", when=When.STARTS_WITH, words=("GTV",), then=Then.REMOVE)
+    settings = StructureSettings(rules=(rule,))
+    made = plan(structure("GTV"), structure("GTV "), settings=settings)
+    ids = list(new_ids(made).values())[2:]
+    assert len(set(ids)) == 2
+    assert all(i.startswith("GT") and not reads_as(i, "gtv") for i in ids)
 
 
 def test_the_words_are_a_clinics_choice() -> None:
