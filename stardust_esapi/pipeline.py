@@ -396,8 +396,6 @@ def _ready_cases(path: Path, settings: Settings) -> list[CaseResult]:
     """
     groups: list[list[tuple[int, TransferRequest]]] = []
     for row, request in enumerate(read_ready_list(path), start=2):
-        if request.kind not in settings.kinds:
-            continue
         first = groups[-1][0][1] if groups else None
         if (
             first is None
@@ -406,9 +404,12 @@ def _ready_cases(path: Path, settings: Settings) -> list[CaseResult]:
         ):
             groups.append([])
         groups[-1].append((row, request))
+    # Only now: without the kinds that are not asked for, cases of one plan would run together.
+    wanted = [[pair for pair in group if pair[1].kind in settings.kinds] for group in groups]
     return [
         CaseResult(_case_of(group), CaseState.PREPARED, requests=tuple(r for _, r in group))
-        for group in groups
+        for group in wanted
+        if group
     ]
 
 

@@ -15,6 +15,10 @@ from pytest_mock import MockerFixture
 from dicom_peers import free_port
 from esapi_stub.daemon import Daemon, Faults
 from esapi_stub.sample import Phantom, PhantomContrast, PhantomMr
+from stardust_esapi import pipeline
+from stardust_esapi.model import Kind, TransferRequest
+from stardust_esapi.record.ready_list import write_ready_list
+from stardust_esapi.settings import load_settings
 from stardust_esapi.verify.check import verify_tree
 from support import Clinic, Outcome, row_of, spawn, write_case_list
 
@@ -98,6 +102,17 @@ def test_transfer_from_a_ready_list_without_esapi(
     assert "without ESAPI" in (out / "report.html").read_text(encoding="utf-8")
     again = run(*arguments)
     assert again.code == 0
+
+
+def test_cases_of_one_plan_stay_apart_when_their_cts_are_not_asked_for(tmp_path: Path) -> None:
+    def of(kind: Kind, series: str) -> TransferRequest:
+        return TransferRequest(kind, "0815", "Plan1", "1.2", series, "1.2.9", "", 3)
+
+    listed = [of(Kind.CT, "1.1"), of(Kind.KM, "1.2"), of(Kind.CT, "1.3"), of(Kind.MR, "1.4")]
+    write_ready_list(tmp_path / "ready.csv", listed)
+    settings = load_settings(None, {"kinds": "km,mr"}, tmp_path)
+    cases = pipeline._ready_cases(tmp_path / "ready.csv", settings)
+    assert [case.requests for case in cases] == [(listed[1],), (listed[3],)]
 
 
 def test_the_file_daemon_delivers_into_a_folder(
