@@ -170,6 +170,33 @@ def test_the_plug_in_exports_just_the_open_plan(
 
 
 @pytest.mark.slow
+def test_the_plug_in_leaves_a_doubtful_case_and_says_so(
+    installed: Installation, clinic: Clinic
+) -> None:
+    exchanged = row_of(clinic.patients[1], GTV="PTV1", TargetID="GTV1")
+    write_case_list(installed.folder / "cases.csv", [exchanged])
+    before = set_ids(installed.db)
+    said = installed.plug_in(patient="0815", screen="C1/Plan2", save=True)
+    assert "1 doubtful" in said.err
+    assert "seem to be exchanged" in said.err
+    assert set_ids(installed.db) == before
+    assert not list((installed.folder / "out").rglob("*.dcm"))
+
+
+@pytest.mark.slow
+def test_the_plug_in_knows_the_open_patient_by_the_series_where_the_id_was_a_number(
+    installed: Installation, clinic: Clinic
+) -> None:
+    number = row_of(clinic.patients[1], **{"Patient-ID": "815"})
+    write_case_list(installed.folder / "cases.csv", [number])
+    said = installed.plug_in(patient="0815", screen="C1/Plan2", save=True)
+    assert said.code == 0, said.text
+    assert "0815 is meant" in said.out
+    out = installed.folder / "out"
+    assert {path.parts[-3] for path in out.rglob("RS*.dcm")} == {"0815"}
+
+
+@pytest.mark.slow
 def test_the_plug_in_does_nothing_where_the_list_means_something_else(
     installed: Installation, clinic: Clinic
 ) -> None:
