@@ -14,6 +14,7 @@ import pytest
 from pydicom.dataset import Dataset
 from skimage.draw import polygon2mask
 
+from consumer.reader import mask_of, read_folder
 from esapi_stub.database import describe
 from esapi_stub.sample import PatientUids
 from esapi_stub.sample.real import DATA, MR_TO_CT
@@ -369,6 +370,23 @@ def test_the_consumer_finds_what_it_trains_on(
     labels[mask(found["gtv+"], images)] = 1
     assert np.median(values[labels == 1]) == pytest.approx(tumour_bed, abs=2)
     assert np.median(values[labels == 2]) == pytest.approx(breast, abs=2)
+
+
+def test_an_independent_reader_finds_the_source_s_masks_under_the_labels(
+    exported: Exported,
+) -> None:
+    read = read_folder(exported.folder(Kind.CT))
+    source = pydicom.dcmread(DATA / "rtss.dcm")
+    numbers = {roi.ROIName: roi.ROINumber for roi in source.StructureSetROISequence}
+    drawn = {roi.ReferencedROINumber: roi for roi in source.ROIContourSequence}
+    for label, name in ((read.label_1, "Tumor Bed"), (read.label_2, "Breast")):
+        assert label is not None
+        assert len(label.candidates) == 1
+        np.testing.assert_array_equal(label.mask, mask_of(drawn[numbers[name]], read))
+    contrast = read_folder(exported.folder(Kind.KM))
+    assert contrast.label_1 is not None
+    volume = contrast.label_1.mask.sum() * np.prod(contrast.spacing) / 1000
+    assert volume == pytest.approx(13.16, rel=0.05)
 
 
 def test_verify_proves_the_tree(exported: Exported, run: Run) -> None:
