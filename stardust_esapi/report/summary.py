@@ -80,7 +80,7 @@ class RunSummary:
     @property
     def needs_a_look(self) -> bool:
         """Whether a person has to look: something failed, is doubtful, left out or not read."""
-        left_out = any(result.left_out for result in self.results)
+        left_out = self.partial or any(result.left_out for result in self.results)
         return bool(self.failed or self.doubtful or left_out or self.row_problems)
 
     @property
