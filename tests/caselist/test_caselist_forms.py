@@ -303,12 +303,15 @@ DATES = st.datetimes(datetime.datetime(2024, 1, 1), datetime.datetime(2027, 1, 1
 )
 COMMENTS = st.one_of(
     st.just(""),
-    st.sampled_from(["nan", "abgeklärt", "2024", "31.12.2025", "5.1.2026 10:20", *KINDS]),
+    st.sampled_from(
+        ["nan", "NaN", "<NA>", "abgeklärt", "2024", "31.12.2025", "5.1.2026 10:20", *KINDS]
+    ),
     DATES.map(written),
     st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12).filter(
         lambda text: not comment_damage(text.strip())
     ),
 )
+WRITTEN_FOR_NOTHING = ("nan", "NaN", "None", "<NA>", "NaT")
 ROWS = st.lists(
     st.tuples(
         st.booleans(),  # are there label columns?
@@ -352,7 +355,7 @@ def test_every_accepted_row_is_read_whatever_stands_beside_it(
             ]
         )
         clean = [value.strip() for value in (flag * is_filtered, kind * (width > 2), comment)]
-        expected.append(tuple("" if value == "nan" else value for value in clean))
+        expected.append(tuple("" if value in WRITTEN_FOR_NOTHING else value for value in clean))
     names = [*MINING, *(LABELS if header[0] else ()), *TAIL[: header[1]]] if header else None
     everything = [*([names] if names else []), *listed]
     folder = tmp_path_factory.mktemp("tails")
