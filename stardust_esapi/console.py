@@ -159,8 +159,8 @@ class PlainWatcher(CaseLines):
     def finish(self, result: CaseResult) -> None:
         """Print the case's line."""
         self._last = time.monotonic()
-        said = result.reason or ": ".join((str(result.case), " ".join(result.warnings)))
-        told = said.removesuffix(": ")
+        parts = filter(None, (str(result.case), " ".join(result.warnings)))
+        told = result.reason or ": ".join(parts)
         self.line(f"{shown_state(result)} {told}", result.seconds)
 
 

@@ -83,9 +83,9 @@ def target(facts: TumourFacts, gates: Gates) -> Iterator[str]:
 def volumes(facts: TumourFacts, gates: Gates) -> Iterator[str]:
     """Volumes that are no longer those of the case list."""
 
-    def differ(volume: float, listed: float | None) -> bool:
-        allowed = max(gates.volume_difference_ml, gates.volume_difference * (listed or 0.0))
-        return listed is not None and not abs(volume - listed) <= allowed
+    def differ(volume: float, listed: float) -> bool:
+        allowed = max(gates.volume_difference_ml, gates.volume_difference * listed)
+        return not abs(volume - listed) <= allowed
 
     changed = [
         f"the {name} has {volume:.2f} ml, {column} says {listed:.2f} ml"

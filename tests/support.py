@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from consumer.reader import read_folder
+from esapi_stub import open_application
 from esapi_stub.sample import PatientUids
 
 MINING_COLUMNS = (
@@ -89,6 +90,21 @@ def spawn(*arguments: object, env: Mapping[str, str] | None = None) -> subproces
         text=True,
         env=env,
     )
+
+
+def contour_anew(clinic: Clinic, patient_id: str, structure: str, like: str) -> None:
+    """Give a structure of CT_1 the shape of another one, as a person would in Eclipse."""
+    app = open_application(clinic.db)
+    try:
+        patient = app.OpenPatientById(patient_id)
+        assert patient is not None
+        patient.BeginModifications()
+        [source] = [s for s in patient.StructureSets if s.Id == "CT_1"]
+        structures = {s.Id: s for s in source.Structures}
+        structures[structure].SegmentVolume = structures[like].SegmentVolume
+        app.SaveModifications()
+    finally:
+        app.Dispose()
 
 
 def check_labels(out: Path) -> None:

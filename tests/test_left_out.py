@@ -9,11 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from esapi_stub import open_application
 from esapi_stub.sample import Phantom, PhantomContrast, PhantomMr
 from stardust_esapi.model import CaseState, Kind
 from stardust_esapi.record.ledger import read_cases
-from support import Clinic, Outcome, row_of, write_case_list
+from support import Clinic, Outcome, contour_anew, row_of, write_case_list
 
 Run = Callable[..., Outcome]
 ClinicOf = Callable[..., Clinic]
@@ -150,17 +149,7 @@ def test_what_an_earlier_run_exported_and_cannot_be_had_now_stops_the_case(
     clinic = clinic_of(replace(WHOLE, contrast=PhantomContrast(slices=12)))
     [uids] = clinic.patients
     assert export(clinic, row_of(uids), "--write", "--kinds", "km").code == 0
-    app = open_application(clinic.db)
-    try:
-        patient = app.OpenPatientById(uids.patient_id)
-        assert patient is not None
-        patient.BeginModifications()
-        [source] = [s for s in patient.StructureSets if s.Id == "CT_1"]
-        structures = {s.Id: s for s in source.Structures}
-        structures["PTV1"].SegmentVolume = structures["PRV Cord"].SegmentVolume
-        app.SaveModifications()
-    finally:
-        app.Dispose()
+    contour_anew(clinic, uids.patient_id, "PTV1", like="PRV Cord")
     done = export(clinic, row_of(uids), "--write", "--accept-doubtful")
     assert done.code == 1
     assert "was exported by an earlier run, and cannot be had" in done.out

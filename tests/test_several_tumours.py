@@ -11,10 +11,9 @@ import numpy as np
 import pytest
 
 from consumer.reader import read_folder
-from esapi_stub import open_application
 from esapi_stub.database import describe
 from esapi_stub.sample import Phantom, PhantomContrast, PhantomStructure, Sphere, default_structures
-from support import Clinic, Outcome, row_of, write_case_list
+from support import Clinic, Outcome, contour_anew, row_of, write_case_list
 
 Run = Callable[..., Outcome]
 ClinicOf = Callable[..., Clinic]
@@ -82,17 +81,7 @@ def test_a_changed_contour_is_no_other_tumour(
     common = ("--esapi", clinic.esapi, "--write")
     cases = write_case_list(tmp_path / "cases.csv", [row_of(uids)])
     assert run("export", "--cases", cases, "--out", tmp_path / "1", *common).code == 0
-    app = open_application(clinic.db)
-    try:
-        patient = app.OpenPatientById("0815")
-        assert patient is not None
-        patient.BeginModifications()
-        [source] = [s for s in patient.StructureSets if s.Id == "CT_1"]
-        structures = {s.Id: s for s in source.Structures}
-        structures["GTV1"].SegmentVolume = structures["PTV1"].SegmentVolume
-        app.SaveModifications()
-    finally:
-        app.Dispose()
+    contour_anew(clinic, "0815", "GTV1", like="PTV1")
     stop = run("export", "--cases", cases, "--out", tmp_path / "2", *common)
     assert stop.code == 1
     assert "does not hold what would be made now" in stop.out

@@ -15,7 +15,7 @@ from stardust_esapi.model import Action, CaseResult, CaseState, Kind, StructureO
 from stardust_esapi.report.pictures import OUTLINES
 from stardust_esapi.report.summary import PLANNED, RunSummary, row_ranges, shown_state
 
-KIND_NAMES = {Kind.CT: "Planning CT", Kind.KM: "Contrast CT", Kind.MR: "MR"}
+KIND_NAMES = {kind: kind.words[:1].upper() + kind.words[1:] for kind in Kind}
 
 # What needs a person comes first, in the table as in the totals.
 _STATES = {
