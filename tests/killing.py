@@ -41,9 +41,9 @@ from stardust_esapi.verify.manifest import (
     read_manifest,
     read_root_manifest,
 )
+from support import PATIENCE
 
 EPOCH = "1700000000"
-LONGEST_SECONDS = 300  # a run that hangs is ended by SIGALRM
 KINDS = ("CT_Export", "KM_Export", "MR_Export")
 
 _OURS = re.compile(r"(stardust_esapi|esapi_stub)[/\\]")
@@ -500,7 +500,7 @@ def _fork(order: list[Any]) -> dict[str, Any]:
     child = os.fork()
     if not child:
         os.close(reading)
-        signal.alarm(LONGEST_SECONDS)
+        signal.alarm(round(PATIENCE))  # ends a run that hangs
         _child(order, writing)
     os.close(writing)
     if after is not None:
