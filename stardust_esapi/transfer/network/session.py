@@ -141,6 +141,7 @@ class Session:
         self._message_ids = itertools.count(1)
         self._running: tuple[int, UID] | None = None
         self._broken = ""
+        self._releasing = False
 
     def __enter__(self) -> Self:
         """Open the association.
@@ -176,12 +177,17 @@ class Session:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Release the association; after an error, abort it."""
-        if self._association is not None:
-            if error is None:
+        """Release the association; after an error, or once broken off, abort it."""
+        if self._association is None:
+            return
+        if error is None:
+            # First this, then the look: whoever breaks off does it the other way round.
+            self._releasing = True
+            if not self._broken:
                 self._association.release()
-            else:
-                self.break_off("")
+                return
+            self._releasing = False
+        self.break_off("")
 
     def find(self, identifier: Dataset) -> list[Dataset]:
         """Send a C-FIND.
@@ -241,7 +247,8 @@ class Session:
         association = self._association
         if association is None:
             return
-        if association.is_established:
+        # An abort would not wake who waits for the answer to a release.
+        if association.is_established and not self._releasing:
             association.abort(block=False)
         else:
             hang_up(association)

@@ -19,6 +19,7 @@ from loguru import logger
 from pydicom import Dataset, dcmread
 from pydicom.uid import CTImageStorage, SecondaryCaptureImageStorage
 from pynetdicom import AE, evt
+from pynetdicom.acse import ACSE
 
 from dicom_peers import (
     LOOPBACK,
@@ -34,6 +35,7 @@ from stardust_esapi.errors import TransferError
 from stardust_esapi.model import Kind, TransferRequest
 from stardust_esapi.transfer.network import inbox, qr_engine
 from stardust_esapi.transfer.network.qr_engine import QrEngine
+from stardust_esapi.transfer.network.session import Session
 from stardust_esapi.verify.manifest import inspect_folder
 from support import PATIENCE, until, without_waiting
 
@@ -257,6 +259,29 @@ def test_cancelling_does_not_wait_for_a_peer_that_ignores_it(
         engine.cancel()
         with without_waiting(), pytest.raises(TransferError, match="cancelled"):
             job.result(PATIENCE)
+
+
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+def test_breaking_off_does_not_wait_for_a_release(
+    archive, network_of, rogue_of, monkeypatch, when: str
+) -> None:
+    """Whoever watches does not know how far the other thread is."""
+    with (
+        without_waiting(),
+        Session(network_of(rogue_of().address), lambda _: 0, inbox.Pulse()) as session,
+    ):
+        if when == "before":
+            session.break_off("enough")
+        else:
+            release = ACSE.send_release
+
+            def send_release(acse: ACSE, is_response: bool = False) -> None:
+                if not is_response and acse.assoc is session._association:
+                    session.break_off("enough")
+                else:
+                    release(acse, is_response)
+
+            monkeypatch.setattr(ACSE, "send_release", send_release)
 
 
 # The peer says one thing and does another.
