@@ -44,13 +44,27 @@ GENERIC = {
 }
 # Types that members mention but the surface leaves out; those not named here have no base.
 BASES = {
+    "API.ApplicationScriptLog": "API.ApiDataObject",
+    "API.Beam": "API.ApiDataObject",
+    "API.Dose": "API.ApiDataObject",
+    "API.DVHData": "API.SerializableObject",
+    "API.Hospital": "API.ApiDataObject",
+    "API.PlanSum": "API.PlanningItem",
+    "API.PlanTreatmentSession": "API.ApiDataObject",
+    "API.StructureCode": "API.SerializableObject",
+    "API.TreatmentSession": "API.ApiDataObject",
     "API.BrachyPlanSetup": "API.PlanSetup",
     "API.IonPlanSetup": "API.PlanSetup",
     "API.PlanningItemDose": "API.Dose",
     "API.BeamDose": "API.Dose",
     "API.EvaluationDose": "API.Dose",
     "API.ReferencePoint": "API.ApiDataObject",
+    "Types.AxisAlignedMargins": "System.ValueType",
     "Types.DoseValue/DoseUnit": "System.Enum",
+    "Types.DoseValuePresentation": "System.Enum",
+    "Types.ImageApprovalHistoryEntry": "System.ValueType",
+    "Types.StructureCodeInfo": "System.ValueType",
+    "Types.VolumePresentation": "System.Enum",
 }
 # Reference types that are null in ordinary use; metadata does not say.
 NULLABLE = {
@@ -241,7 +255,8 @@ def class_lines(name: str, old: Surface, new: Surface, nested: list[str]) -> lis
         bases = f"({base.removeprefix(name.partition('.')[0] + '.')})"
     inside = [line for other in nested for line in class_lines(other, old, new, [])]
     inside += body(name, merged(old.get(name), new.get(name)))
-    note = f"  # from {NEW}" if name in new and name not in old else ""
+    later = name in {*new, *mentioned(new)} - {*old, *mentioned(old)}
+    note = f"  # from {NEW}" if later else ""
     if not inside:
         return [f"class {short}{bases}: ...{note}"]
     return [f"class {short}{bases}:{note}", *(f"    {line}" for line in inside)]

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from esapi_members import CLASSES, MET, public
+from esapi_members import MET
 from esapi_stub import types as python_types
+from esapi_stub.api.classes import CLASSES, public
 from esapi_stub.surface import VERSIONS, load, versioned
 from stand_ins import assemblies
 

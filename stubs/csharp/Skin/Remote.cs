@@ -42,6 +42,8 @@ namespace EsapiStub
         internal static T Call<T>(object target, string member, params object[] arguments) =>
             As<T>(Ask("call", target, member, arguments));
 
+        internal static string Text(object target) => Call<string>(target, "ToString");
+
         internal static bool Same(object target, object other) =>
             other != null && References.TryGetValue(other, out _) && (bool)Ask("same", target, "", other);
 
