@@ -1,11 +1,12 @@
 """The stub behind the .NET skin: answers over a pipe what is asked of its objects.
 
-``python -m esapi_stub.skin`` is started by the assemblies that ``scripts/build-stub`` makes
-(``stubs/csharp/Skin``). Each frame is a length (4 bytes, little-endian) and one value; a value is
-a tag and what follows it, see :func:`write_value`. A question is a list: the asking thread, the
-verb, the object (None for :class:`Skin` itself), the member, the arguments. The answer is a list
-too: True, the result, and the buffers that were filled; or False, the name of a .NET exception,
-and its message. The program ends when its standard input does: with the process that asks.
+The assemblies that ``scripts/build-stub`` makes start it (``stubs/csharp/Skin/Pipe.cs``). Each
+frame is a length (4 bytes, little-endian) and one value; a value is a tag and what follows it, see
+:func:`write_value`. A question is a list: the asking thread, the verb, the object (None for
+:class:`Skin` itself), the member, the arguments; an object is there a number only, and of a buffer
+that is to be filled comes its size. The answer is a list too: True, the result, and the filled
+buffers; or False, the name of a .NET exception, and its message. The program ends when its standard
+input does: with the process that asks.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from __future__ import annotations
 import os
 import signal
 import struct
-import sys
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -279,7 +279,7 @@ def serve(version: str, source: IO[bytes], target: IO[bytes]) -> None:
         head = source.read(4)
 
 
-def main() -> None:
+def main(version: str) -> None:
     """Serve on standard input and output, which nothing else may then use."""
     # Ctrl-C goes to the whole group; the asking process decides what becomes of it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -287,8 +287,4 @@ def main() -> None:
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     os.dup2(2, 1)
-    serve(sys.argv[1], source, target)
-
-
-if __name__ == "__main__":
-    main()
+    serve(version, source, target)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -22,6 +23,7 @@ from esapi_stub.skin import Skin, write_value
 from stand_ins import ROOT, assemblies
 
 PATIENT = "0004711"
+MARK = "TEST_SKIN_MARK"
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 # A host: .NET in a Python, with ESAPI started and a structure at hand.
 HOST = f"""
@@ -65,9 +67,10 @@ def start(db: Path) -> Iterator[StartHost]:
     hosts: list[Host] = []
 
     def started(program: str, **env: str) -> Host:
+        mark = uuid4().hex
         host = subprocess.Popen(
-            [sys.executable, "-c", HOST + program],
-            env=os.environ | {"ESAPI_STUB_DB": str(db)} | env,
+            [sys.executable, "-c", HOST + program, mark],
+            env=os.environ | {"ESAPI_STUB_DB": str(db), MARK: mark} | env,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             encoding="utf-8",
@@ -88,22 +91,28 @@ def lines(host: Host) -> list[str]:
 
 
 def stub_of(host: Host) -> int:
-    """Process of the Python stub below a host."""
-    for status in Path("/proc").glob("[0-9]*/status"):
-        try:
-            found = dict(line.split(":\t", 1) for line in status.read_text().splitlines())
-        except OSError:  # it ended meanwhile
-            continue
-        if found["PPid"] == str(host.pid):
-            return int(found["Pid"])
-    raise AssertionError(f"{host.pid} has no child")
+    """Process of the Python stub that serves a host: the other one with the host's mark."""
+    mark = f"{MARK}={host.args[-1]}".encode()
+    found = [
+        int(environment.parent.name)
+        for environment in Path("/proc").glob("[0-9]*/environ")
+        if mark in content(environment).split(b"\0")
+    ]
+    found.remove(host.pid)
+    (stub,) = found
+    return stub
+
+
+def content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:  # of another user, or ended meanwhile
+        return b""
 
 
 def is_running(process: int) -> bool:
-    try:
-        return "State:\tZ" not in Path(f"/proc/{process}/status").read_text()
-    except OSError:
-        return False
+    status = content(Path(f"/proc/{process}/status"))
+    return bool(status) and b"State:\tZ" not in status
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
@@ -179,6 +188,13 @@ print(structure.Equals(None), structure.Equals("x"), structure == structure_set)
     ]
 
 
+def test_a_host_ends_as_it_likes(start: StartHost) -> None:
+    """Mono crashed about every second time where its child ended after it had shut down."""
+    hosts = [start(program) for program in ("", "app.Dispose()\n") * 4]
+    assert [lines(host) for host in hosts] == [["ready"]] * 8
+    assert {host.returncode for host in hosts} == {0}
+
+
 # --- the stub's end, without .NET ---
 
 
@@ -205,10 +221,10 @@ def test_what_else_is_printed_is_not_taken_for_an_answer(before: bytes) -> None:
         "import os, sys\nfrom esapi_stub import skin\n"
         "def shout(self):\n"
         "    print('loud')\n    os.system('echo louder')\n    return sys.stdin.read()\n"
-        "skin.Skin.shout = shout\nskin.main()\n"
+        "skin.Skin.shout = shout\nskin.main('16.1')\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program, "16.1"],
+        [sys.executable, "-c", program],
         input=before + question("call", "shout") + question("get", "_version"),
         capture_output=True,
         check=True,

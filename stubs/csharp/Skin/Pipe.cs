@@ -12,7 +12,12 @@ namespace EsapiStub
         /// <summary>Which Python has esapi_stub, if not the one that built this assembly.</summary>
         internal const string Variable = "ESAPI_STUB_PYTHON";
 
-        private readonly Process _process;
+        // On POSIX a child of the child serves: when that ends, with this process, .NET is told nothing.
+        // Mono would handle the signal of a child's end, and crash where it has shut down already.
+        private const string Serve =
+            "import os; os.name == 'posix' and os.fork() and os._exit(0); "
+            + "from esapi_stub import skin; skin.main('" + Build.Version + "')";
+
         private readonly Stream _to;
         private readonly Stream _from;
 
@@ -21,10 +26,11 @@ namespace EsapiStub
             string named = Environment.GetEnvironmentVariable(Variable);
             string python = string.IsNullOrEmpty(named) ? Build.Python : named;
             // Isolated: the folder and the environment of a script are none of the stub's.
-            string arguments = $"-I -W ignore -m esapi_stub.skin {Build.Version}";
+            string arguments = $"-I -W ignore -c \"{Serve}\"";
+            Process process;
             try
             {
-                _process = Process.Start(new ProcessStartInfo(python, arguments)
+                process = Process.Start(new ProcessStartInfo(python, arguments)
                 {
                     UseShellExecute = false,
                     CreateNoWindow = true,
@@ -38,8 +44,8 @@ namespace EsapiStub
                     $"{python} cannot be started: {error.Message}. {Variable} must name a Python that "
                     + "has esapi_stub.");
             }
-            _to = _process.StandardInput.BaseStream;
-            _from = _process.StandardOutput.BaseStream;
+            _to = process.StandardInput.BaseStream;
+            _from = process.StandardOutput.BaseStream;
         }
 
         /// <summary>Sends a frame and waits for the one that answers it.</summary>
