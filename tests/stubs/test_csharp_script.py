@@ -1,4 +1,4 @@
-"""The C# stand-in under scripts of its own: an EXE, a plug-in, and Python as the host."""
+"""The .NET skin under scripts of its own: an EXE, a plug-in, and Python as the host."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The C# stand-in's types and members against ESAPI's own, by reflection, for each version."""
+"""The .NET skin's types and members against ESAPI's own, by reflection, for each version."""
 
 from __future__ import annotations
 
