@@ -107,7 +107,10 @@ class Python(StandIn):
 
 
 class Clr(StandIn):
-    """The .NET skin of the Python stub, through pythonnet. The host is ``python.exe``, which no one can approve."""
+    """The .NET skin of the Python stub, through pythonnet.
+
+    The host is ``python.exe``, which no one can approve.
+    """
 
     # What such a host runs is read-only on a clinical system.
     defaults: ClassVar[dict[str, Any]] = {"clinical": False}
