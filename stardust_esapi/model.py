@@ -58,14 +58,17 @@ class Action(StrEnum):
 
 @dataclass(frozen=True)
 class Case:
-    """One accepted row of the case list. All ids and UIDs are text, stripped of outer blanks.
+    """One tumour of a patient: an accepted row of a case list, or rows of a ready list.
+
+    All ids and UIDs are text, stripped of
+    outer blanks.
 
     Attributes:
         row: The row as a spreadsheet numbers it (a header is row 1).
         patient_id: Patient ID (0010,0020), as Eclipse shows it.
         plan_id: ``PlanSetup.Id``; may be empty.
         series_uid: Series Instance UID (0020,000E) of the planning CT; may be empty.
-        structure_set_id: ``StructureSet.Id``; may be empty.
+        structure_set_id: ``StructureSet.Id`` of the source; may be empty.
         target_id: ``Structure.Id`` that becomes ``target+``.
         gtv_id: ``Structure.Id`` that becomes ``gtv+``.
         km_series_uid: Series Instance UID of the contrast CT; empty without one.
@@ -78,10 +81,12 @@ class Case:
         gtv_volume_ml: ``GTV-Volume``, ml; None where the list does not say.
         target_volume_ml: ``TargetVolume``, ml; likewise.
         id_is_number: Whether ``patient_id`` may have been a number on its way, which takes
-            leading zeros away; it has to be proven then (:mod:`stardust_esapi.identify`).
+            leading zeros away; it has to be proven then (:mod:`stardust_esapi.prepare.identify`).
         picture_id: The id that the file name in ``PNG_Path`` begins with, where it is the same
             number as ``patient_id`` in other words; else empty.
         remarks: What a reader should know of how the row was read.
+        structure_set_uid: SOP Instance UID of the prepared RT Structure Set, where a ready list
+            names it; a row of a case list never does.
     """
 
     row: int
@@ -102,6 +107,7 @@ class Case:
     id_is_number: bool = False
     picture_id: str = ""
     remarks: tuple[str, ...] = ()
+    structure_set_uid: str = ""
 
     @cached_property
     def key(self) -> str:
@@ -110,7 +116,7 @@ class Case:
             self.patient_id,
             self.plan_id,
             self.series_uid,
-            self.structure_set_id,
+            self.structure_set_id or self.structure_set_uid,  # no case has both
             self.target_id,
             self.gtv_id,
             self.km_series_uid,

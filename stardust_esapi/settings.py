@@ -25,6 +25,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from stardust_esapi.choices import EngineName, OnExisting, OnMissing, Retrieve
 from stardust_esapi.errors import UsageError
 from stardust_esapi.model import Kind
 from stardust_esapi.names import MAX_ESAPI_ID, as_read
@@ -47,30 +48,6 @@ class Then(StrEnum):
 
     SKIP = "skip"  # the structure is not copied
     REMOVE = "remove"  # the word is taken out of the id; only for ends-with and starts-with
-
-
-class OnExisting(StrEnum):
-    """What to do with a prepared structure set that does not hold what would be made now."""
-
-    STOP = "stop"
-    REUSE = "reuse"
-    NEW = "new"
-
-
-class OnMissing(StrEnum):
-    """What to do where a contrast CT or MR that a row names cannot be had as the row says."""
-
-    SKIP = "skip"  # that kind is left out, with a warning
-    FAIL = "fail"  # the case fails
-
-
-class Engine(StrEnum):
-    """Who moves the data."""
-
-    ESAPI = "esapi"  # ESAPI's object model, file by file
-    QR = "qr"  # DICOM Query/Retrieve from a peer such as the DB Daemon
-    DCMTK = "dcmtk"  # the same through DCMTK's programs
-    NONE = "none"  # prepare only
 
 
 class _Frozen(BaseModel):
@@ -204,13 +181,6 @@ class StructureSettings(_Frozen):
                 f"it takes {', '.join(sorted(ADDABLE_TYPES))}"
             )
         return types
-
-
-class Retrieve(StrEnum):
-    """How instances are asked for."""
-
-    MOVE = "move"
-    GET = "get"
 
 
 AeTitle = Annotated[
@@ -384,7 +354,7 @@ class Settings(BaseSettings):
     )
 
     esapi: str = "eclipse"
-    engine: Engine = Engine.ESAPI
+    engine: EngineName = EngineName.ESAPI
     kinds: Annotated[tuple[Kind, ...], NoDecode] = tuple(Kind)
     limit: int | None = Field(None, ge=1)
     on_existing: OnExisting = OnExisting.STOP
@@ -483,7 +453,7 @@ def _read_legacy(path: Path) -> dict[str, Any]:
     }
     legacy: dict[str, Any] = {}
     if "EXPORT_DICOM" in keys and not _truth(keys["EXPORT_DICOM"], "EXPORT_DICOM", path):
-        legacy["engine"] = Engine.NONE
+        legacy["engine"] = EngineName.NONE
     if "EXPORT_MR" in keys and not _truth(keys["EXPORT_MR"], "EXPORT_MR", path):
         legacy["kinds"] = (Kind.CT, Kind.KM)
     if keys.get("COUNTER"):

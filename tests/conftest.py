@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import hypothesis
 import pytest
 
+from esapi_stub import cli
 from esapi_stub.build import build
 from esapi_stub.sample import Phantom, write_phantom, write_real_patient
-from stardust_esapi import cli
+from stardust_esapi.commands import program
 from support import Clinic, Outcome, check_labels
 
 # No test fails by the clock: machines differ, and this one may be busy.
@@ -44,9 +44,7 @@ def real_clinic(tmp_path_factory: pytest.TempPathFactory) -> Clinic:
 
 
 @pytest.fixture
-def run(
-    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., Outcome]:
+def run(capfd: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
     """Run the command line in this process, as a user would.
 
     Whatever it exports is read once more, as the trainer reads it: GTV and target, and no other
@@ -54,14 +52,28 @@ def run(
     """
 
     def invoke(*arguments: object) -> Outcome:
-        monkeypatch.setattr(sys, "argv", ["stardust-esapi", *map(str, arguments)])
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as left:
-            cli.main()
-        out, err = capfd.readouterr()
-        code = left.value.code
+        outcome = _invoke(program.main, arguments, capfd)
         if arguments[0] in ("export", "transfer"):
             check_labels(Path(arguments[arguments.index("--out") + 1]))
-        return Outcome(code if isinstance(code, int) else 0, out, err)
+        return outcome
 
     return invoke
+
+
+@pytest.fixture
+def run_stub(capfd: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
+    """Run the stub's own program in this process."""
+    return lambda *arguments: _invoke(cli.main, arguments, capfd)
+
+
+def _invoke(
+    main: Callable[[list[str]], None],
+    arguments: Iterable[object],
+    capfd: pytest.CaptureFixture[str],
+) -> Outcome:
+    capfd.readouterr()
+    with pytest.raises(SystemExit) as left:
+        main([*map(str, arguments)])
+    out, err = capfd.readouterr()
+    code = left.value.code
+    return Outcome(code if isinstance(code, int) else 0, out, err)

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from esapi_stub.database import describe
-from stardust_esapi import cli
+from stardust_esapi.commands import program
 from stardust_esapi.errors import StardustError, VerifyError
 from stardust_esapi.model import TransferRequest
 from stardust_esapi.record.audit import check as check_audit
@@ -481,7 +481,7 @@ def _child(order: list[Any], answer: int) -> None:
     try:
         if point is not None:
             points.watch()
-        cli.main()
+        program.main()
     except SystemExit as error:
         code = error.code
     except BaseException:  # noqa: BLE001 - the child ends here; what a user would see is kept

@@ -8,9 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stardust_esapi.caselist.damage import is_uid
-from stardust_esapi.caselist.header import early_rows, find_header, missing_columns
-from stardust_esapi.caselist.names import (
+from stardust_esapi.caselist.column_names import (
     LABEL_RUNS,
     LABELS,
     MINING,
@@ -20,6 +18,8 @@ from stardust_esapi.caselist.names import (
     USED_AS_CELLS,
     canonical,
 )
+from stardust_esapi.caselist.damage import is_uid
+from stardust_esapi.caselist.header import early_rows, find_header, missing_columns
 from stardust_esapi.caselist.table import Column, Table
 from stardust_esapi.errors import UsageError
 

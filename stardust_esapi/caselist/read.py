@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from stardust_esapi.caselist.cells import NO_VALUE
+from stardust_esapi.caselist.column_names import MINING, USED
 from stardust_esapi.caselist.columns import Columns, find_columns, require_one_header
 from stardust_esapi.caselist.damage import count_of, volume_of
-from stardust_esapi.caselist.names import MINING, USED
 from stardust_esapi.caselist.patient_id import PatientId, read_patient_id
 from stardust_esapi.caselist.problems import RowProblem, find_problems
 from stardust_esapi.caselist.table import Column, Flags, Table, Texts, read_table
@@ -61,6 +61,15 @@ class DuplicateRows:
     series_uid: str
     rows: tuple[int, ...]
     left_out: tuple[int, ...]
+
+    def __str__(self) -> str:
+        """A sentence that names the rows."""
+        plan = f", plan {self.plan_id}" if self.plan_id else ""
+        numbers, left_out = (", ".join(map(str, rows)) for rows in (self.rows, self.left_out))
+        sentence = f"Rows {numbers} are of the same patient {self.patient_id}{plan} and series."
+        if left_out:
+            sentence += f" What they say stands in an earlier one already: {left_out}."
+        return sentence
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from stardust_esapi.caselist.cells import as_text
+from stardust_esapi.caselist.column_names import known_names
 from stardust_esapi.caselist.header import early_rows
-from stardust_esapi.caselist.names import known_names
 from stardust_esapi.caselist.workbook import read_sheet
 from stardust_esapi.errors import UsageError
 

@@ -21,9 +21,9 @@ from xml.etree import ElementTree
 
 from python_calamine import CalamineWorkbook, SheetTypeEnum, SheetVisibleEnum
 
+from stardust_esapi.caselist.column_names import MINING
 from stardust_esapi.caselist.damage import is_uid
 from stardust_esapi.caselist.header import early_rows, find_header, missing_columns
-from stardust_esapi.caselist.names import MINING
 from stardust_esapi.errors import UsageError
 
 # These run over 150 MB at 100,000 rows: each begins with a literal, which re finds fast.

@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 from pydantic import TypeAdapter
 
 from stardust_esapi import __version__
-from stardust_esapi.dataset import dicom_out
+from stardust_esapi.dataset import deidentify
 from stardust_esapi.dataset.convert import ENDINGS, convert, refused
 from stardust_esapi.dataset.entry import Entry, entry_line, failed, read_entry
 from stardust_esapi.dataset.pseudonym import (
@@ -34,7 +34,7 @@ from stardust_esapi.dataset.pseudonym import (
 )
 from stardust_esapi.dataset.schedule import run_all
 from stardust_esapi.dataset.split import Split, read_parts, update_split
-from stardust_esapi.dataset.task import Task, find_tasks
+from stardust_esapi.dataset.tasks import Task, find_tasks
 from stardust_esapi.errors import CaseError, UsageError
 from stardust_esapi.files import atomic_write, long_path, make_folder, remove_tree, sync_folder
 from stardust_esapi.model import Kind
@@ -168,13 +168,15 @@ class Conversion:
         if task.case_key in self.with_structures and task.kind is Kind.MR:
             folders.append((task.structures_folder, f"{dicom_folder(entry)}_structures"))
         for source, target in folders:
-            dicom_out.copy_deidentified(source, self.out / target, task.patient_id, self.pseudonyms)
+            deidentify.copy_deidentified(
+                source, self.out / target, task.patient_id, self.pseudonyms
+            )
         return replace(entry, files=(*entry.files, *(target for _, target in folders)))
 
 
 def dicom_folder(entry: Entry) -> str:
     """Where the DICOM copy of a task lies, relative to the dataset."""
-    return f"{dicom_out.FOLDER}/{entry.patient}/{entry.case}_{entry.kind}"
+    return f"{deidentify.FOLDER}/{entry.patient}/{entry.case}_{entry.kind}"
 
 
 def _place(error: Exception) -> str:
@@ -334,7 +336,7 @@ def _journal(out: Path) -> Iterator[IO[bytes]]:
 
 def _sweep(out: Path) -> None:
     """Remove what a kill left half-written."""
-    for path in (*out.glob("cases/*/.*.part"), *out.glob(f"{dicom_out.FOLDER}/*/.*.part")):
+    for path in (*out.glob("cases/*/.*.part"), *out.glob(f"{deidentify.FOLDER}/*/.*.part")):
         if path.is_dir():
             remove_tree(path)
         else:
@@ -353,7 +355,7 @@ def remove_files(out: Path, entry: Entry) -> None:
 
 def _remove_empty_folders(out: Path) -> None:
     """Of patients of whom nothing is left."""
-    for folder in (*out.glob("cases/*"), *out.glob(f"{dicom_out.FOLDER}/*")):
+    for folder in (*out.glob("cases/*"), *out.glob(f"{deidentify.FOLDER}/*")):
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
 

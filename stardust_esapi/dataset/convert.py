@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from stardust_esapi import __version__
-from stardust_esapi.dataset import gates, labels, transfer_mr, write
-from stardust_esapi.dataset.contours import Roi, Structures, read_structures
+from stardust_esapi.dataset import gates, labels, onto_mr, write
 from stardust_esapi.dataset.entry import UNKNOWN_REGION, Entry, failed
 from stardust_esapi.dataset.facts import CaseFacts, Role, VolumeFacts
 from stardust_esapi.dataset.labels import Labelled, Named
 from stardust_esapi.dataset.pseudonym import Pseudonyms
-from stardust_esapi.dataset.task import CHANGED, Task
-from stardust_esapi.dataset.volume import Stack, read_stack
+from stardust_esapi.dataset.tasks import CHANGED, Task
+from stardust_esapi.dicom.read_series import Stack, read_stack
+from stardust_esapi.dicom.read_structure_set import Roi, Structures, read_structures
 from stardust_esapi.errors import CaseError, StardustError, VerifyError
 from stardust_esapi.files import make_folder
 from stardust_esapi.geometry import FloatArray
@@ -161,7 +161,7 @@ def _read(task: Task) -> _Case:
     ct = read_stack(task.structures_folder)
     structures = _structures(task.structures_folder, ct)
     registration = min(task.folder.glob("RE*.dcm"), default=None)
-    mr_to_ct = transfer_mr.read_mr_to_ct(registration, stack, ct)
+    mr_to_ct = onto_mr.read_mr_to_ct(registration, stack, ct)
     # One at a time: a mask on the CT is not kept once it is on the MR.
     named = tuple(_carried(roi, ct, stack, mr_to_ct) for roi in structures.rois)
     return _Case(stack, structures, named, _not_closed(structures.rois), ct.facts)
@@ -171,8 +171,8 @@ def _carried(roi: Roi, ct: Stack, mr: Stack, mr_to_ct: FloatArray) -> Named:
     """A structure of the CT on the MR."""
     mask = rasterise(roi.contours, ct)
     decides = labels.role_of(roi.name) is not Role.OTHER
-    shown = transfer_mr.share_shown(mask, ct, mr, mr_to_ct) if decides else 1.0
-    return Named(roi.name, transfer_mr.transfer(mask, ct, mr, mr_to_ct), shown)
+    shown = onto_mr.share_shown(mask, ct, mr, mr_to_ct) if decides else 1.0
+    return Named(roi.name, onto_mr.transfer(mask, ct, mr, mr_to_ct), shown)
 
 
 def _check_files(folder: Path) -> None:

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 
 from stardust_esapi.dataset.facts import StructureFacts
 from stardust_esapi.dataset.pseudonym import Pseudonyms
-from stardust_esapi.dataset.task import Task
+from stardust_esapi.dataset.tasks import Task
 from stardust_esapi.model import Kind
 
 State = Literal["made", "failed"]

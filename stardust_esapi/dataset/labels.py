@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stardust_esapi.dataset.facts import IntensityFacts, Role, StructureFacts
-from stardust_esapi.dataset.volume import Stack
+from stardust_esapi.dicom.read_series import Stack
 from stardust_esapi.mask import Mask, overlap
 
 Bytes3D = NDArray[np.uint8]

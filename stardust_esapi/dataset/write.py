@@ -24,7 +24,7 @@ from stardust_esapi.dataset.labels import (
     TARGET_LABEL,
     Labelled,
 )
-from stardust_esapi.dataset.volume import Stack
+from stardust_esapi.dicom.read_series import Stack
 from stardust_esapi.errors import CaseError
 from stardust_esapi.files import atomic_write, whole_file
 from stardust_esapi.geometry import FloatArray, ImageGeometry

@@ -21,7 +21,7 @@ _NOT_INSTALLED = (
     "The stub ESAPI is not installed here. Run scripts/demo once, or `pip install ./stubs` in a "
     "checkout."
 )
-_BUILD_ONE = "Make one with `stardust-esapi stub build`."
+_BUILD_ONE = "Create one with `esapi-stub build`."
 
 
 def clr_stand_in(database: Path) -> tuple[Path, bool]:

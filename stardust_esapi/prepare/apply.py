@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from stardust_esapi.choices import OnMissing
 from stardust_esapi.errors import EsapiRefusedError, PrepareError
 from stardust_esapi.esapi.backend import Backend
 from stardust_esapi.esapi.session import OpenPatient
 from stardust_esapi.esapi.write_gate import Approval, PlannedSet, WritePlan, modifications
 from stardust_esapi.geometry import FloatArray
 from stardust_esapi.judge import TumourFacts, judge
-from stardust_esapi.locate import Located, same_id
 from stardust_esapi.mask import overlap, rasterise, regular_slices
 from stardust_esapi.model import Action, Case, Finding, Kind, StructureOutcome
 from stardust_esapi.names import folding, numbered_id
@@ -32,19 +32,14 @@ from stardust_esapi.prepare.existing import (
     is_of_another_tumour,
     measure,
 )
+from stardust_esapi.prepare.locate import Located, same_id
 from stardust_esapi.prepare.plan import (
     PlannedStructure,
     PreparePlan,
     plan_structures,
     reads_as,
 )
-from stardust_esapi.settings import (
-    GTV_WORD,
-    TARGET_WORD,
-    OnMissing,
-    Settings,
-    StructureSettings,
-)
+from stardust_esapi.settings import GTV_WORD, TARGET_WORD, Settings, StructureSettings
 
 if TYPE_CHECKING:
     from VMS.TPS.Common.Model import API

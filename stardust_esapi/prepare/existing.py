@@ -8,9 +8,9 @@ from enum import Enum, auto
 
 import numpy as np
 
+from stardust_esapi.choices import OnExisting
 from stardust_esapi.geometry import FloatArray, Vector, covered_area_centroid
 from stardust_esapi.names import folding
-from stardust_esapi.settings import OnExisting
 
 _CENTROID_TOLERANCE_MM = 0.1
 _AREA_TOLERANCE = 0.01

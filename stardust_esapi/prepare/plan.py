@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from stardust_esapi.errors import PrepareError
-from stardust_esapi.locate import same_id
 from stardust_esapi.model import Action, Case, Kind, StructureOutcome
 from stardust_esapi.names import MAX_ESAPI_ID, as_read, folding, numbered_id
 from stardust_esapi.patient import StructureView
+from stardust_esapi.prepare.locate import same_id
 from stardust_esapi.settings import ADDABLE_TYPES, Rule, StructureSettings, Then, When
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import astuple, dataclass
 from datetime import UTC, datetime
@@ -26,6 +26,7 @@ from stardust_esapi.files import make_folder
 from stardust_esapi.model import (
     Action,
     Case,
+    CaseResult,
     CaseState,
     Finding,
     Kind,
@@ -145,14 +146,19 @@ class Ledger:
     Every method raises UsageError when the file cannot be read or written.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, of_run: int = 0) -> None:
         """Open the ledger, or begin one.
+
+        Args:
+            root: The output folder.
+            of_run: The run that has checked the file already; 0 to check it, which takes the
+                longer the more it holds.
 
         Raises:
             UsageError: The file is damaged, of a newer version, in use, or no ledger.
         """
         self.path = root / LEDGER_NAME
-        self._run = 0
+        self._run = of_run
         with self._readable():
             try:
                 make_folder(root)
@@ -179,9 +185,7 @@ class Ledger:
 
     def sibling(self) -> Ledger:
         """The same ledger in the same run for another thread: a connection serves only its own."""
-        other = Ledger(self.path.parent)
-        other._run = self._run
-        return other
+        return Ledger(self.path.parent, of_run=self._run)
 
     def close(self) -> None:
         """Close the file; a run that was not ended counts as interrupted."""
@@ -506,7 +510,8 @@ class Ledger:
                 f"{case}: it cannot count as exported, not in place: "
                 f"{', '.join(lacking) or 'the prepared case'}. Run the export again."
             )
-        state = CaseState.PARTIAL if self.left_out(case) else CaseState.EXPORTED
+        left_out = json.loads(self._case(case)["left_out"])
+        state = CaseState.PARTIAL if left_out else CaseState.EXPORTED
         with self._transaction():
             if remarks is not None:
                 self._set_list(case, "remarks", remarks)
@@ -541,44 +546,10 @@ class Ledger:
         """State of a registered case."""
         return CaseState(self._case(case)["state"])
 
-    def reason(self, case: Case) -> str:
-        """Why the case is in its state; empty when all is well."""
-        return str(self._case(case)["reason"])
-
-    def remarks(self, case: Case) -> tuple[str, ...]:
-        """Remarks made when the case was prepared."""
-        return tuple(json.loads(self._case(case)["remarks"]))
-
-    def warnings(self, case: Case) -> tuple[str, ...]:
-        """Warnings given when the case was prepared or exported."""
-        return tuple(json.loads(self._case(case)["warnings"]))
-
-    def left_out(self, case: Case) -> tuple[Kind, ...]:
-        """Kinds that the row names and that could not be prepared."""
-        return tuple(map(Kind, json.loads(self._case(case)["left_out"])))
-
-    def doubts(self, case: Case) -> tuple[Finding, ...]:
-        """What spoke against the case when it was prepared."""
-        return _findings(self._case(case)["doubts"])
-
     def requests(self, case: Case) -> tuple[TransferRequest, ...]:
         """The series of the case when it was last prepared: CT, KM, MR."""
         rows = self._rows("SELECT * FROM requests WHERE case_key = ? ORDER BY kind", case.key)
         return tuple(_request(row) for row in rows)
-
-    def outcomes(self, case: Case) -> tuple[StructureOutcome, ...]:
-        """What became of each structure, in the order recorded."""
-        rows = self._rows("SELECT * FROM outcomes WHERE case_key = ? ORDER BY number", case.key)
-        return tuple(
-            StructureOutcome(
-                Kind(row["kind"]),
-                row["source_id"],
-                Action(row["action"]),
-                row["new_id"],
-                row["reason"],
-            )
-            for row in rows
-        )
 
     def series_of(self, case: Case) -> dict[Kind, SeriesRecord]:
         """The series of a case that have a folder, whatever their state."""
@@ -587,19 +558,26 @@ class Ledger:
 
     def folders(self, case: Case) -> dict[Kind, str]:
         """Folder of each series that is in its place, relative to the root, POSIX style."""
-        return {
-            kind: series.folder
-            for kind, series in self.series_of(case).items()
-            if series.state is SeriesState.PLACED
-        }
+        return {kind: one.folder for kind, one in _placed(self.series_of(case)).items()}
 
-    def told(self, case: Case) -> dict[Kind, str]:
-        """What the sender said of each series that is in its place."""
-        return {
-            kind: series.told
-            for kind, series in self.series_of(case).items()
-            if series.state is SeriesState.PLACED and series.told
-        }
+    def result(self, case: Case) -> CaseResult:
+        """All that is recorded of a case, as the run that recorded it said it."""
+        row = self._case(case)
+        outcomes = self._rows("SELECT * FROM outcomes WHERE case_key = ? ORDER BY number", case.key)
+        placed = _placed(self.series_of(case))
+        return CaseResult(
+            case,
+            CaseState(row["state"]),
+            row["reason"],
+            requests=self.requests(case),
+            folders={kind: series.folder for kind, series in placed.items()},
+            told={kind: series.told for kind, series in placed.items() if series.told},
+            outcomes=tuple(map(_outcome, outcomes)),
+            left_out=tuple(map(Kind, json.loads(row["left_out"]))),
+            doubts=_findings(row["doubts"]),
+            warnings=tuple(json.loads(row["warnings"])),
+            remarks=tuple(json.loads(row["remarks"])),
+        )
 
     def ready(self) -> list[TransferRequest]:
         """The series of all prepared and exported cases, in list order, for the ready list."""
@@ -660,6 +638,8 @@ class Ledger:
                     f"{version}, this one knows {SCHEMA_VERSION}). Use that version, or choose "
                     "another --out."
                 )
+        if self._run:
+            return
         check = self._db.execute("PRAGMA quick_check(1)").fetchone()[0]
         if check != "ok":
             raise sqlite3.DatabaseError(str(check).splitlines()[0])
@@ -810,6 +790,17 @@ def _series_record(row: Any) -> SeriesRecord:
         row["manifest_sha256"],
         row["told"],
         bool(row["plain"]),
+    )
+
+
+def _placed(series: Mapping[Kind, SeriesRecord]) -> dict[Kind, SeriesRecord]:
+    """Those that are in their places."""
+    return {kind: one for kind, one in series.items() if one.state is SeriesState.PLACED}
+
+
+def _outcome(row: Any) -> StructureOutcome:
+    return StructureOutcome(
+        Kind(row["kind"]), row["source_id"], Action(row["action"]), row["new_id"], row["reason"]
     )
 
 

@@ -87,7 +87,7 @@ def _check_own(case: Case, final: Path, series: SeriesRecord) -> None:
 def _candidates(case: Case, request: TransferRequest) -> Iterator[str]:
     """Folder names, best first: another case of the same series may have the plain one."""
     patient, series = folder_name(request.patient_id), folder_name(request.series_uid)
-    own = folder_name(case.plan_id or case.structure_set_id)
+    own = folder_name(case.plan_id or case.structure_set_id or case.structure_set_uid)
     parent = f"{request.kind.folder}/{patient}"
     yield f"{parent}/{series}"
     yield f"{parent}/{series}~{own}"

@@ -65,9 +65,9 @@ def wheels(write_wheel, tmp_path_factory) -> Path:
             "0.1.0",
             {
                 "stardust_esapi/__init__.py": b'"""The package."""\n',
-                "stardust_esapi/cli.py": PROGRAM.encode(),
+                "stardust_esapi/commands/program.py": PROGRAM.encode(),
                 "stardust_esapi-0.1.0.dist-info/entry_points.txt": (
-                    b"[console_scripts]\nstardust-esapi = stardust_esapi.cli:main\n"
+                    b"[console_scripts]\nstardust-esapi = stardust_esapi.commands.program:main\n"
                 ),
             },
         ),

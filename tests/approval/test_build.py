@@ -159,7 +159,7 @@ def test_check_of_files_as_approved(run, built, site) -> None:
 
 
 def test_check_names_every_difference(run, built, site) -> None:
-    (site / "stardust_esapi" / "cli.py").write_bytes(b"changed")
+    (site / "stardust_esapi" / "commands" / "program.py").write_bytes(b"changed")
     (site / "thing" / "Größe µ.txt").unlink()
     (site / "thing" / "evil.py").write_bytes(b"")
     (site / "bin" / "sitecustomize.py").write_bytes(b"")
@@ -171,7 +171,7 @@ def test_check_names_every_difference(run, built, site) -> None:
         assert [line for line in lines if line.startswith(f"{name}: ")] == [
             f"{name}: added [red]evil[bold].txt",
             f"{name}: added bin/sitecustomize.py",
-            f"{name}: changed stardust_esapi/cli.py",
+            f"{name}: changed stardust_esapi/commands/program.py",
             f"{name}: missing thing/Größe µ.txt",
             f"{name}: added thing/evil.py",
         ]

@@ -250,9 +250,11 @@ def test_installed_offline_as_on_the_workstation(unpacked, run, esapi, tmp_path)
 
     made = read_site(site)
     assert made.manifest.target == target
-    assert {RUNTIME, "stardust_esapi/cli.py", "_cffi_backend.cp312-win_amd64.pyd"} <= set(
-        made.manifest.files
-    )
+    assert {
+        RUNTIME,
+        "stardust_esapi/commands/program.py",
+        "_cffi_backend.cp312-win_amd64.pyd",
+    } <= set(made.manifest.files)
     assert len(made.dependencies) == len(wanted())
     assert read_assembly(out / "StardustExporter.exe").version == made.manifest.version
     record = (out / f"record-{made.manifest.version}.md").read_text(encoding="utf-8")
@@ -274,7 +276,8 @@ def test_the_command_line_without_a_launcher(site, tmp_path) -> None:
         stdout=subprocess.PIPE,
         text=True,
     )
-    assert said.stdout == f"{site / 'stardust_esapi' / 'cli.py'} ['check', 'x y']\n"
+    program = site / "stardust_esapi" / "commands" / "program.py"
+    assert said.stdout == f"{program} ['check', 'x y']\n"
     assert not list(site.rglob("__pycache__"))
 
 

@@ -26,7 +26,7 @@ def test_what_a_site_folder_holds(pristine_site) -> None:
         RUNTIME,
         "share/thing.1",
         "stardust_esapi/__init__.py",
-        "stardust_esapi/cli.py",
+        "stardust_esapi/commands/program.py",
         "thing/Größe µ.txt",
         "thing/core.cp312-win_amd64.pyd",
     ]

@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 
 from list_forms import Tail, prefiltered, read_excel, refine, select, to_excel
 from stardust_esapi.caselist import CaseList, read_case_list
+from stardust_esapi.caselist.column_names import LABELS, MINING, TAIL
 from stardust_esapi.caselist.damage import comment_damage, volume_of
-from stardust_esapi.caselist.names import LABELS, MINING, TAIL
 from stardust_esapi.errors import UsageError
 from stardust_esapi.model import Case
 

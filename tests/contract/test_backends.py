@@ -19,12 +19,12 @@ from esapi_stub.build import build
 from esapi_stub.database import configure
 from esapi_stub.sample import Phantom, PhantomContrast, PhantomMr, write_phantom
 from stand_ins import assemblies
-from stardust_esapi import pipeline
-from stardust_esapi.doctor import Health, examine
 from stardust_esapi.errors import NotApprovedError
 from stardust_esapi.esapi.backend import Backend
 from stardust_esapi.esapi.connect import connect
 from stardust_esapi.esapi.session import Session
+from stardust_esapi.job.readiness import Health, examine
+from stardust_esapi.job.run import Job, check, export
 from stardust_esapi.model import CaseState
 from stardust_esapi.settings import load_settings
 from support import Clinic, exported_tree, row_of, write_case_list
@@ -186,8 +186,8 @@ def test_a_whole_export_is_that_of_the_python_stub_byte_for_byte(
     trees = []
     for name, esapi in (("found", choice), ("wanted", f"stub:{tmp_path / 'other'}")):
         settings = load_settings(None, {"esapi": esapi}, tmp_path)
-        job = pipeline.Job(cases, tmp_path / name, settings, write=True)
-        [result] = pipeline.export(job, Silent()).results
+        job = Job(cases, tmp_path / name, settings, write=True)
+        [result] = export(job, Silent()).results
         assert result.state is CaseState.EXPORTED, result.reason
         trees.append(exported_tree(tmp_path / name))
     assert trees[0] == trees[1]
@@ -205,12 +205,12 @@ def test_python_itself_is_refused_the_write_before_anything_is_opened(
     configure(place.db, clinical=True)
     cases = write_case_list(tmp_path / "cases.csv", [row_of(place.patients[0])])
     settings = load_settings(None, {"esapi": choice}, tmp_path)
-    job = pipeline.Job(cases, tmp_path / "out", settings, write=True)
+    job = Job(cases, tmp_path / "out", settings, write=True)
     with pytest.raises(NotApprovedError, match=r"launcher is the way.*Nothing was opened"):
-        pipeline.export(job, Silent())
+        export(job, Silent())
     assert not (tmp_path / "out").exists()
     # What it may do is look.
-    [result] = pipeline.check(job, Silent()).results
+    [result] = check(job, Silent()).results
     assert result.planned
 
 

@@ -28,7 +28,7 @@ from stardust_esapi.dataset.build import (
 from stardust_esapi.dataset.entry import Entry
 from stardust_esapi.dataset.pseudonym import open_pseudonyms
 from stardust_esapi.dataset.split import Part
-from stardust_esapi.dataset.task import Task
+from stardust_esapi.dataset.tasks import Task
 from stardust_esapi.errors import UsageError
 from stardust_esapi.model import Kind
 from stardust_esapi.settings import Dataset, Gates

@@ -19,7 +19,7 @@ from esapi_stub.sample.dicom import rigid
 from stardust_esapi.dataset.convert import convert
 from stardust_esapi.dataset.entry import Entry
 from stardust_esapi.dataset.pseudonym import Pseudonyms
-from stardust_esapi.dataset.task import Task, find_tasks
+from stardust_esapi.dataset.tasks import Task, find_tasks
 from stardust_esapi.model import Kind
 from stardust_esapi.settings import Dataset, Format
 from stardust_esapi.verify.manifest import MANIFEST_NAME

@@ -8,7 +8,7 @@ import pytest
 from stardust_esapi.dataset.convert import convert
 from stardust_esapi.dataset.entry import entry_line, failed, read_entry
 from stardust_esapi.dataset.pseudonym import Pseudonyms
-from stardust_esapi.dataset.task import find_tasks
+from stardust_esapi.dataset.tasks import find_tasks
 from stardust_esapi.settings import Dataset
 
 PSEUDONYMS = Pseudonyms(b"k" * 32)

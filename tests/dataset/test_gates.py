@@ -17,7 +17,7 @@ from stardust_esapi.dataset.facts import (
 )
 from stardust_esapi.dataset.gates import judge
 from stardust_esapi.dataset.pseudonym import Pseudonyms
-from stardust_esapi.dataset.task import find_tasks
+from stardust_esapi.dataset.tasks import find_tasks
 from stardust_esapi.model import Kind
 from stardust_esapi.settings import Dataset, Gate, Gates
 from stardust_esapi.verify.manifest import MANIFEST_NAME

@@ -17,7 +17,7 @@ from stardust_esapi.dataset.labels import (
     role_of,
     window,
 )
-from stardust_esapi.dataset.volume import Stack, read_stack
+from stardust_esapi.dicom.read_series import Stack, read_stack
 from stardust_esapi.mask import Mask, empty
 
 SIZE = (20, 16, 4)

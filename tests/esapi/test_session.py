@@ -208,9 +208,9 @@ def test_what_is_not_ours_leaves_its_kind_alone_in_the_audit_log(
         (
             Host(
                 "Exporter", "1.2.3.4", is_launcher=True, is_writeable=True,
-                difference="changed stardust_esapi/pipeline.py",
+                difference="changed stardust_esapi/job/run.py",
             ),
-            "changed stardust_esapi/pipeline.py",
+            "changed stardust_esapi/job/run.py",
         ),
     ],
 )  # fmt: skip

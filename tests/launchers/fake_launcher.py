@@ -1,4 +1,4 @@
-"""Stands in for ``stardust_esapi.launcher``: tells what it finds, and does as it is told."""
+"""Stands in for ``stardust_esapi.commands.launcher``: tells what it finds, does as it is told."""
 
 import json
 import os

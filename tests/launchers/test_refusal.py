@@ -11,7 +11,7 @@ import pytest
 from launchers.installed import INI, RUNTIME, VERSION, Installation, shared_python
 from stardust_esapi.approval.manifest import compare, read_files
 
-LAUNCHER = "stardust_esapi/launcher.py"
+LAUNCHER = "stardust_esapi/commands/launcher.py"
 
 
 def change(site: Path) -> str:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from stardust_esapi.choices import OnExisting
 from stardust_esapi.geometry import FloatArray
 from stardust_esapi.prepare.existing import (
     Choice,
@@ -13,7 +14,6 @@ from stardust_esapi.prepare.existing import (
     is_of_another_tumour,
     measure,
 )
-from stardust_esapi.settings import OnExisting
 
 
 def square(z: float, half: float = 10.0, x: float = 0.0) -> FloatArray:

@@ -103,7 +103,7 @@ def a_summary(*results: CaseResult, text: str = "") -> RunSummary:
 
 def test_says_what_the_sender_said_and_what_was_put_aside() -> None:
     result = replace(a_result(2), told={Kind.CT: f"C-MOVE: 50 completed {HOSTILE}"})
-    summary = replace(a_summary(result), put_aside=(f"Instance 1.2.3 was not taken {HOSTILE}",))
+    summary = replace(a_summary(result), quarantined=(f"Instance 1.2.3 was not taken {HOSTILE}",))
     page = Page(render_report(summary))
     assert f"C-MOVE: 50 completed {HOSTILE}" in page.text
     assert f"Instance 1.2.3 was not taken {HOSTILE}" in page.text
