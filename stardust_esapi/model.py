@@ -47,6 +47,14 @@ class CaseState(StrEnum):
         return self in (CaseState.EXPORTED, CaseState.PARTIAL)
 
 
+class Role(StrEnum):
+    """What a structure is to the training."""
+
+    GTV = "gtv"
+    TARGET = "target"
+    OTHER = "other"
+
+
 class Action(StrEnum):
     """What became of one structure of the source structure set."""
 

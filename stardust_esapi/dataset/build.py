@@ -23,7 +23,6 @@ from filelock import FileLock, Timeout
 from pydantic import TypeAdapter
 
 from stardust_esapi import __version__
-from stardust_esapi.dataset import deidentify
 from stardust_esapi.dataset.convert import ENDINGS, convert, refused
 from stardust_esapi.dataset.entry import Entry, entry_line, failed, read_entry
 from stardust_esapi.dataset.pseudonym import (
@@ -35,6 +34,7 @@ from stardust_esapi.dataset.pseudonym import (
 from stardust_esapi.dataset.schedule import run_all
 from stardust_esapi.dataset.split import Split, read_parts, update_split
 from stardust_esapi.dataset.tasks import Task, find_tasks
+from stardust_esapi.dicom import deidentify
 from stardust_esapi.errors import CaseError, UsageError
 from stardust_esapi.files import atomic_write, long_path, make_folder, remove_tree, sync_folder
 from stardust_esapi.model import Kind

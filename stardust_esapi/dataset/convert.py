@@ -11,17 +11,19 @@ from typing import Any
 from stardust_esapi import __version__
 from stardust_esapi.dataset import gates, labels, onto_mr, write
 from stardust_esapi.dataset.entry import UNKNOWN_REGION, Entry, failed
-from stardust_esapi.dataset.facts import CaseFacts, Role, VolumeFacts
+from stardust_esapi.dataset.facts import CaseFacts
 from stardust_esapi.dataset.labels import Labelled, Named
 from stardust_esapi.dataset.pseudonym import Pseudonyms
 from stardust_esapi.dataset.tasks import CHANGED, Task
-from stardust_esapi.dicom.read_series import Stack, read_stack
-from stardust_esapi.dicom.read_structure_set import Roi, Structures, read_structures
+from stardust_esapi.dicom.read_registration import read_mr_to_ct
+from stardust_esapi.dicom.read_series import Stack, VolumeFacts, read_stack
+from stardust_esapi.dicom.read_structure_set import Roi, Structures, read_structures_on
 from stardust_esapi.errors import CaseError, StardustError, VerifyError
 from stardust_esapi.files import make_folder
 from stardust_esapi.geometry import FloatArray
 from stardust_esapi.mask import rasterise
-from stardust_esapi.model import Kind
+from stardust_esapi.model import Kind, Role
+from stardust_esapi.names import role_of
 from stardust_esapi.settings import Dataset
 from stardust_esapi.verify.manifest import MANIFEST_NAME, holds_what_is_listed
 
@@ -155,13 +157,12 @@ def _read(task: Task) -> _Case:
         _check_files(folder)
     stack = read_stack(task.folder)
     if task.kind is not Kind.MR:
-        structures = _structures(task.structures_folder, stack)
+        structures = read_structures_on(stack, task.structures_folder)
         named = tuple(Named(roi.name, rasterise(roi.contours, stack)) for roi in structures.rois)
         return _Case(stack, structures, named, _not_closed(structures.rois))
     ct = read_stack(task.structures_folder)
-    structures = _structures(task.structures_folder, ct)
-    registration = min(task.folder.glob("RE*.dcm"), default=None)
-    mr_to_ct = onto_mr.read_mr_to_ct(registration, stack, ct)
+    structures = read_structures_on(ct, task.structures_folder)
+    mr_to_ct = read_mr_to_ct(sorted(task.folder.glob("RE*.dcm")), stack, ct)
     # One at a time: a mask on the CT is not kept once it is on the MR.
     named = tuple(_carried(roi, ct, stack, mr_to_ct) for roi in structures.rois)
     return _Case(stack, structures, named, _not_closed(structures.rois), ct.facts)
@@ -170,9 +171,9 @@ def _read(task: Task) -> _Case:
 def _carried(roi: Roi, ct: Stack, mr: Stack, mr_to_ct: FloatArray) -> Named:
     """A structure of the CT on the MR."""
     mask = rasterise(roi.contours, ct)
-    decides = labels.role_of(roi.name) is not Role.OTHER
+    decides = role_of(roi.name) is not Role.OTHER
     shown = onto_mr.share_shown(mask, ct, mr, mr_to_ct) if decides else 1.0
-    return Named(roi.name, onto_mr.transfer(mask, ct, mr, mr_to_ct), shown)
+    return Named(roi.name, onto_mr.carry(mask, ct, mr, mr_to_ct), shown)
 
 
 def _check_files(folder: Path) -> None:
@@ -183,20 +184,6 @@ def _check_files(folder: Path) -> None:
         whole = False
     if not whole:
         raise CaseError(CHANGED)
-
-
-def _structures(folder: Path, stack: Stack) -> Structures:
-    path = min(folder.glob("RS*.dcm"), default=None)
-    if path is None:
-        raise CaseError("there is no structure set (RS*.dcm) beside its CT. Export it again.")
-    structures = read_structures(path)
-    frames = {roi.frame_of_reference_uid for roi in structures.rois if roi.contours}
-    if frames - {stack.frame_of_reference_uid, ""}:
-        raise CaseError(
-            "its structure set lies in another frame of reference than its images: the contours "
-            "would lie anywhere. Export the right one."
-        )
-    return structures
 
 
 def _not_closed(rois: tuple[Roi, ...]) -> tuple[str, ...]:

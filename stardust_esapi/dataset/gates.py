@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from stardust_esapi import judge as tumour
-from stardust_esapi.dataset.facts import CaseFacts, Role, StructureFacts, VolumeFacts
+from stardust_esapi.dataset.facts import CaseFacts, StructureFacts
+from stardust_esapi.dicom.read_series import VolumeFacts
 from stardust_esapi.judge import TumourFacts, percent
-from stardust_esapi.model import Finding, Kind
+from stardust_esapi.model import Finding, Kind, Role
 from stardust_esapi.settings import Gate, Gates
 
 # What a gate says: the sentence, and whether the case could stand for all that.

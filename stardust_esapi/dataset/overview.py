@@ -19,11 +19,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from stardust_esapi import __version__
 from stardust_esapi.dataset import charts
 from stardust_esapi.dataset.entry import UNKNOWN_REGION, Entry
-from stardust_esapi.dataset.facts import Role
 from stardust_esapi.dataset.labels import CT_EDGES
 from stardust_esapi.dataset.split import Part
 from stardust_esapi.files import atomic_write
-from stardust_esapi.model import Kind
+from stardust_esapi.model import Kind, Role
 
 if TYPE_CHECKING:
     from stardust_esapi.dataset.build import DatasetSummary

@@ -181,7 +181,7 @@ def _found(root: Path) -> Iterator[RootEntry]:
 
 def _patient(root: Path, folder: str) -> str:
     try:
-        return read_manifest(root / folder).patient_id
+        return read_manifest(root / folder).request.patient_id
     except VerifyError:
         # Of an ordinary id the folder bears the very name (stardust_esapi.names).
         return PurePosixPath(folder).parent.name

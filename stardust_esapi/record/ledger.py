@@ -14,7 +14,7 @@ import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, fields
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
@@ -405,7 +405,7 @@ class Ledger:
                 is in its place already.
         """
         request = next((r for r in self.requests(case) if r.kind is kind), None)
-        if request is None or request != _request_of(manifest) or manifest.case_key != case.key:
+        if request is None or request != manifest.request or manifest.case_key != case.key:
             raise CaseError(
                 f"{case}: the files staged as {kind} are those of another series or case. "
                 "Run the export again; if it stays so, report this message."
@@ -813,26 +813,5 @@ def _now() -> str:
 
 
 def _request(row: Any) -> TransferRequest:
-    return TransferRequest(
-        kind=Kind(row["kind"]),
-        patient_id=row["patient_id"],
-        plan_id=row["plan_id"],
-        study_uid=row["study_uid"],
-        series_uid=row["series_uid"],
-        structure_set_uid=row["structure_set_uid"],
-        registration_uid=row["registration_uid"],
-        images=row["images"],
-    )
-
-
-def _request_of(manifest: SeriesManifest) -> TransferRequest:
-    return TransferRequest(
-        kind=manifest.kind,
-        patient_id=manifest.patient_id,
-        plan_id=manifest.plan_id,
-        study_uid=manifest.study_uid,
-        series_uid=manifest.series_uid,
-        structure_set_uid=manifest.structure_set_uid,
-        registration_uid=manifest.registration_uid,
-        images=manifest.images,
-    )
+    values = {field.name: row[field.name] for field in fields(TransferRequest)}
+    return TransferRequest(**values | {"kind": Kind(row["kind"])})

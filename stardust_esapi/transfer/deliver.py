@@ -11,12 +11,8 @@ from stardust_esapi.model import Case, TransferRequest
 from stardust_esapi.names import folder_name
 from stardust_esapi.record.ledger import Ledger, SeriesRecord, SeriesState
 from stardust_esapi.transfer.engine import Engine
-from stardust_esapi.verify.manifest import (
-    inspect_folder,
-    manifest_digest,
-    read_manifest,
-    write_manifest,
-)
+from stardust_esapi.verify.inspect import inspect_folder
+from stardust_esapi.verify.manifest import manifest_digest, read_manifest, write_manifest
 
 STAGING = ".staging"
 _MOST_NAMESAKES = 99

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from stardust_esapi.dicom.instance import owner_of
 from stardust_esapi.errors import UsageError, VerifyError
 from stardust_esapi.model import Kind
 from stardust_esapi.verify.manifest import (
@@ -18,7 +19,6 @@ from stardust_esapi.verify.manifest import (
     FileEntry,
     RootEntry,
     SeriesManifest,
-    owner_of,
     read_manifest,
     read_root_manifest,
 )
@@ -209,20 +209,21 @@ def _other_owner(path: Path, manifest: SeriesManifest) -> str:
     owner = owner_of(path)
     if owner is None:
         return ""
-    patient_id, series_uid = owner
-    if patient_id != manifest.patient_id:
-        return f"It belongs to patient {patient_id or 'without id'}, not {manifest.patient_id}."
+    (patient_id, series_uid), right = owner, manifest.request.patient_id
+    if patient_id != right:
+        return f"It belongs to patient {patient_id or 'without id'}, not {right}."
     if series_uid not in {file.series_uid for file in manifest.files}:
         return f"It belongs to series {series_uid or 'without UID'}, which is not of this folder."
     return ""
 
 
 def _changed_manifest(where: str, manifest: SeriesManifest, entry: RootEntry) -> Finding:
-    if (manifest.case_key, manifest.kind) != (entry.case_key, entry.kind):
+    kind = manifest.request.kind
+    if (manifest.case_key, kind) != (entry.case_key, entry.kind):
         return Finding(
             Problem.FOREIGN,
             where,
-            f"It was written for case {manifest.case_key} ({manifest.kind}), but this folder is "
+            f"It was written for case {manifest.case_key} ({kind}), but this folder is "
             f"of case {entry.case_key} ({entry.kind}).",
         )
     return Finding(

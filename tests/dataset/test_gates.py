@@ -8,17 +8,12 @@ import pydicom
 import pytest
 
 from stardust_esapi.dataset.convert import convert
-from stardust_esapi.dataset.facts import (
-    CaseFacts,
-    IntensityFacts,
-    Role,
-    StructureFacts,
-    VolumeFacts,
-)
+from stardust_esapi.dataset.facts import CaseFacts, IntensityFacts, StructureFacts
 from stardust_esapi.dataset.gates import judge
 from stardust_esapi.dataset.pseudonym import Pseudonyms
 from stardust_esapi.dataset.tasks import find_tasks
-from stardust_esapi.model import Kind
+from stardust_esapi.dicom.read_series import VolumeFacts
+from stardust_esapi.model import Kind, Role
 from stardust_esapi.settings import Dataset, Gate, Gates
 from stardust_esapi.verify.manifest import MANIFEST_NAME
 

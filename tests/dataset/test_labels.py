@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dataset_series import grid, write_series
-from stardust_esapi.dataset.facts import Role
 from stardust_esapi.dataset.labels import (
     MOST_OTHERS,
     Named,
@@ -19,6 +18,7 @@ from stardust_esapi.dataset.labels import (
 )
 from stardust_esapi.dicom.read_series import Stack, read_stack
 from stardust_esapi.mask import Mask, empty
+from stardust_esapi.model import Role
 
 SIZE = (20, 16, 4)
 

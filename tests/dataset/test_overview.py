@@ -16,10 +16,10 @@ from dataset_cohort import write_cohort
 from stardust_esapi.dataset import charts as charts_module
 from stardust_esapi.dataset.build import DatasetJob, DatasetSummary, build_dataset
 from stardust_esapi.dataset.entry import Entry
-from stardust_esapi.dataset.facts import Role, StructureFacts
+from stardust_esapi.dataset.facts import StructureFacts
 from stardust_esapi.dataset.overview import render_overview, write_overview
 from stardust_esapi.dataset.split import Part, assign
-from stardust_esapi.model import Kind
+from stardust_esapi.model import Kind, Role
 from stardust_esapi.settings import Dataset
 
 HOSTILE = """<script>alert(1)</script>"'>&<img src=x onerror=y>{{ 7*7 }}"""

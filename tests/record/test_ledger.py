@@ -48,18 +48,7 @@ def manifest(request: TransferRequest, case: Case = CASE) -> SeriesManifest:
         FileEntry(f"{request.kind}.{n}.dcm", f"1.9.{n}", "1.2", request.series_uid, n, "a" * 64)
         for n in range(request.images)
     )
-    return SeriesManifest(
-        request.kind,
-        request.patient_id,
-        request.plan_id,
-        request.study_uid,
-        request.series_uid,
-        request.structure_set_uid,
-        request.registration_uid,
-        request.images,
-        files,
-        case.key,
-    )
+    return SeriesManifest(request, files, case.key)
 
 
 @pytest.fixture
@@ -290,12 +279,12 @@ def test_a_case_without_series_or_failed_is_not_exported(ledger: Ledger) -> None
 @pytest.mark.parametrize(
     "change",
     [
-        {"patient_id": "0043"},
-        {"series_uid": "1.3.1"},
-        {"structure_set_uid": "1.2.6"},
-        {"images": 4},
+        {"request": replace(CT_REQUEST, patient_id="0043")},
+        {"request": replace(CT_REQUEST, series_uid="1.3.1")},
+        {"request": replace(CT_REQUEST, structure_set_uid="1.2.6")},
+        {"request": replace(CT_REQUEST, images=4)},
         {"case_key": OTHER.key},
-        {"kind": Kind.KM},
+        {"request": replace(CT_REQUEST, kind=Kind.KM)},
     ],
 )
 def test_files_of_another_series_are_not_staged(ledger: Ledger, change) -> None:

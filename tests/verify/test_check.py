@@ -10,9 +10,9 @@ import pytest
 from stardust_esapi.errors import UsageError
 from stardust_esapi.model import Kind
 from stardust_esapi.verify.check import Problem, verify_tree
+from stardust_esapi.verify.inspect import inspect_folder
 from stardust_esapi.verify.manifest import (
     RootEntry,
-    inspect_folder,
     manifest_digest,
     read_root_manifest,
     write_manifest,
