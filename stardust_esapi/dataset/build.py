@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -23,7 +22,7 @@ from filelock import FileLock, Timeout
 from pydantic import TypeAdapter
 
 from stardust_esapi import __version__
-from stardust_esapi.dataset.convert import ENDINGS, convert, refused
+from stardust_esapi.dataset.convert import Conversion, remove_files
 from stardust_esapi.dataset.entry import Entry, entry_line, failed, read_entry
 from stardust_esapi.dataset.pseudonym import (
     Pseudonyms,
@@ -34,8 +33,8 @@ from stardust_esapi.dataset.pseudonym import (
 from stardust_esapi.dataset.schedule import run_all
 from stardust_esapi.dataset.split import Split, read_parts, update_split
 from stardust_esapi.dataset.tasks import Task, find_tasks
-from stardust_esapi.dicom import deidentify
-from stardust_esapi.errors import CaseError, UsageError
+from stardust_esapi.dicom.deidentify import FOLDER as DICOM_FOLDER
+from stardust_esapi.errors import UsageError
 from stardust_esapi.files import atomic_write, long_path, make_folder, remove_tree, sync_folder
 from stardust_esapi.model import Kind
 from stardust_esapi.settings import Dataset
@@ -123,72 +122,6 @@ class DatasetSummary:
         if self.failed:
             parts.append(f"{len(self.failed)} failed")
         return "; ".join(parts)
-
-
-@dataclass(frozen=True, slots=True)
-class Conversion:
-    """What a worker does with a task: the training files, and the DICOM copy where it is wanted.
-
-    Attributes:
-        settings: Formats, gates, whether DICOM is wanted.
-        pseudonyms: Those of the dataset; they go to the workers with their key.
-        out: The dataset's folder.
-        with_structures: Cases whose MR's DICOM copy takes along the CT with the structures.
-    """
-
-    settings: Dataset
-    pseudonyms: Pseudonyms
-    out: Path
-    with_structures: frozenset[str] = frozenset()
-
-    def __call__(self, task: Task) -> Entry:
-        """Convert it; whatever goes wrong is its reason, in words that name no patient."""
-        began = time.perf_counter()
-        try:
-            entry = convert(task, self.settings, self.pseudonyms, self.out)
-            if self.settings.dicom and entry.made:
-                entry = self._copied(task, entry)
-        except CaseError as error:
-            entry = failed(task, self.pseudonyms, str(error))
-        except OSError as error:
-            entry = failed(task, self.pseudonyms, refused(error))
-        except MemoryError:
-            reason = "It does not fit into memory. Run it with fewer --workers."
-            entry = failed(task, self.pseudonyms, reason)
-        except Exception as error:  # noqa: BLE001 - a bad case never stops the run
-            reason = f"Something unexpected happened ({_place(error)}). Please report it."
-            entry = failed(task, self.pseudonyms, reason)
-        if not entry.made:
-            remove_files(self.out, entry)
-        return replace(entry, seconds=time.perf_counter() - began)
-
-    def _copied(self, task: Task, entry: Entry) -> Entry:
-        """The entry with its DICOM folders."""
-        folders = [(task.folder, dicom_folder(entry))]
-        if task.case_key in self.with_structures and task.kind is Kind.MR:
-            folders.append((task.structures_folder, f"{dicom_folder(entry)}_structures"))
-        for source, target in folders:
-            deidentify.copy_deidentified(
-                source, self.out / target, task.patient_id, self.pseudonyms
-            )
-        return replace(entry, files=(*entry.files, *(target for _, target in folders)))
-
-
-def dicom_folder(entry: Entry) -> str:
-    """Where the DICOM copy of a task lies, relative to the dataset."""
-    return f"{deidentify.FOLDER}/{entry.patient}/{entry.case}_{entry.kind}"
-
-
-def _place(error: Exception) -> str:
-    """What was raised, and where in this program: never what it says, which may quote a value."""
-    lines = [f"{type(error).__name__}"]
-    trace = error.__traceback__
-    while trace is not None:
-        name = str(trace.tb_frame.f_globals.get("__name__", ""))
-        if name.startswith("stardust_esapi."):
-            lines.append(f"{name.removeprefix('stardust_esapi.')} line {trace.tb_lineno}")
-        trace = trace.tb_next
-    return " in ".join([lines[0], *lines[-1:]]) if len(lines) > 1 else lines[0]
 
 
 def build_dataset(job: DatasetJob, watcher: DatasetWatcher) -> DatasetSummary:
@@ -336,26 +269,16 @@ def _journal(out: Path) -> Iterator[IO[bytes]]:
 
 def _sweep(out: Path) -> None:
     """Remove what a kill left half-written."""
-    for path in (*out.glob("cases/*/.*.part"), *out.glob(f"{deidentify.FOLDER}/*/.*.part")):
+    for path in (*out.glob("cases/*/.*.part"), *out.glob(f"{DICOM_FOLDER}/*/.*.part")):
         if path.is_dir():
             remove_tree(path)
         else:
             path.unlink(missing_ok=True)
 
 
-def remove_files(out: Path, entry: Entry) -> None:
-    """Remove all that a task has in the dataset: a failed case leaves no training file."""
-    stem = out / entry.name
-    for ending in ENDINGS:
-        stem.with_name(f"{stem.name}{ending}").unlink(missing_ok=True)
-    copy = out / dicom_folder(entry)
-    for folder in (copy, copy.with_name(f"{copy.name}_structures")):
-        remove_tree(folder)
-
-
 def _remove_empty_folders(out: Path) -> None:
     """Of patients of whom nothing is left."""
-    for folder in (*out.glob("cases/*"), *out.glob(f"{deidentify.FOLDER}/*")):
+    for folder in (*out.glob("cases/*"), *out.glob(f"{DICOM_FOLDER}/*")):
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -15,11 +16,13 @@ from stardust_esapi.dataset.facts import CaseFacts
 from stardust_esapi.dataset.labels import Labelled, Named
 from stardust_esapi.dataset.pseudonym import Pseudonyms
 from stardust_esapi.dataset.tasks import CHANGED, Task
+from stardust_esapi.dicom.deidentify import FOLDER as DICOM_FOLDER
+from stardust_esapi.dicom.deidentify import copy_deidentified
 from stardust_esapi.dicom.read_registration import read_mr_to_ct
 from stardust_esapi.dicom.read_series import Stack, VolumeFacts, read_stack
 from stardust_esapi.dicom.read_structure_set import Roi, Structures, read_structures_on
 from stardust_esapi.errors import CaseError, StardustError, VerifyError
-from stardust_esapi.files import make_folder
+from stardust_esapi.files import make_folder, remove_tree
 from stardust_esapi.geometry import FloatArray
 from stardust_esapi.mask import rasterise
 from stardust_esapi.model import Kind, Role
@@ -44,60 +47,119 @@ class _Case:
     drawn_on: VolumeFacts | None = None
 
 
-def convert(task: Task, settings: Dataset, pseudonyms: Pseudonyms, out: Path) -> Entry:
-    """Make one case's files below ``out``, or none of them.
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """What a worker does with a task, as it is sent to the worker: see :func:`convert`."""
+
+    settings: Dataset
+    pseudonyms: Pseudonyms
+    out: Path
+    with_structures: frozenset[str] = frozenset()
+
+    def __call__(self, task: Task) -> Entry:
+        """Convert it."""
+        return convert(task, self.settings, self.pseudonyms, self.out, self.with_structures)
+
+
+def convert(
+    task: Task,
+    settings: Dataset,
+    pseudonyms: Pseudonyms,
+    out: Path,
+    with_structures: Collection[str] = (),
+) -> Entry:
+    """Create one case's files below ``out``, or none of them.
 
     Args:
         task: The case and where its files lie.
-        settings: Formats, and the thresholds of the gates.
+        settings: Formats, whether a DICOM copy is wanted, and the thresholds of the gates.
         pseudonyms: What the dataset calls the patient, the case and UIDs.
         out: The dataset's folder.
+        with_structures: Cases whose MR's DICOM copy takes along the CT with the structures.
 
     Returns:
-        What became of it. What is wrong with a case is not raised: its reasons are told, in
-        sentences without anything that names the patient.
+        What became of it. Whatever goes wrong with a case is not raised: it is the entry's reason,
+        in a sentence without anything that names the patient.
     """
     started = time.perf_counter()
-    entry = failed(task, pseudonyms)  # until its files are there
-    stem = out / entry.name
+    stem = out / failed(task, pseudonyms).name
     try:
-        entry = _made(entry, task, settings, pseudonyms, stem)
+        entry = _created(task, settings, pseudonyms, out, stem)
+        if settings.dicom and entry.made:
+            entry = _with_dicom(entry, task, pseudonyms, out, task.case_key in with_structures)
     except StardustError as error:
-        entry = replace(entry, reasons=(f"{str(error)[:1].upper()}{str(error)[1:]}",))
+        entry = failed(task, pseudonyms, f"{str(error)[:1].upper()}{str(error)[1:]}")
     except OSError as error:
-        entry = replace(entry, reasons=(refused(error),))
+        # Its own words hold the path, and that the patient's id.
+        why = error.strerror or type(error).__name__
+        entry = failed(task, pseudonyms, f"Its files cannot be read or written ({why}).")
     except MemoryError:
-        why = "It does not fit into memory. Run it with fewer workers."
-        entry = replace(entry, reasons=(why,))
-    finally:
-        if not entry.made:
-            left = _remove(stem)
-            entry = replace(entry, reasons=(*entry.reasons, *left))
+        reason = "It does not fit into memory. Run it with fewer --workers."
+        entry = failed(task, pseudonyms, reason)
+    except Exception as error:  # noqa: BLE001 - a bad case never stops the run
+        reason = f"Something unexpected happened ({_place(error)}). Please report it."
+        entry = failed(task, pseudonyms, reason)
+    if not entry.made:
+        entry = replace(entry, reasons=(*entry.reasons, *_remaining(out, entry)))
     return replace(entry, seconds=time.perf_counter() - started)
 
 
-def refused(error: OSError) -> str:
-    """Why a case failed, where the file system refuses."""
-    # Its own words hold the path, and that the patient's id.
-    return f"Its files cannot be read or written ({error.strerror or type(error).__name__})."
+def _place(error: Exception) -> str:
+    """What was raised, and where in this program: never what it says, which may quote a value."""
+    lines = [f"{type(error).__name__}"]
+    trace = error.__traceback__
+    while trace is not None:
+        name = str(trace.tb_frame.f_globals.get("__name__", ""))
+        if name.startswith("stardust_esapi."):
+            lines.append(f"{name.removeprefix('stardust_esapi.')} line {trace.tb_lineno}")
+        trace = trace.tb_next
+    return " in ".join([lines[0], *lines[-1:]]) if len(lines) > 1 else lines[0]
 
 
-def _remove(stem: Path) -> tuple[str, ...]:
-    """Remove the files of a case, those of earlier runs too; say what could not be removed."""
-    if not stem.parent.is_dir():
-        return ()
+def remove_files(out: Path, entry: Entry) -> None:
+    """Remove all that a task has in the dataset, half-written files too.
+
+    Raises:
+        OSError: The file system refuses.
+    """
+    stem = out / entry.name
+    for ending in ENDINGS:
+        name = f"{stem.name}{ending}"
+        for path in (stem.with_name(name), stem.with_name(f".{name}.part")):
+            path.unlink(missing_ok=True)
+    copy = out / _dicom_folder(entry)
+    for folder in (copy, copy.with_name(f"{copy.name}_structures")):
+        remove_tree(folder)
+
+
+def _remaining(out: Path, entry: Entry) -> tuple[str, ...]:
+    """Remove what a case has in the dataset; say what could not be removed."""
     try:
-        for ending in ENDINGS:
-            name = f"{stem.name}{ending}"
-            for path in (stem.with_name(name), stem.with_name(f".{name}.part")):
-                path.unlink(missing_ok=True)
+        remove_files(out, entry)
     except OSError as error:
         why = error.strerror or type(error).__name__
         return (f"Files of an earlier run of it cannot be removed ({why}): do not train on them.",)
     return ()
 
 
-def _made(entry: Entry, task: Task, settings: Dataset, pseudonyms: Pseudonyms, stem: Path) -> Entry:
+def _dicom_folder(entry: Entry) -> str:
+    """Where the DICOM copy of a task lies, relative to the dataset."""
+    return f"{DICOM_FOLDER}/{entry.patient}/{entry.case}_{entry.kind}"
+
+
+def _with_dicom(
+    entry: Entry, task: Task, pseudonyms: Pseudonyms, out: Path, structures_too: bool
+) -> Entry:
+    """The entry with its DICOM folders."""
+    folders = [(task.folder, _dicom_folder(entry))]
+    if structures_too and task.kind is Kind.MR:
+        folders.append((task.structures_folder, f"{_dicom_folder(entry)}_structures"))
+    for source, target in folders:
+        copy_deidentified(source, out / target, task.patient_id, pseudonyms)
+    return replace(entry, files=(*entry.files, *(target for _, target in folders)))
+
+
+def _created(task: Task, settings: Dataset, pseudonyms: Pseudonyms, out: Path, stem: Path) -> Entry:
     """The entry of a case whose files have been written, or that a gate has stopped."""
     case = _read(task)
     stack, labelled = case.stack, labels.label(case.stack, case.named)
@@ -113,7 +175,7 @@ def _made(entry: Entry, task: Task, settings: Dataset, pseudonyms: Pseudonyms, s
     findings = gates.judge(facts, settings.gates)
     told = tuple(finding.text for finding in findings if not finding.fatal)
     entry = replace(
-        entry,
+        failed(task, pseudonyms),
         reasons=tuple(finding.text for finding in findings if finding.fatal),
         remarks=(*told, *case.remarks, *labelled.numbered.remarks),
         body_region=stack.body_part or UNKNOWN_REGION,
@@ -125,7 +187,7 @@ def _made(entry: Entry, task: Task, settings: Dataset, pseudonyms: Pseudonyms, s
     if entry.reasons:
         return entry
     make_folder(stem.parent)
-    if left := _remove(stem):  # files of other formats must not stay beside the new ones
+    if left := _remaining(out, entry):  # files of other formats must not stay beside the new ones
         return replace(entry, reasons=left)
     # The sidecar comes last: where it stands, the rest is whole.
     sidecar, picture = stem.with_name(f"{stem.name}.json"), stem.with_name(f"{stem.name}.png")

@@ -106,7 +106,7 @@ def export(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     patients: dict[str, int] = {}
     for folder in sorted(path.parent for path in root.glob(f"*/*/*/{MANIFEST_NAME}")):
         before = read_manifest(folder)
-        patient = patients.setdefault(before.patient_id, len(patients) + 1)
+        patient = patients.setdefault(before.request.patient_id, len(patients) + 1)
         for number, path in enumerate(sorted(folder.glob("*.dcm"))):
             dataset = pydicom.dcmread(path)
             identify(dataset, patient, number)
