@@ -132,11 +132,6 @@ def test_matrices_are_those_of_the_python_stub(clinic) -> None:
     assert not np.array_equal(found[0], np.eye(4))
 
 
-def area(polygon: np.ndarray) -> float:
-    x, y = polygon[:, 0], polygon[:, 1]
-    return float(abs(np.dot(x, np.roll(y, 1)) - np.dot(y, np.roll(x, 1))) / 2)
-
-
 def test_members_are_asked_for_by_feature(clinic) -> None:
     def settable(backend: Backend, patient: Any) -> bool:
         structure_set = patient.structure_set(clinic[0].patients[0].structure_set_uid)
