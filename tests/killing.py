@@ -390,7 +390,7 @@ def _report(path: Path) -> list[str]:
         r"It took .*",
         r"<dt>Time</dt>.*",
         r"<li>zCopyFromPlan.*: an older one was left as it is .*",
-        r"<span>\d+ remarks?</span>",
+        r"<span>\d+ notes?</span>",
         r" · began .*",
         r"<p>Audit log .*",
     ):

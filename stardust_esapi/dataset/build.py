@@ -1,4 +1,4 @@
-"""Make a dataset of an export: find the tasks, do those that are not done, write what tells of it.
+"""Create a dataset from an export: find the tasks, do those that are not done, write the lists.
 
 What became of a case is written to a journal, durably, as soon as it is known; a run that was
 killed finds its cases there and goes on. Files, names and pages hold nothing that differs from run
@@ -46,12 +46,12 @@ LOCK_NAME = ".in-use"
 FORMAT: Final = "stardust-esapi dataset 1"
 
 _DIED = (
-    "The process that made it died, and again when it was tried once more. Most often memory has "
-    "run out: run it with fewer --workers, or on a machine with more memory."
+    "The process that converted it died, and again when it was tried once more. Most often memory "
+    "has run out: run it with fewer --workers, or on a machine with more memory."
 )
 _VANISHED = (
-    "Its files were made, and are no longer all there: another program or a worker of an earlier "
-    "run has removed them. Run the same command again."
+    "Its files were created, and are no longer all there: another program or a worker of an "
+    "earlier run has removed them. Run the same command again."
 )
 # The settings that decide what becomes of a case; the others say who does it, and where.
 _DECIDING = {"formats", "dicom", "gates"}
@@ -59,7 +59,7 @@ _DECIDING = {"formats", "dicom", "gates"}
 
 @dataclass(frozen=True, slots=True)
 class DatasetJob:
-    """What to make of what.
+    """What to create from what.
 
     Attributes:
         source: Output folder of an export.
@@ -91,8 +91,8 @@ class DatasetSummary:
     Attributes:
         entries: What became of every conversion, by name.
         split: Who is for what.
-        settings: How it was made.
-        unchanged: How many of the made ones were there already, and were left alone.
+        settings: How it was created.
+        unchanged: How many of the converted ones were there already, and were left alone.
         from_before: How many of them are of an earlier export that this one does not list.
     """
 
@@ -103,20 +103,20 @@ class DatasetSummary:
     from_before: int = 0
 
     @property
-    def made(self) -> tuple[Entry, ...]:
+    def created(self) -> tuple[Entry, ...]:
         """Those with training files."""
-        return tuple(entry for entry in self.entries if entry.made)
+        return tuple(entry for entry in self.entries if entry.created)
 
     @property
     def failed(self) -> tuple[Entry, ...]:
         """Those without."""
-        return tuple(entry for entry in self.entries if not entry.made)
+        return tuple(entry for entry in self.entries if not entry.created)
 
     @property
     def verdict(self) -> str:
         """One sentence, without its full stop."""
-        patients = len({entry.patient for entry in self.made})
-        parts = [f"{_number(len(self.made), 'training case')} of {_number(patients, 'patient')}"]
+        patients = len({entry.patient for entry in self.created})
+        parts = [f"{_number(len(self.created), 'training case')} of {_number(patients, 'patient')}"]
         if self.from_before:
             parts.append(f"{self.from_before} of them no longer in the export")
         if self.failed:
@@ -125,13 +125,13 @@ class DatasetSummary:
 
 
 def build_dataset(job: DatasetJob, watcher: DatasetWatcher) -> DatasetSummary:
-    """Make a dataset, or bring one up to date with its export.
+    """Create a dataset, or bring one up to date with its export.
 
-    Cases that are there, made of the same files in the same way, are left alone; failed ones are
-    tried again.
+    Cases that are there, created from the same files in the same way, are left alone; failed ones
+    are tried again.
 
     Args:
-        job: What to make of what.
+        job: What to create from what.
         watcher: Who looks on.
 
     Returns:
@@ -155,7 +155,7 @@ def build_dataset(job: DatasetJob, watcher: DatasetWatcher) -> DatasetSummary:
         tasks = _with_fingerprints(tasks, settings, pseudonyms, lonely)
         known = _known(out)
         entries, rest = _sort_out(tasks, known, pseudonyms, out)
-        unchanged = sum(entry.made for entry in entries.values())
+        unchanged = sum(entry.created for entry in entries.values())
         work = Conversion(settings, pseudonyms, out, lonely)
         for entry in _convert(rest, work, watcher):
             entries[entry.name] = entry
@@ -200,7 +200,7 @@ def _lonely(tasks: Sequence[Task]) -> frozenset[str]:
 def _with_fingerprints(
     tasks: Iterable[Task], settings: Dataset, pseudonyms: Pseudonyms, lonely: frozenset[str]
 ) -> list[Task]:
-    """Say of each task what it is made of and how."""
+    """Say of each task what it is created from and how."""
     how = [settings.model_dump_json(include=_DECIDING), __version__, pseudonyms.key_id]
 
     def fingerprint(task: Task) -> str:
@@ -230,7 +230,7 @@ def _sort_out(
 
 
 def _is_whole(entry: Entry, out: Path) -> bool:
-    return entry.made and all((out / name).exists() for name in entry.files)
+    return entry.created and all((out / name).exists() for name in entry.files)
 
 
 def _convert(rest: Sequence[Task], work: Conversion, watcher: DatasetWatcher) -> Iterator[Entry]:
@@ -333,7 +333,7 @@ def _finish(
 
 @dataclass(frozen=True)
 class _Document:
-    """``dataset.json``: what became of every conversion, and how they were made."""
+    """``dataset.json``: what became of every conversion, and how they were created."""
 
     format: Literal["stardust-esapi dataset 1"]
     version: str
@@ -347,8 +347,8 @@ _DOCUMENT = TypeAdapter(_Document)
 
 
 def _looked_for(entry: Entry, out: Path) -> Entry:
-    """The entry as its files tell it now, whatever became of them since it was made."""
-    if not entry.made or _is_whole(entry, out):
+    """The entry as its files tell it now, whatever became of them since it was created."""
+    if not entry.created or _is_whole(entry, out):
         return entry
     remove_files(out, entry)
     return replace(entry, state="failed", reasons=(_VANISHED,), files=(), thumbnail="")
@@ -367,7 +367,7 @@ def _document_bytes(entries: tuple[Entry, ...], settings: Dataset, pseudonyms: P
 
 
 def _known(out: Path) -> dict[str, Entry]:
-    """What earlier runs made, by name: what the last whole one wrote, then its journal."""
+    """What earlier runs created, by name: what the last whole one wrote, then its journal."""
     known: dict[str, Entry] = {}
     path = out / DATASET_NAME
     try:
@@ -377,7 +377,7 @@ def _known(out: Path) -> dict[str, Entry]:
     except pydantic.ValidationError:
         raise UsageError(
             f"{path} is damaged or of another version. Restore it, or remove it: all cases are "
-            "made anew then."
+            "created anew then."
         ) from None
     else:
         known |= {entry.name: entry for entry in document.entries}

@@ -43,7 +43,7 @@ class _Case:
     stack: Stack
     structures: Structures
     named: tuple[Named, ...]
-    remarks: tuple[str, ...]
+    notes: tuple[str, ...]
     drawn_on: VolumeFacts | None = None
 
 
@@ -85,7 +85,7 @@ def convert(
     stem = out / failed(task, pseudonyms).name
     try:
         entry = _created(task, settings, pseudonyms, out, stem)
-        if settings.dicom and entry.made:
+        if settings.dicom and entry.created:
             entry = _with_dicom(entry, task, pseudonyms, out, task.case_key in with_structures)
     except StardustError as error:
         entry = failed(task, pseudonyms, f"{str(error)[:1].upper()}{str(error)[1:]}")
@@ -99,7 +99,7 @@ def convert(
     except Exception as error:  # noqa: BLE001 - a bad case never stops the run
         reason = f"Something unexpected happened ({_place(error)}). Please report it."
         entry = failed(task, pseudonyms, reason)
-    if not entry.made:
+    if not entry.created:
         entry = replace(entry, reasons=(*entry.reasons, *_remaining(out, entry)))
     return replace(entry, seconds=time.perf_counter() - started)
 
@@ -177,7 +177,7 @@ def _created(task: Task, settings: Dataset, pseudonyms: Pseudonyms, out: Path, s
     entry = replace(
         failed(task, pseudonyms),
         reasons=tuple(finding.text for finding in findings if finding.fatal),
-        remarks=(*told, *case.remarks, *labelled.numbered.remarks),
+        notes=(*told, *case.notes, *labelled.numbered.notes),
         body_region=stack.body_part or UNKNOWN_REGION,
         shape=stack.shape,
         spacing=stack.geometry.spacing,
@@ -196,7 +196,7 @@ def _created(task: Task, settings: Dataset, pseudonyms: Pseudonyms, out: Path, s
     files = tuple(
         path.relative_to(stem.parents[2]).as_posix() for path in (*written, picture, sidecar)
     )
-    entry = replace(entry, state="made", files=files, thumbnail=files[-2])
+    entry = replace(entry, state="created", files=files, thumbnail=files[-2])
     write.write_sidecar(sidecar, _sidecar(entry, case, facts, pseudonyms))
     return entry
 
@@ -239,7 +239,7 @@ def _carried(roi: Roi, ct: Stack, mr: Stack, mr_to_ct: FloatArray) -> Named:
 
 
 def _check_files(folder: Path) -> None:
-    """Whatever is missing, or lies there besides, since the export was proven."""
+    """Whatever is missing, or lies there besides, since the export was verified."""
     try:
         whole = not (folder / MANIFEST_NAME).exists() or holds_what_is_listed(folder)
     except VerifyError:  # its message holds the path, and that the patient's id
@@ -282,7 +282,7 @@ def _sidecar(entry: Entry, case: _Case, facts: CaseFacts, pseudonyms: Pseudonyms
         "label_names": {str(one.label): one.name for one in facts.structures},
         "transferred": facts.transferred,
         "facts": asdict(facts),
-        "remarks": list(entry.remarks),
+        "notes": list(entry.notes),
         "rules": dict(write.RULES),
         "versions": {
             "stardust-esapi": __version__,

@@ -23,7 +23,7 @@ _Said = tuple[str, bool]
 def judge(facts: CaseFacts, gates: Gates) -> tuple[Finding, ...]:
     """Hold a case against the thresholds; of a good one there is nothing to say."""
     return tuple(
-        Finding(gate, text, fatal and gate not in gates.remark_only)
+        Finding(gate, text, fatal and gate not in gates.note_only)
         for gate, look in _GATES.items()
         for text, fatal in look(facts, gates)
     )

@@ -86,7 +86,7 @@ def copy_deidentified(source: Path, target: Path, patient_id: str, pseudonyms: R
 
     Args:
         source: A folder of the export; its files are named by modality (``CT*.dcm``).
-        target: The folder to make.
+        target: The folder to create.
         patient_id: Whose files they are: decides by how much dates are shifted.
         pseudonyms: Those of the dataset.
 

@@ -88,7 +88,7 @@ class Instance:
 
 
 def identify(name: str, data: bytes) -> Identity:
-    """Prove that a DICOM file is whole and of a class that is exported, and say whose it is.
+    """Verify that a DICOM file is whole and of a class that is exported, and say whose it is.
 
     Args:
         name: What messages call it.

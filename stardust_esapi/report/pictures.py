@@ -1,9 +1,9 @@
 """One small picture a kind and case: the GTV's middle slice with its outlines.
 
 The pictures are drawn from the exported files, not from Eclipse, and with the very readers and
-masks that training files are made with: they show what a reader of the export will find. Everything
-is sampled on one square grid in the slice's plane, so millimetres are square whatever the pixels
-are, and the MR lies under the CT's outlines in the same way.
+masks that training files are created with: they show what a reader of the export will find.
+Everything is sampled on one square grid in the slice's plane, so millimetres are square whatever
+the pixels are, and the MR lies under the CT's outlines in the same way.
 """
 
 from __future__ import annotations

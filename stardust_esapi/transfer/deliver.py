@@ -1,4 +1,4 @@
-"""Bring one series under its final name: whole and proven, or not at all."""
+"""Bring one series under its final name: whole and verified, or not at all."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def deliver(
 ) -> str:
     """Export one series of a prepared case, unless it is in its place already.
 
-    Files are written to a staging folder, proven against the request, and appear under their
+    Files are written to a staging folder, verified against the request, and appear under their
     final name by one rename. Killed at any point, the next run finds the series whole or starts
     it again.
 

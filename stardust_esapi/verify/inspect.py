@@ -1,4 +1,4 @@
-"""Prove that a series folder holds exactly what was asked for, by reading every file of it."""
+"""Verify that a series folder holds exactly what was asked for, by reading every file of it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class _File:
 
 
 def inspect_folder(folder: Path, request: TransferRequest, case_key: str) -> SeriesManifest:
-    """Prove that a folder holds exactly the series asked for, and describe it.
+    """Verify that a folder holds exactly the series asked for, and describe it.
 
     Every file is read once, whole: that also shows a file that was cut off. The images must be as
     many as asked for, of the kind's SOP class, of the patient, study and series; the structure

@@ -53,7 +53,7 @@ class FileEntry:
 
 @dataclass(frozen=True, slots=True)
 class SeriesManifest:
-    """What a series folder holds and which case it was made for.
+    """What a series folder holds and which case it was exported for.
 
     Attributes:
         request: What was asked for, and is there.

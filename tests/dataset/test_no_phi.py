@@ -148,7 +148,7 @@ class Silent:
 
 
 def make_dataset(export: Path, out: Path, key: Path, mapping: Path) -> list[Entry]:
-    """Make a dataset of an export, with everything that can be in one."""
+    """Create a dataset from an export, with everything that can be in one."""
     key.write_text(KEY.hex())  # the same in every run: so are all bytes, and so is what is found
     settings = DatasetSettings(formats=(Format.NPZ, Format.NIFTI), dicom=True, key=key, workers=1)
     return list(build_dataset(DatasetJob(export, out, settings, mapping), Silent()).entries)
@@ -325,7 +325,7 @@ def _png(secret: str) -> bytes:
 def test_nothing_of_the_export_is_in_any_byte_of_the_dataset(export: Path, tmp_path: Path):
     out, key, mapping = (tmp_path / name for name in ("dataset", "site.key", "mapping.csv"))
     entries = make_dataset(export, out, key, mapping)
-    assert {entry.kind for entry in entries if entry.made} == set(Kind)
+    assert {entry.kind for entry in entries if entry.created} == set(Kind)
     reasons = [reason for entry in entries for reason in entry.reasons]
     assert any("slices are missing" in reason for reason in reasons)
     assert any("damaged" in reason for reason in reasons)

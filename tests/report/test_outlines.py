@@ -81,7 +81,7 @@ def test_of_a_whole_export(exported: Path, tmp_path: Path) -> None:
         if task.problem or task.kind is Kind.MR:
             continue
         entry = convert(task, Dataset(), Pseudonyms(b"k" * 32), tmp_path)
-        assert entry.made, entry.reasons
+        assert entry.created, entry.reasons
         with np.load(tmp_path / f"{entry.name}.npz") as trained:
             gts, (across, down, _) = trained["gts"], trained["spacing"]
         png = case_pictures({task.kind: task.folder}).images[task.kind]
