@@ -145,7 +145,7 @@ def plain(job: Job, at_a_time: int) -> None:
     server.shutdown()
 
 
-def ours(job: Job, *, proven: bool) -> None:
+def ours(job: Job, *, verified: bool) -> None:
     """Fetch with our engine, or deliver: fetch, prove every file, make all durable, rename."""
     from stardust_esapi.model import Case, Kind, TransferRequest
     from stardust_esapi.record.ledger import Ledger
@@ -189,14 +189,14 @@ def ours(job: Job, *, proven: bool) -> None:
         ledger.register(cases)
         for case, request in zip(cases, requests, strict=True):
             ledger.prepared(case, [request])
-        list(pool.map(prove if proven else fetch, cases, requests))
+        list(pool.map(prove if verified else fetch, cases, requests))
 
 
 IN_A_CHILD: dict[str, Callable[[Job], None]] = {
     "plain": partial(plain, at_a_time=1),
     "plain-2": partial(plain, at_a_time=2),
-    "fetch": partial(ours, proven=False),
-    "deliver": partial(ours, proven=True),
+    "fetch": partial(ours, verified=False),
+    "deliver": partial(ours, verified=True),
 }
 
 

@@ -85,13 +85,6 @@ class StubBackend:
             for contour in structure.GetContoursOnImagePlane(plane)
         ]
 
-    def add_contour(self, structure: API.Structure, points: FloatArray, plane: int) -> None:
-        """Add a contour, (n, 3), mm."""
-        from esapi_stub.types import VVector
-
-        vectors = [VVector(*point) for point in points.tolist()]
-        structure.AddContourOnImagePlane(cast("Any", vectors), plane)
-
     def read_matrix(self, registration: API.Registration) -> FloatArray:
         """The registration's 4x4 matrix, mm."""
         return np.array(registration.TransformationMatrix, dtype=float)
