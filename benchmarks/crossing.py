@@ -1,7 +1,7 @@
 """What it costs to bring voxels and contours across pythonnet: as blocks, and point by point.
 
-Run ``python benchmarks/crossing.py``: seconds; it needs Mono and the C# stand-in of ESAPI
-(``scripts/build-stub``). Only the crossing is timed, not what the stand-in does behind it, which
+Run ``python benchmarks/crossing.py``: seconds; it needs Mono and the .NET skin of the stub
+(``scripts/build-stub``). Only the crossing is timed, not what the stub does behind it, which
 says nothing of Eclipse. The table is printed, and written into ``docs/performance.md``.
 """
 

@@ -72,7 +72,7 @@ def test_what_is_checked_in_is_what_the_generator_makes(tmp_path: Path) -> None:
     ("module", "line"),
     [
         ("API", "def UID(self) -> str: ...  # from 16.1"),
-        ("API", "class StructureCode(SerializableObject):  # from 16.1"),
+        ("API", "class StructureCode(SerializableObject): ...  # from 16.1"),
         ("API", "def Color(self) -> System.Windows.Media.Color: ...  # set: from 16.1"),
         ("API", "def Course(self) -> API.Course: ...  # not in 16.1"),
         ("API", "class BrachyPlanSetup(PlanSetup): ..."),

@@ -25,7 +25,7 @@ _BUILD_ONE = "Create one with `esapi-stub build`."
 
 
 def clr_stand_in(database: Path) -> tuple[Path, bool]:
-    """Folder of the C# stand-in's assemblies for a stub database, and whether that is clinical.
+    """Folder of the stub's .NET assemblies for a stub database, and whether that is clinical.
 
     Raises:
         UsageError: The stub is not installed, or the folder holds no stub database.

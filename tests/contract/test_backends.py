@@ -1,6 +1,6 @@
 """What the product asks of a backend: every way of reaching ESAPI must give the same.
 
-``ESAPI_CONTRACT=clr-15.6`` or ``clr-16.1`` chooses the C# stand-in through pythonnet, as in
+``ESAPI_CONTRACT=clr-15.6`` or ``clr-16.1`` chooses the .NET skin through pythonnet, as in
 :mod:`test_esapi_behaviour`; the Python stub on the same database is what it is held against.
 """
 
