@@ -129,11 +129,12 @@ class Entity(AE):
 
 def make_good(association: Association) -> None:
     """Make good what is wrong in an association whose connection is open."""
-    connection = association.dul.socket
-    if AVAILABLE and connection is not None:
-        _close_for_good(connection)
-        if association.is_requestor:
-            _leave_answers(association)
+    if not AVAILABLE:
+        return
+    if association.dul.socket is not None:
+        _close_for_good(association.dul.socket)
+    if association.is_requestor:
+        _leave_answers(association)
 
 
 def _close_for_good(connection: AssociationSocket) -> None:
