@@ -226,9 +226,9 @@ def _number(command: CommandSet, element: int) -> int | None:
 
 
 def _uid(command: CommandSet, element: int) -> str:
-    """A UID (PS3.5 9.1); nothing where it is not made of what makes one."""
+    """A UID (PS3.5 9.1); nothing where it is too long, or not made of what makes one."""
     text = command.get(element, b"").rstrip(b"\x00 ")
-    return text.decode("ascii") if set(text) <= set(b"0123456789.") else ""
+    return text.decode("ascii") if len(text) <= 64 and set(text) <= set(b"0123456789.") else ""
 
 
 def _padded(uid: str) -> bytes:

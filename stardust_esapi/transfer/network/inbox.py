@@ -228,7 +228,7 @@ class Inbox:
                 self._changed.wait_for(lambda: not delivery._busy)
 
     def store(self, instance: Sent) -> int:
-        """Take an instance: write the instance as it was sent, without decoding it.
+        """Write an instance as it was sent, without decoding it.
 
         Returns:
             The status for the sender (PS3.4 B.2.3).

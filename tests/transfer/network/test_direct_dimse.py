@@ -214,6 +214,7 @@ def test_pending_responses_are_signs_of_life_and_final_ones_are_left() -> None:
     "odd",
     [
         request(DataSet=None),
+        request("1." + 63 * "2"),
         message_of(C_STORE_RQ, store("1.2", 1, Priority=0, AffectedSOPClassUID=MRImageStorage,
                                      DataSet=BytesIO(b"data"))),
     ],
