@@ -114,7 +114,7 @@ def our_whole(root: Path, out: Path) -> None:
 
     task = Task("0123456789abcdef", Kind.CT, "0815", root / "case", root / "case")
     entry = convert(task, Dataset(), Pseudonyms(b"k" * 32), out)
-    if not entry.made:
+    if not entry.created:
         raise SystemExit("; ".join(entry.reasons))
 
 

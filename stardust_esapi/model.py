@@ -47,6 +47,14 @@ class CaseState(StrEnum):
         return self in (CaseState.EXPORTED, CaseState.PARTIAL)
 
 
+class Role(StrEnum):
+    """What a structure is to the training."""
+
+    GTV = "gtv"
+    TARGET = "target"
+    OTHER = "other"
+
+
 class Action(StrEnum):
     """What became of one structure of the source structure set."""
 
@@ -81,10 +89,10 @@ class Case:
         gtv_volume_ml: ``GTV-Volume``, ml; None where the list does not say.
         target_volume_ml: ``TargetVolume``, ml; likewise.
         id_is_number: Whether ``patient_id`` may have been a number on its way, which takes
-            leading zeros away; it has to be proven then (:mod:`stardust_esapi.prepare.identify`).
+            leading zeros away; it has to be verified then (:mod:`stardust_esapi.prepare.identify`).
         picture_id: The id that the file name in ``PNG_Path`` begins with, where it is the same
             number as ``patient_id`` in other words; else empty.
-        remarks: What a reader should know of how the row was read.
+        notes: What a reader should know of how the row was read.
         structure_set_uid: SOP Instance UID of the prepared RT Structure Set, where a ready list
             names it; a row of a case list never does.
     """
@@ -106,7 +114,7 @@ class Case:
     target_volume_ml: float | None = None
     id_is_number: bool = False
     picture_id: str = ""
-    remarks: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     structure_set_uid: str = ""
 
     @cached_property
@@ -157,7 +165,7 @@ class Finding:
     Attributes:
         gate: The value of a :class:`~stardust_esapi.settings.Gate`.
         text: A sentence: what, and what the threshold is. Names no patient.
-        fatal: Whether the case stops; else the sentence is a remark.
+        fatal: Whether the case stops; else the sentence is a note.
     """
 
     gate: str
@@ -206,7 +214,7 @@ class CaseResult:
         left_out: Kinds that the row names and that were not exported; ``warnings`` say why.
         doubts: What speaks against the case, accepted or not.
         warnings: Sentences that must be read: what was left out, what was doubtful and accepted.
-        remarks: Sentences worth reading that did not stop the case.
+        notes: Sentences worth reading that did not stop the case.
         seconds: Time spent on the case in this run.
     """
 
@@ -221,7 +229,7 @@ class CaseResult:
     left_out: tuple[Kind, ...] = ()
     doubts: tuple[Finding, ...] = ()
     warnings: tuple[str, ...] = ()
-    remarks: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     seconds: float = 0.0
 
     @property

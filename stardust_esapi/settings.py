@@ -121,7 +121,7 @@ ADDABLE_TYPES = frozenset(
 
 
 class StructureSettings(_Frozen):
-    """How the prepared structure sets are made.
+    """How the prepared structure sets are created.
 
     Attributes:
         rules: Applied from the first to the last; the first that skips decides.
@@ -269,7 +269,7 @@ class Gates(_Frozen):
         gtv_ml: Smallest volume of the GTV, ml.
         gtv_voxels: Fewest voxels of the GTV; MedSAM2's reader passes over ten and fewer.
         gtv_in_target: Smallest share of the GTV that lies in the target.
-        gtv_in_image: Smallest share of the GTV that an MR shows; less of a target is a remark.
+        gtv_in_image: Smallest share of the GTV that an MR shows; less of a target is a note.
         volume_difference: How far the volumes of GTV and target may differ from the case list's,
             as a share of these, …
         volume_difference_ml: … or in ml, where that is more.
@@ -283,7 +283,7 @@ class Gates(_Frozen):
         share_below: Largest share of voxels below -1100 HU (padding around a round field of view
             is a good fifth).
         share_above: Largest share of voxels above 4000 HU (metal).
-        remark_only: Gates that only leave a remark; the case is made all the same.
+        note_only: Gates that only leave a note; the case is converted all the same.
     """
 
     gtv_ml: float = Field(0.01, ge=0)
@@ -301,7 +301,7 @@ class Gates(_Frozen):
     highest_hu: float = 0.0
     share_below: float = Field(0.3, ge=0, le=1)
     share_above: float = Field(0.01, ge=0, le=1)
-    remark_only: tuple[Gate, ...] = ()
+    note_only: tuple[Gate, ...] = ()
 
 
 class Format(StrEnum):
@@ -312,7 +312,7 @@ class Format(StrEnum):
 
 
 class Dataset(_Frozen):
-    """How training files are made of an export.
+    """How training files are created from an export.
 
     Attributes:
         formats: What is written of each case; also comma-separated text.
@@ -321,7 +321,7 @@ class Dataset(_Frozen):
         workers: Processes on this machine; None for as many as there are processors.
         scheduler: Address of a Dask scheduler, such as ``tcp://10.0.0.7:8786``; instead of
             processes.
-        key: The file with the secret that pseudonyms are made with; None for the one beside the
+        key: The file with the secret that pseudonyms are derived with; None for the one beside the
             dataset's folder.
         dicom: Whether to leave a de-identified DICOM copy too.
         gates: Where a case stops being good enough.

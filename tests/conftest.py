@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,9 @@ from pynetdicom import AE
 import left_running
 from esapi_stub import cli
 from esapi_stub.build import build
-from esapi_stub.sample import Phantom, write_phantom, write_real_patient
+from esapi_stub.sample import Phantom, PhantomContrast, PhantomMr, write_phantom, write_real_patient
 from stardust_esapi.commands import program
-from support import PATIENCE, Clinic, Outcome, check_labels
+from support import PATIENCE, Clinic, Outcome, check_labels, row_of, spawn, write_case_list
 
 # No test fails by the clock: machines differ, and this one may be busy.
 _ANY_MACHINE = {"deadline": None, "suppress_health_check": [hypothesis.HealthCheck.too_slow]}
@@ -121,3 +122,40 @@ def _invoke(
     out, err = capfd.readouterr()
     code = left.value.code
     return Outcome(code if isinstance(code, int) else 0, out, err)
+
+
+CONTRAST = Phantom(
+    "0000471108150042",
+    size=(32, 32, 14),
+    contrast=PhantomContrast(slices=12, offset=3.0),
+    mr=PhantomMr(size=(24, 24, 10)),
+    patient_name="Geheimrat^Gerda",
+)
+PLAIN = replace(CONTRAST, patient_id="PAT-ÄÖ-778899", contrast=None, mr=None)
+MAGNET = replace(CONTRAST, patient_id="A/17.bc-5566", contrast=None)
+LOST = replace(PLAIN, patient_id="PAT-LOST-334455")
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Output folder of an export; for reading only.
+
+    A case with contrast CT and MR, a plain one, one with an MR alone, one that failed (no such
+    plan), and the plain one again under other words: the same series and structure set.
+    """
+    folder = tmp_path_factory.mktemp("export")
+    uids = [
+        write_phantom(folder / "dicom" / phantom.patient_id.replace("/", "_"), phantom)
+        for phantom in (CONTRAST, PLAIN, MAGNET, LOST)
+    ]
+    build(folder / "dicom", folder / "db")
+    contrast, plain, magnet, lost = (row_of(patient) for patient in uids)
+    rows = [contrast, plain, magnet, lost | {"PlanID": "Plan9"}, plain | {"PlanID": ""}]
+    cases = write_case_list(folder / "cases.csv", rows)
+    process = spawn(
+        "export", "--cases", cases, "--out", folder / "out", "--esapi", f"stub:{folder / 'db'}",
+        "--write",
+    )  # fmt: skip
+    said, _ = process.communicate()
+    assert process.returncode == 1, said  # one failed, as it should
+    return folder / "out"

@@ -23,7 +23,8 @@ from stardust_esapi.dicom import (
 )
 from stardust_esapi.dicom.write_images import reference
 from stardust_esapi.model import Kind, TransferRequest
-from stardust_esapi.verify.manifest import inspect_folder, write_manifest
+from stardust_esapi.verify.inspect import inspect_folder
+from stardust_esapi.verify.manifest import write_manifest
 
 AIR, TISSUE, TUMOUR = -1000, 30, 70
 

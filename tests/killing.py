@@ -35,12 +35,8 @@ from stardust_esapi.record.audit import check as check_audit
 from stardust_esapi.record.output_log import CUT_OFF
 from stardust_esapi.record.ready_list import read_ready_list
 from stardust_esapi.verify.check import verify_tree
-from stardust_esapi.verify.manifest import (
-    inspect_folder,
-    manifest_digest,
-    read_manifest,
-    read_root_manifest,
-)
+from stardust_esapi.verify.inspect import inspect_folder
+from stardust_esapi.verify.manifest import manifest_digest, read_manifest, read_root_manifest
 from support import PATIENCE
 
 EPOCH = "1700000000"
@@ -394,7 +390,7 @@ def _report(path: Path) -> list[str]:
         r"It took .*",
         r"<dt>Time</dt>.*",
         r"<li>zCopyFromPlan.*: an older one was left as it is .*",
-        r"<span>\d+ remarks?</span>",
+        r"<span>\d+ notes?</span>",
         r" · began .*",
         r"<p>Audit log .*",
     ):

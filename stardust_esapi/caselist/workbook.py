@@ -45,13 +45,13 @@ class Sheet:
         cells: Row by row from the sheet's first, all as wide as the sheet. An error is NaN, a
             number a float, an empty cell an empty text.
         hidden: The rows that are hidden, by a filter or by hand, counted from 0.
-        remark: Which sheet was read, and which not.
+        note: Which sheet was read, and which not.
     """
 
     name: str
     cells: list[list[Any]]
     hidden: tuple[int, ...]
-    remark: str
+    note: str
 
 
 def read_sheet(path: Path, content: bytes, name: str = "") -> Sheet:

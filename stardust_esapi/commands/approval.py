@@ -1,4 +1,4 @@
-"""``stardust-esapi approval …``: make the launchers, look at them, check what they would load."""
+"""``stardust-esapi approval …``: create the launchers, look at them, check what they would load."""
 
 from __future__ import annotations
 
@@ -64,17 +64,17 @@ def build(
             f"{record} exists already: it may be signed, and it holds for the launchers that lie "
             "there. Name another --out."
         )
-    made = build_launchers(launchers, esapi, site / RUNTIME, packages.manifest, out)
+    created = build_launchers(launchers, esapi, site / RUNTIME, packages.manifest, out)
     text = render_record(
         launchers.parent / TEMPLATE,
         packages,
-        [read_assembly(path) for path in made],
+        [read_assembly(path) for path in created],
         [read_assembly(esapi / name) for name in ASSEMBLIES],
         rules,
         proof,
     )
     atomic_write(record, text)
-    for path in made:
+    for path in created:
         _say(f"{path}: version {version}")
     _say(f"Record: {record}")
 
@@ -102,7 +102,7 @@ def check(
     site: Site,
     path: Annotated[Path, typer.Argument(help="A launcher, or a folder.", show_default=False)],
 ) -> None:
-    """Compare a site folder with what the launchers were made for: every difference by name."""
+    """Compare a site folder with what the launchers were created for: every difference by name."""
     from stardust_esapi.approval.assembly import read_launchers
     from stardust_esapi.approval.manifest import compare, read_files
 

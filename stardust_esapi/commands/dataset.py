@@ -56,7 +56,7 @@ def dataset(
         bool | None, typer.Option("--dicom", help="Leave a de-identified DICOM copy too.")
     ] = None,
 ) -> None:
-    """Make training files of an export: labelled, judged, without names, split by patient."""
+    """Create training files from an export: labelled, judged, without names, split by patient."""
     flags = {
         "formats": formats,
         "split": split,
@@ -80,7 +80,7 @@ def refuse_launcher() -> None:
 
     if host.current().is_launcher:
         raise UsageError(
-            f"{host.current().name} makes no training files: that needs no Eclipse and no "
+            f"{host.current().name} creates no training files: that needs no Eclipse and no "
             "approval. Run `stardust-esapi dataset` with Python itself."
         )
 
@@ -92,7 +92,7 @@ def convert(
     mapping: Path | None = None,
     settings: Path | None = None,
 ) -> None:
-    """Make the dataset and say what became of it; leaves with 1 where cases failed.
+    """Create the dataset and say what became of it; leaves with 1 where cases failed.
 
     Args:
         source: Output folder of an export.

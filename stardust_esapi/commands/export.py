@@ -50,7 +50,7 @@ def export(
     deliver: options.Deliver = None,
     dataset: Annotated[
         Path | None,
-        typer.Option("--dataset", help="Make training files of it too, in this folder."),
+        typer.Option("--dataset", help="Create training files from it too, in this folder."),
     ] = None,
 ) -> None:
     """Prepare and export the cases of a list. Without --write: only say what it would do."""
@@ -87,7 +87,7 @@ def export(
     if not write:
         terminal.say(console, "A run without --write: nothing was changed, nothing exported.")
         if dataset is not None:
-            terminal.say(console, "So no training files were made either.")
+            terminal.say(console, "So no training files were created either.")
     terminal.print_path(console, "Report", out / (REPORT if write else PLAN_REPORT))
     if dataset is not None and write:
         dataset_command.convert(out, dataset, {}, settings=settings)

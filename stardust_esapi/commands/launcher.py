@@ -210,7 +210,7 @@ def _told(summary: RunSummary, report: Path) -> str:
             "plan that the row names, or correct `cases` in StardustExporter.ini."
         )
     reasons = [result.reason for result in summary.results if result.reason]
-    told = [text for result in summary.results for text in (*result.warnings, *result.remarks)]
+    told = [text for result in summary.results for text in (*result.warnings, *result.notes)]
     parts = [f"{summary.verdict}.", *reasons, *told, f"Report: {report}"]
     return "\n".join(parts)
 

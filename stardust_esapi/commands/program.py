@@ -19,7 +19,7 @@ from stardust_esapi.commands.exit_codes import Exit
 from stardust_esapi.errors import NotApprovedError, StardustError, UsageError, in_words
 
 app = typer.Typer(
-    help="Prepare accepted radiotherapy cases inside Eclipse and export them, proven complete.",
+    help="Prepare accepted radiotherapy cases inside Eclipse and export them, verified complete.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -43,7 +43,7 @@ def root(
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log to the terminal.")] = False,
 ) -> None:
-    """Prepare accepted radiotherapy cases inside Eclipse and export them, proven complete."""
+    """Prepare accepted radiotherapy cases inside Eclipse and export them, verified complete."""
     if version:
         typer.echo(f"stardust-esapi {__version__}")
         raise typer.Exit

@@ -191,8 +191,8 @@ def print_summary(summary: RunSummary, out: Console) -> None:
 
     A terminal gets a table; elsewhere every case has had its line already.
     """
-    for remark in summary.list_remarks:
-        say(out, f"[dim]list[/] {escape(remark)}")
+    for note in summary.list_notes:
+        say(out, f"[dim]list[/] {escape(note)}")
     for problem in summary.row_problems:
         say(out, f"[red]not read[/] {escape(problem.message)}")
     for sentence in summary.duplicates:
@@ -200,7 +200,7 @@ def print_summary(summary: RunSummary, out: Console) -> None:
     if out.is_terminal:
         out.print(_table(summary))
     for sentence in summary.quarantined:
-        say(out, f"[yellow]put aside[/] {escape(sentence)}")
+        say(out, f"[yellow]quarantined[/] {escape(sentence)}")
     if summary.rejected:
         rows = "row" if len(summary.rejected) == 1 else "rows"
         say(
@@ -237,7 +237,7 @@ def _table(summary: RunSummary) -> Table:
             escape(result.case.plan_id),
             f"[{style}]{shown_state(result)}[/]",
             str(sum(request.images for request in result.requests) or ""),
-            escape(" ".join((result.why, *result.warnings, *result.remarks)).strip()),
+            escape(" ".join((result.why, *result.warnings, *result.notes)).strip()),
         )
     return table
 
@@ -247,8 +247,8 @@ def print_verification(report: VerifyReport, out: Console) -> None:
     for finding in report.findings:
         where = finding.path or str(report.root)
         say(out, f"[red]{finding.problem}[/] {escape(where)}: {escape(finding.detail)}")
-    for sentence in report.unproven:
-        say(out, f"[dim]not proven[/] {escape(sentence)}")
+    for sentence in report.unverified:
+        say(out, f"[dim]not verified[/] {escape(sentence)}")
     verdict = f"{report.files} files of {report.series} series are as their manifests say"
     wrong = f"; {len(report.findings)} things are not" if report.findings else ""
     say(out, f"[bold]{verdict}{wrong}.[/]")
@@ -292,7 +292,7 @@ class TerminalDatasetWatcher(CaseBar):
 
     def finish(self, entry: Entry) -> None:
         """Count the case."""
-        self.count(failed=not entry.made)
+        self.count(failed=not entry.created)
 
 
 class PlainDatasetWatcher(CaseLines):

@@ -13,7 +13,7 @@ from stardust_esapi.commands.exit_codes import Exit
 def verify(
     folder: Annotated[Path, typer.Argument(help="An exported folder.", show_default=False)],
 ) -> None:
-    """Prove an exported folder again from its manifest, and its audit log from the chain."""
+    """Verify an exported folder again from its manifest, and its audit log from the chain."""
     from stardust_esapi.commands import terminal
     from stardust_esapi.record.audit import AUDIT_NAME
     from stardust_esapi.record.audit import check as check_audit

@@ -27,7 +27,7 @@ from stardust_esapi.verify.manifest import (
 )
 
 CHANGED = (
-    "Its exported files are not those that were proven. Run stardust-esapi verify on the export."
+    "Its exported files are not those that were verified. Run stardust-esapi verify on the export."
 )
 
 
@@ -46,10 +46,10 @@ class Task:
         label: The Case-Selector's label; empty without one.
         case_kind: The Case-Selector's ``casekind``; likewise.
         not_as_listed: Where the export found GTV and target not to be what the case list says.
-        source: SHA-256 over all that the result depends on in the export: equal ones are made
+        source: SHA-256 over all that the result depends on in the export: equal ones are converted
             of the same files.
         problem: Why it cannot be converted, a sentence that names no patient; else empty.
-        fingerprint: What it is made of and how; filled in by who converts.
+        fingerprint: What it is created from and how; filled in by who converts.
     """
 
     case_key: str
@@ -181,7 +181,7 @@ def _found(root: Path) -> Iterator[RootEntry]:
 
 def _patient(root: Path, folder: str) -> str:
     try:
-        return read_manifest(root / folder).patient_id
+        return read_manifest(root / folder).request.patient_id
     except VerifyError:
         # Of an ordinary id the folder bears the very name (stardust_esapi.names).
         return PurePosixPath(folder).parent.name
@@ -195,7 +195,7 @@ def _tasks(case: _Listed, proof: _Proof) -> Iterator[Task]:
         yield _task(case, main, folder, folder, case.problem)
         return
     if main in has:
-        yield _proven(case, main, main, proof)
+        yield _verified(case, main, main, proof)
     if Kind.MR in has:
         # The registration leads to the planning CT; a contrast CT may lie elsewhere.
         holder = next((kind for kind in (Kind.CT, Kind.KM) if kind in has), None)
@@ -203,10 +203,10 @@ def _tasks(case: _Listed, proof: _Proof) -> Iterator[Task]:
             problem = "Its CT with the structures was not exported. Export kinds ct,mr together."
             yield _task(case, Kind.MR, has[Kind.MR], has[Kind.MR], problem)
         else:
-            yield _proven(case, Kind.MR, holder, proof)
+            yield _verified(case, Kind.MR, holder, proof)
 
 
-def _proven(case: _Listed, kind: Kind, holder: Kind, proof: _Proof) -> Task:
+def _verified(case: _Listed, kind: Kind, holder: Kind, proof: _Proof) -> Task:
     """The task of a kind, checked against the manifests that it was exported with."""
     digests = []
     problem = ""
@@ -239,7 +239,7 @@ def _task(case: _Listed, kind: Kind, folder: Path, structures: Path, problem: st
 
 
 def _without_doubles(tasks: Iterable[Task]) -> list[Task]:
-    """Let the first of two tasks over the very same files be made, and the second say so."""
+    """Let the first of two tasks over the very same files be converted, and the second say so."""
     kept: list[Task] = []
     seen: set[tuple[Path, Path]] = set()
     for task in tasks:

@@ -1,7 +1,7 @@
 """Read an image series: where its slices lie, and the values of one slice at a time.
 
 What a gate judges (gaps, slices that lie on one another, shifted slices) is reported, not refused:
-:class:`~stardust_esapi.dataset.facts.VolumeFacts`.
+:class:`VolumeFacts`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from pydicom.dataelem import RawDataElement
 from pydicom.tag import Tag
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from stardust_esapi.dataset.facts import VolumeFacts
 from stardust_esapi.errors import CaseError
 from stardust_esapi.geometry import FloatArray, ImageGeometry, Vector
 from stardust_esapi.mask import SAME_PLACE_MM, Slices
@@ -118,6 +117,32 @@ class _Slice:
 
 
 @dataclass(frozen=True, slots=True)
+class VolumeFacts:
+    """How the slices of a series lie, as their headers say.
+
+    Attributes:
+        images: Image files in the folder.
+        spacing_mm: Usual (median) distance of neighbouring slices along the normal.
+        spacing_spread_mm: Largest less smallest distance of neighbouring slices.
+        gaps_mm: Distances that leave room for at least one more slice.
+        missing_slices: How many slices the gaps have room for.
+        duplicate_positions: Images that lie where another one lies.
+        duplicate_uids: Images that bear another one's SOP Instance UID.
+        shear_mm: How far the slices' first voxels stray from one line along the normal (gantry
+            tilt, or slices shifted against one another).
+    """
+
+    images: int
+    spacing_mm: float
+    spacing_spread_mm: float
+    gaps_mm: tuple[float, ...]
+    missing_slices: int
+    duplicate_positions: int
+    duplicate_uids: int
+    shear_mm: float
+
+
+@dataclass(frozen=True, slots=True)
 class Stack(Slices):
     """An image series by its headers: slices by rising position along their normal.
 
@@ -181,6 +206,30 @@ class Stack(Slices):
         for number in range(len(values)):
             self.plane(number, values[number])
         return values
+
+    def sample(self, points: FloatArray) -> FloatArray:
+        """Interpolate linearly at (…, 3) patient points, mm; NaN outside the slices.
+
+        Only the slices that the points need are read.
+
+        Raises:
+            CaseError: A file cannot be read.
+        """
+        from scipy.ndimage import map_coordinates  # takes a while, and few need it
+
+        at = np.moveaxis(self.to_index(points), -1, 0)
+        # Rounded, so that a point on a slice needs that slice alone.
+        at[0] = np.round(at[0], 3)
+        limits = np.reshape(self.shape, (3, *([1] * (at.ndim - 1))))
+        inside = ((at >= -0.5) & (at <= limits - 0.5)).all(axis=0)
+        if not inside.any():
+            return np.full(inside.shape, np.nan)
+        planes = np.clip(at[0], 0, len(self.positions) - 1)
+        first = int(planes[inside].min())
+        last = int(np.ceil(planes[inside].max()))
+        voxels = np.stack([self.plane(number) for number in range(first, last + 1)])
+        values = map_coordinates(voxels, [planes - first, *at[1:]], order=1, mode="nearest")
+        return np.where(inside, values, np.nan)
 
     def to_index(self, points: FloatArray) -> FloatArray:
         """Fractional (plane, row, column) of (…, 3) patient points, shape (…, 3).

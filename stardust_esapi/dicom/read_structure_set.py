@@ -13,6 +13,7 @@ import pydicom
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 
+from stardust_esapi.dicom.read_series import Stack
 from stardust_esapi.errors import CaseError
 from stardust_esapi.geometry import FloatArray
 
@@ -97,6 +98,25 @@ def read_structures(path: Path) -> Structures:
         raise CaseError(
             f"its structure set is damaged or lacks what it needs ({why}). Export it again."
         ) from None
+
+
+def read_structures_on(stack: Stack, folder: Path) -> Structures:
+    """Read the ``RS*.dcm`` of a folder, which was drawn on a series.
+
+    Raises:
+        CaseError: There is none, it is damaged, or its contours lie in another frame of reference.
+    """
+    path = min(folder.glob("RS*.dcm"), default=None)
+    if path is None:
+        raise CaseError("there is no structure set (RS*.dcm) beside its CT. Export it again.")
+    structures = read_structures(path)
+    frames = {roi.frame_of_reference_uid for roi in structures.rois if roi.contours}
+    if frames - {stack.frame_of_reference_uid, ""}:
+        raise CaseError(
+            "its structure set lies in another frame of reference than its images: the contours "
+            "would lie anywhere. Export the right one."
+        )
+    return structures
 
 
 def _roi(item: Any, contour_item: Any, types: dict[int, str]) -> Roi:

@@ -63,8 +63,8 @@ def plan_case(
     if result.state is CaseState.PREPARED:
         state = CaseState.PARTIAL if result.left_out else CaseState.PENDING
         result = replace(result, state=state)
-    remarks = (*result.remarks, *_intentions(surveyed.sets))
-    return replace(result, planned=True, remarks=remarks)
+    notes = (*result.notes, *_intentions(surveyed.sets))
+    return replace(result, planned=True, notes=notes)
 
 
 def prepare_case(
@@ -80,7 +80,7 @@ def prepare_case(
 ) -> tuple[CaseResult, dict[str, Colors]]:
     """Locate, judge and prepare a case; on return its structure sets are saved in Eclipse.
 
-    In a plug-in they are made, and left to Eclipse's user to save: a remark says so.
+    In a plug-in they are created, and left to Eclipse's user to save: a note says so.
 
     Returns:
         The case as prepared, or as doubtful with nothing written; and the colours that its
@@ -95,15 +95,15 @@ def prepare_case(
     if result.state is CaseState.DOUBTFUL:
         return result, {}
     watcher.phase(case, "prepare")
-    made = [s.structure_set_id for s in surveyed.sets if not s.uid]
+    created = [s.structure_set_id for s in surveyed.sets if not s.uid]
     sets = create(case, surveyed.sets, patient, settings.structures, approval)
     result = replace(
         result,
         requests=_requests(case, surveyed.located, sets, settings),
         outcomes=_outcomes(sets),
-        remarks=(
-            *result.remarks,
-            *_unsaved(made, patient),
+        notes=(
+            *result.notes,
+            *_unsaved(created, patient),
         ),
     )
     record_prepared(result, ledger, root)
@@ -130,12 +130,12 @@ def _examined(
         doubts=doubts,
         warnings=(
             *(f"The {kind.words} was left out. {why}" for kind, why in left_out.items()),
-            *(s.remark for s in surveyed.sets if s.remark),
+            *(s.note for s in surveyed.sets if s.note),
             *((f"Doubtful, and accepted as it is: {words}",) if doubts and not doubtful else ()),
         ),
-        remarks=(
-            *case.remarks,
-            *surveyed.located.remarks,
+        notes=(
+            *case.notes,
+            *surveyed.located.notes,
             *(finding.text for finding in surveyed.findings if not finding.fatal),
         ),
     )
@@ -150,7 +150,7 @@ def record_prepared(result: CaseResult, ledger: Ledger, root: Path) -> None:
         result.case,
         result.requests,
         result.outcomes,
-        result.remarks,
+        result.notes,
         result.warnings,
         left_out=result.left_out,
         doubts=result.doubts,
@@ -160,7 +160,7 @@ def record_prepared(result: CaseResult, ledger: Ledger, root: Path) -> None:
 def deliver_case(
     prepared: CaseResult, engine: Engine, ledger: Ledger, root: Path, watcher: Watcher
 ) -> CaseResult:
-    """Move, prove and place every series of a prepared case.
+    """Move, verify and place every series of a prepared case.
 
     Raises:
         CaseError: A series did not arrive whole.
@@ -175,15 +175,15 @@ def deliver_case(
         folders[request.kind] = deliver(case, request, engine, ledger, root, advance)
     watcher.phase(case, "record")
     drawn = album.draw(root, case, folders)
-    remarks = (*prepared.remarks, *_troubled(ledger.series_of(case)), *drawn.problems)
+    notes = (*prepared.notes, *_troubled(ledger.series_of(case)), *drawn.problems)
     warnings = (*prepared.warnings, *_shared(folders, prepared.requests))
     return replace(
         prepared,
-        state=ledger.exported(case, remarks, warnings),
+        state=ledger.exported(case, notes, warnings),
         folders=folders,
         told=ledger.result(case).told,
         warnings=warnings,
-        remarks=remarks,
+        notes=notes,
     )
 
 
@@ -224,7 +224,7 @@ def _placed(case: Case, message: str) -> str:
 def _requests(
     case: Case, located: Located, sets: Sequence[SetPlan], settings: Settings
 ) -> tuple[TransferRequest, ...]:
-    """The series of a case with every UID a transfer needs; no set UID while it is not made."""
+    """The series of a case with every UID a transfer needs; no set UID until it is created."""
     requests = [
         TransferRequest(
             kind=s.kind,
@@ -263,15 +263,15 @@ def _intentions(sets: Iterable[SetPlan]) -> Iterator[str]:
             yield f"{s.structure_set_id} on the {s.kind} image is there and would be used."
         else:
             yield (
-                f"Would make structure set {s.structure_set_id} with {len(s.plan.structures)} "
+                f"Would create structure set {s.structure_set_id} with {len(s.plan.structures)} "
                 f"structures on the {s.kind} image (or on the copy Eclipse makes of it)."
             )
 
 
-def _unsaved(made: Sequence[str], patient: OpenPatient) -> Iterator[str]:
-    if made and not patient.backend.saves:
+def _unsaved(created: Sequence[str], patient: OpenPatient) -> Iterator[str]:
+    if created and not patient.backend.saves:
         yield (
-            f"Eclipse shows {' and '.join(made)} unsaved: save the patient there, or what was "
+            f"Eclipse shows {' and '.join(created)} unsaved: save the patient there, or what was "
             "exported has no counterpart in its database."
         )
 

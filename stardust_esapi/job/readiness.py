@@ -1,6 +1,6 @@
 """Look whether all that an export needs is there, and say what to do about the rest.
 
-Nothing is changed: the move that proves that the peer knows us is of one small instance.
+Nothing is changed: the move that shows that the peer knows us is of one small instance.
 """
 
 from __future__ import annotations

@@ -176,7 +176,7 @@ class _Source(Protocol):
         """Each case once, and a sentence for rows that mean the same one.
 
         Args:
-            ledger: Knows which patients the rows are of, where that had to be proven.
+            ledger: Knows which patients the rows are of, where that had to be checked.
             for_good: Only by what nothing can change any more.
         """
 
@@ -199,7 +199,7 @@ class _Eclipse:
         self._watcher = watcher
 
     def cases(self, ledger: Ledger, *, for_good: bool = False) -> tuple[list[Case], list[str]]:
-        return _once(_under_proven_ids(self.listed.cases, ledger, for_good=for_good))
+        return _once(_under_verified_ids(self.listed.cases, ledger, for_good=for_good))
 
     def wanted(self, case: Case, ledger: Ledger) -> list[Kind]:
         planning = {r.series_uid for r in ledger.requests(case) if r.kind is Kind.CT}
@@ -336,21 +336,21 @@ def _each_case(
                 yield replace(result, case=true)  # also where closing the patient failed
 
 
-def _under_proven_ids(
+def _under_verified_ids(
     cases: Sequence[Case], ledger: Ledger, *, for_good: bool = False
 ) -> list[Case]:
-    """The cases under the patient ids that were proven.
+    """The cases under the patient ids that were verified.
 
     Args:
         cases: As listed.
-        ledger: Knows what this run or an earlier one has proven.
+        ledger: Knows what this run or an earlier one has found out.
         for_good: Only what nothing can change any more: a series has one patient, while a plan of
             the same name may come to another one.
     """
-    proven = ledger.patient_ids()
+    verified = ledger.patient_ids()
     return [
-        identified(case, proven[case.key])
-        if case.id_is_number and case.key in proven and (case.series_uid or not for_good)
+        identified(case, verified[case.key])
+        if case.id_is_number and case.key in verified and (case.series_uid or not for_good)
         else case
         for case in cases
     ]
@@ -430,7 +430,7 @@ def _courier(
 
         with Courier(move, job.settings.network.associations, engine.cancel) as courier:
             yield courier
-        quarantined += engine.put_aside
+        quarantined += engine.quarantined
 
 
 def _read_list(job: Job) -> CaseList:
@@ -489,7 +489,7 @@ def _summary(
         engine=settings.engine,
         write=write,
         rejected=listed.rejected,
-        list_remarks=listed.remarks,
+        list_notes=listed.notes,
         comments=listed.comments,
         row_problems=listed.problems,
         duplicates=tuple(map(str, listed.duplicates)),

@@ -20,7 +20,7 @@ from stardust_esapi.prepare.locate import same_id
 
 @contextmanager
 def open_patient(session: Session, case: Case) -> Iterator[tuple[Case, OpenPatient]]:
-    """Open the patient of a row, proven to be the one where its id was a number.
+    """Open the patient of a row, verified to be the right one where its id was a number.
 
     Eclipse's list of all patients is asked for only where the ids at hand do not lead to the row's
     series, or where the row names none: another patient may have a plan of the same name.
@@ -90,15 +90,15 @@ def holds(case: Case, patient: PatientView) -> bool:
 
 
 def identified(case: Case, patient_id: str) -> Case:
-    """The case under the id that was proven to be its patient's."""
-    remarks = case.remarks
+    """The case under the id that was verified to be its patient's."""
+    notes = case.notes
     if patient_id != case.patient_id:
-        remark = (
+        note = (
             f"The list has the number {case.patient_id} for the patient id; "
             f"{patient_id} is meant: that patient holds what the row names."
         )
-        remarks = (*remarks, remark)
-    return replace(case, patient_id=patient_id, id_is_number=False, picture_id="", remarks=remarks)
+        notes = (*notes, note)
+    return replace(case, patient_id=patient_id, id_is_number=False, picture_id="", notes=notes)
 
 
 def _holders(session: Session, case: Case, ids: Iterable[str]) -> list[str]:

@@ -34,7 +34,7 @@ class Located:
         registration: The registration between MR and planning CT; None where both share a
             frame of reference.
         left_out: Kinds that the row names and that cannot be exported, each with a sentence why.
-        remarks: Sentences for the reader that do not stop the case.
+        notes: Sentences for the reader that do not stop the case.
     """
 
     source: StructureSetView
@@ -43,7 +43,7 @@ class Located:
     mr: ImageView | None = None
     registration: RegistrationView | None = None
     left_out: Mapping[Kind, str] = field(default_factory=dict)
-    remarks: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def without(self, kind: Kind, why: str) -> Located:
         """The same without a contrast CT or MR, and the reason for it."""
@@ -98,7 +98,7 @@ def locate(
                 raise LocateError(f"{case}: {error}") from None
             located = located.without(kind, str(error))
     if Kind.CT not in kinds and not (located.contrast or located.mr):
-        why = [*located.left_out.values(), *located.remarks] or ["The row names no series of it."]
+        why = [*located.left_out.values(), *located.notes] or ["The row names no series of it."]
         asked = " or ".join(kind.words for kind in kinds)
         raise LocateError(f"{case}: there is no {asked} to export. {' '.join(why)}")
     return located
@@ -184,8 +184,8 @@ def _with_contrast(case: Case, patient: PatientView, located: Located) -> Locate
     if not case.km_series_uid:
         return located
     if case.km_series_uid == planning.series_uid:
-        remark = "KM_Series_UID names the planning CT itself, so there is no contrast CT."
-        return replace(located, remarks=(*located.remarks, remark))
+        note = "KM_Series_UID names the planning CT itself, so there is no contrast CT."
+        return replace(located, notes=(*located.notes, note))
     image = _image_of_series(patient, case.km_series_uid, "KM_Series_UID", Kind.KM)
     if image.frame_of_reference_uid != planning.frame_of_reference_uid:
         raise LocateError(
@@ -209,10 +209,10 @@ def _with_mr(case: Case, patient: PatientView, located: Located) -> Located:
     joining = [r for r in patient.registrations if r.links(*frames)]
     named = case.mr_registration_uid
     registration = next((r for r in joining if r.uid == named), None)
-    remarks = [*located.remarks, *_miscounted(case, patient, image)]
+    notes = [*located.notes, *_miscounted(case, patient, image)]
     if registration is None and frames[0] == frames[1]:
         if named:
-            remarks.append(
+            notes.append(
                 f"MRregUID {named} is not used: the MR has the planning CT's frame of reference."
             )
     elif registration is None:
@@ -224,15 +224,15 @@ def _with_mr(case: Case, patient: PatientView, located: Located) -> Located:
                 f"differ, and {do} the two. Correct MRregUID, or empty MR_Series_UID."
             )
         (registration,) = joining
-        remarks.append(
+        notes.append(
             f"{wrong} MR and planning CT; {registration.uid} is used, the only registration of "
             "the patient that joins them."
         )
-    return replace(located, mr=image, registration=registration, remarks=tuple(remarks))
+    return replace(located, mr=image, registration=registration, notes=tuple(notes))
 
 
 def _miscounted(case: Case, patient: PatientView, image: ImageView) -> Iterator[str]:
-    """A remark where MR_Slices is neither the slices nor, as ``Series.Images``, all images."""
+    """A note where MR_Slices is neither the slices nor, as ``Series.Images``, all images."""
     planes = image.geometry.size[2]
     volumes = sum(other.series_uid == image.series_uid for other in patient.images)
     if case.mr_slices is not None and not planes <= case.mr_slices <= planes + volumes:
@@ -252,7 +252,7 @@ def _image_of_series(patient: PatientView, series_uid: str, column: str, kind: K
             f"{column} names a {first.modality} series ({series_uid}), "
             f"not a {kind.modality}. Correct the column."
         )
-    # A structure set made earlier puts a copy of the image over the same series: copies share
+    # A structure set created earlier puts a copy of the image over the same series: copies share
     # the grid, and any of them serves. Different grids under one series are not for us to choose.
     if not all(first.geometry.same_grid(other.geometry) for other in images[1:]):
         raise LocateError(

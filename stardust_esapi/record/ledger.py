@@ -3,7 +3,7 @@
 Every change of state is one transaction, durable when the method returns, and leaves an event
 with time and run number. Killed at any moment, the next run finds where the last one stood.
 
-A series goes from ``claimed`` (its folder's name is reserved) to ``staged`` (its files lie proven
+A series goes from ``claimed`` (its folder's name is reserved) to ``staged`` (its files lie verified
 in the staging folder) to ``placed`` (the folder has its final name). The folder is renamed as a
 whole, so a file's state is its series' state: the view ``file_states`` shows both together.
 """
@@ -14,7 +14,7 @@ import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, fields
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
@@ -163,7 +163,7 @@ class Ledger:
             try:
                 make_folder(root)
             except OSError as error:
-                raise UsageError(f"{root} cannot be made: {error.strerror or error}.") from None
+                raise UsageError(f"{root} cannot be created: {error.strerror or error}.") from None
             # Transactions are begun by hand: one a state change.
             self._db = sqlite3.connect(self.path, timeout=_LOCK_SECONDS, isolation_level=None)
             try:
@@ -257,11 +257,11 @@ class Ledger:
                 self._event(key, "", CaseState.PENDING)
 
     def identified(self, listed: Case, case: Case) -> None:
-        """Record whose case a listed one is: what is known of it stands under the proven id.
+        """Record whose case a listed one is: what is known of it stands under the verified id.
 
         Args:
             listed: The case as registered, under the patient id of its row.
-            case: The same under the id that was proven to be the patient's.
+            case: The same under the id that was verified to be the patient's.
         """
         self.register([case])
         with self._transaction():
@@ -276,7 +276,7 @@ class Ledger:
             self._event(case.key, "", "identified", f"listed as patient {listed.patient_id}")
 
     def patient_ids(self) -> dict[str, str]:
-        """The patient id that was proven, by :attr:`Case.key` under the id that was listed."""
+        """The patient id that was verified, by :attr:`Case.key` under the id that was listed."""
         rows = self._rows(
             "SELECT listed_key, patient_id FROM cases WHERE listed_key NOT IN ('', case_key)"
         )
@@ -332,7 +332,7 @@ class Ledger:
         case: Case,
         requests: Sequence[TransferRequest],
         outcomes: Sequence[StructureOutcome] = (),
-        remarks: Sequence[str] = (),
+        notes: Sequence[str] = (),
         warnings: Sequence[str] = (),
         *,
         left_out: Sequence[Kind] = (),
@@ -376,7 +376,7 @@ class Ledger:
                 [(case.key, *astuple(request)) for request in requests],
             )
             self._set_outcomes(case, outcomes)
-            self._set_list(case, "remarks", remarks)
+            self._set_list(case, "remarks", notes)
             self._set_list(case, "warnings", warnings)
             self._set_list(case, "left_out", left_out)
             self._set_list(case, "doubts", [(doubt.gate, doubt.text) for doubt in doubts])
@@ -391,7 +391,7 @@ class Ledger:
         *,
         plain: bool = True,
     ) -> None:
-        """Record that the files of a series lie complete and proven in the staging folder.
+        """Record that the files of a series lie complete and verified in the staging folder.
 
         Args:
             case: The case.
@@ -405,7 +405,7 @@ class Ledger:
                 is in its place already.
         """
         request = next((r for r in self.requests(case) if r.kind is kind), None)
-        if request is None or request != _request_of(manifest) or manifest.case_key != case.key:
+        if request is None or request != manifest.request or manifest.case_key != case.key:
             raise CaseError(
                 f"{case}: the files staged as {kind} are those of another series or case. "
                 "Run the export again; if it stays so, report this message."
@@ -438,7 +438,7 @@ class Ledger:
         """
         series = self.series_of(case).get(kind)
         if series is None or series.state is SeriesState.CLAIMED:
-            raise CaseError(f"{case}: the {kind} series was not proven before it was placed.")
+            raise CaseError(f"{case}: the {kind} series was not verified before it was placed.")
         if series.state is SeriesState.STAGED:
             with self._transaction():
                 self._set_series_state(case, kind, SeriesState.PLACED, series.manifest_sha256)
@@ -480,14 +480,14 @@ class Ledger:
     def exported(
         self,
         case: Case,
-        remarks: Sequence[str] | None = None,
+        notes: Sequence[str] | None = None,
         warnings: Sequence[str] | None = None,
     ) -> CaseState:
         """Record that every series of a prepared case is in its place.
 
         Args:
             case: The case.
-            remarks: What the reader should know; None keeps those of the preparation.
+            notes: What the reader should know; None keeps those of the preparation.
             warnings: What the reader must know; likewise.
 
         Returns:
@@ -513,8 +513,8 @@ class Ledger:
         left_out = json.loads(self._case(case)["left_out"])
         state = CaseState.PARTIAL if left_out else CaseState.EXPORTED
         with self._transaction():
-            if remarks is not None:
-                self._set_list(case, "remarks", remarks)
+            if notes is not None:
+                self._set_list(case, "remarks", notes)
             if warnings is not None:
                 self._set_list(case, "warnings", warnings)
             self._set_state(case, state)
@@ -576,7 +576,7 @@ class Ledger:
             left_out=tuple(map(Kind, json.loads(row["left_out"]))),
             doubts=_findings(row["doubts"]),
             warnings=tuple(json.loads(row["warnings"])),
-            remarks=tuple(json.loads(row["remarks"])),
+            notes=tuple(json.loads(row["remarks"])),
         )
 
     def ready(self) -> list[TransferRequest]:
@@ -813,26 +813,5 @@ def _now() -> str:
 
 
 def _request(row: Any) -> TransferRequest:
-    return TransferRequest(
-        kind=Kind(row["kind"]),
-        patient_id=row["patient_id"],
-        plan_id=row["plan_id"],
-        study_uid=row["study_uid"],
-        series_uid=row["series_uid"],
-        structure_set_uid=row["structure_set_uid"],
-        registration_uid=row["registration_uid"],
-        images=row["images"],
-    )
-
-
-def _request_of(manifest: SeriesManifest) -> TransferRequest:
-    return TransferRequest(
-        kind=manifest.kind,
-        patient_id=manifest.patient_id,
-        plan_id=manifest.plan_id,
-        study_uid=manifest.study_uid,
-        series_uid=manifest.series_uid,
-        structure_set_uid=manifest.structure_set_uid,
-        registration_uid=manifest.registration_uid,
-        images=manifest.images,
-    )
+    values = {field.name: row[field.name] for field in fields(TransferRequest)}
+    return TransferRequest(**values | {"kind": Kind(row["kind"])})

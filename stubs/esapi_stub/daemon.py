@@ -17,7 +17,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from socketserver import BaseServer
@@ -26,14 +25,12 @@ from typing import Any, Protocol
 
 from pydicom import Dataset, dcmread
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from pynetdicom import AE, _config, build_context, evt
+from pynetdicom import AE, build_context, evt
 from pynetdicom.association import Association
-from pynetdicom.transport import AssociationSocket, ThreadedAssociationServer
+from pynetdicom.transport import ThreadedAssociationServer
 
 from esapi_stub.holdings import LEVELS, Holdings, Instance, find, select
-
-# A path given to send_c_store leaves in chunks, as it is on disk. (A Dataset does not.)
-_config.STORE_SEND_CHUNKED_DATASET = True
+from esapi_stub.pynetdicom_private import Entity, close_for_good, keep_answers, open_socket, wake
 
 _VERIFICATION = "1.2.840.10008.1.1"
 _FIND = "1.2.840.10008.5.1.4.1.2.2.1"  # Study Root, as the two that follow
@@ -159,7 +156,7 @@ class Daemon:
         associations = self._ae.active_associations
         for association in associations:
             association.abort()
-            association.dimse.msg_queue.put((None, None))  # it need not wait for an answer
+            wake(association)  # it need not wait for an answer
         for association in associations:
             association.join()
         self._writer.shutdown()
@@ -351,20 +348,12 @@ class _Receiver(Protocol):
         """End at once."""
 
 
-class _Ae(AE):
-    """An AE whose C-MOVE sub-operations go to the receiver that the handler names.
-
-    It lets go of its sockets also where nobody takes the connection.
-    """
+class _Ae(Entity):
+    """An AE whose C-MOVE sub-operations go to the receiver that the handler names."""
 
     def associate(self, *_: object, receiver: _Receiver, **__: object) -> Any:  # type: ignore[override]
         """Called by pynetdicom between the handler's first and second yield."""
         return receiver
-
-    def _create_socket(self, *arguments: Any) -> AssociationSocket:
-        connection = super()._create_socket(*arguments)
-        _close_for_good(connection)
-        return connection
 
 
 class _Node:
@@ -477,38 +466,7 @@ def _opened(event: evt.Event) -> None:
 
     Else they wait for the peer's acknowledgement of those before (Nagle).
     """
-    connection = event.assoc.dul.socket
-    if connection is not None and connection.socket is not None:
-        _close_for_good(connection)
-        connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-
-def keep_answers(association: Association) -> None:
-    """Have pynetdicom's loop leave the answers to whoever has asked.
-
-    It is paused for each request, but where it has not yet noticed that the last pause is over it
-    takes the answer, and drops it.
-    """
-    wait_for_message = association.dimse.get_msg
-
-    def get_message(block: bool = False) -> Any:
-        return wait_for_message(block) if block else (None, None)
-
-    association.dimse.get_msg = get_message  # type: ignore[method-assign]
-
-
-def _close_for_good(connection: AssociationSocket) -> None:
-    """Have the socket closed wherever pynetdicom ends a connection.
-
-    Its own way leaves the socket to the garbage collector where there is nothing to shut down:
-    the peer has reset the connection, or never took it.
-    """
-
-    def shut_down_and_close() -> None:
-        opened = connection.socket
-        if opened is not None:
-            with suppress(OSError):
-                opened.shutdown(socket.SHUT_RDWR)
-            opened.close()
-
-    connection._shutdown_socket = shut_down_and_close  # type: ignore[method-assign]
+    close_for_good(event.assoc.dul.socket)
+    connection = open_socket(event.assoc)
+    if connection is not None:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -39,7 +39,10 @@ def test_makes_a_dataset_and_says_so(cohort: Path, tmp_path: Path) -> None:
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     lines = result.output.splitlines()
-    assert sum(line.startswith(("[1/3] made", "[2/3] made", "[3/3] made")) for line in lines) == 3
+    assert (
+        sum(line.startswith(("[1/3] created", "[2/3] created", "[3/3] created")) for line in lines)
+        == 3
+    )
     assert lines[-2:] == [
         "3 training cases of 3 patients.",
         f"Overview: {out / 'dataset.html'}",
@@ -93,7 +96,7 @@ def test_wrong_use_is_a_sentence(cohort: Path, tmp_path: Path) -> None:
 def test_a_terminal_sees_a_bar() -> None:
     out = Console(file=io.StringIO(), force_terminal=True, width=100)
     entries = [
-        Entry(f"c{n}", "p1", Kind.CT, "failed" if n else "made", ("It is odd.",) * n)
+        Entry(f"c{n}", "p1", Kind.CT, "failed" if n else "created", ("It is odd.",) * n)
         for n in range(2)
     ]
     with terminal.dataset_watcher(out) as watcher:

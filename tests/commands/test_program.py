@@ -78,7 +78,7 @@ def test_without_write_nothing_is_changed_and_all_is_said(
     assert not exported_files(out)
     assert not (out / "ledger.sqlite").exists()
     plan = (out / "plan.html").read_text(encoding="utf-8")
-    assert "Would make structure set zCopyFromPlan with 3 structures" in plan
+    assert "Would create structure set zCopyFromPlan with 3 structures" in plan
     assert "zCopyFromPlan_KM" in plan
     # Only the MR needs nothing written: its row is ready as it is.
     assert [r.kind.value for r in read_ready_list(out / "export_list.csv")] == ["MR"]
@@ -255,7 +255,7 @@ def test_an_existing_set_that_holds_something_else(
     common = (*common, "--accept-doubtful")  # a GTV that is larger than its target
     stop = run("export", "--cases", cases(swapped), "--out", tmp_path / "2", *common)
     assert stop.code == 1
-    assert "does not hold what would be made now" in stop.out
+    assert "does not hold what would be created now" in stop.out
     assert "--on-existing new" in stop.out
     assert "gtv+" in stop.out
     new = run(
@@ -519,14 +519,14 @@ def test_verify_checks_the_audit_log_too(
     assert done.code == 0, done.text
     last = json.loads((out / "audit.jsonl").read_text(encoding="utf-8").splitlines()[-1])["hash"]
     assert f"3 events, the last one {last}" in (out / "report.html").read_text(encoding="utf-8")
-    proven = run("verify", out)
-    assert proven.code == 0
-    assert last in proven.out
+    verified = run("verify", out)
+    assert verified.code == 0
+    assert last in verified.out
     log = out / "audit.jsonl"
     log.write_text(log.read_text(encoding="utf-8").replace("0815", "0816", 1), encoding="utf-8")
-    proven = run("verify", out)
-    assert proven.code == 1
-    assert "Line 1 was changed" in proven.out
+    verified = run("verify", out)
+    assert verified.code == 1
+    assert "Line 1 was changed" in verified.out
 
 
 def test_the_audit_log_lies_where_the_settings_say(
@@ -556,7 +556,7 @@ def test_export_and_training_files_in_one_go(
     )  # fmt: skip
     planned = run(*command)
     assert planned.code == 0
-    assert "no training files were made" in planned.out
+    assert "no training files were created" in planned.out
     assert not (tmp_path / "set").exists()
     done = run(*command, "--write")
     assert done.code == 0, done.text

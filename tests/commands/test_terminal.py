@@ -114,6 +114,6 @@ def test_a_verification() -> None:
     print_verification(VerifyReport(Path("out"), 1, 7, found, ("Whether [x].",)), out)
     assert text.getvalue().splitlines() == [
         "missing CT_Export/1/2/CT.1.dcm: It is gone.",
-        "not proven Whether [x].",
+        "not verified Whether [x].",
         "7 files of 1 series are as their manifests say; 1 things are not.",
     ]

@@ -23,8 +23,9 @@ from dataset_series import (
     write_series,
 )
 from esapi_stub.sample.dicom import rigid
-from stardust_esapi.dataset.onto_mr import read_mr_to_ct, share_shown, transfer
+from stardust_esapi.dataset.onto_mr import carry, share_shown
 from stardust_esapi.dicom import derived_uid
+from stardust_esapi.dicom.read_registration import read_mr_to_ct
 from stardust_esapi.dicom.read_series import Stack, read_stack
 from stardust_esapi.errors import CaseError
 from stardust_esapi.geometry import ImageGeometry
@@ -76,9 +77,9 @@ def on_ct(body: Body, ct: Stack) -> Mask:
 def test_bodies_come_over_to_half_a_voxel(body: Body, axes, ct: Stack, tmp_path: Path):
     mr = mr_of(tmp_path, axes)
     path = write_register(tmp_path / "MR", MR_TO_CT, MR_FRAME, FRAME)
-    matrix = read_mr_to_ct(path, mr, ct)
+    matrix = read_mr_to_ct([path], mr, ct)
     np.testing.assert_allclose(matrix, MR_TO_CT, atol=1e-6)
-    mask = transfer(on_ct(body, ct), ct, mr, matrix).full(mr.shape)
+    mask = carry(on_ct(body, ct), ct, mr, matrix).full(mr.shape)
     depth = body.depth(to_ct(centres(mr)))
     sure = np.abs(depth) > max(CT_SPACING) / 2
     np.testing.assert_array_equal(mask[sure], depth[sure] > 0)
@@ -88,9 +89,9 @@ def test_bodies_come_over_to_half_a_voxel(body: Body, axes, ct: Stack, tmp_path:
 
 def test_a_shared_frame_of_reference_needs_no_registration(ct: Stack, tmp_path: Path):
     mr = mr_of(tmp_path, frame=FRAME)
-    np.testing.assert_array_equal(read_mr_to_ct(None, mr, ct), np.eye(4))
+    np.testing.assert_array_equal(read_mr_to_ct([], mr, ct), np.eye(4))
     body = Ball(CENTRE, 14.0)
-    mask = transfer(on_ct(body, ct), ct, mr, np.eye(4)).full(mr.shape)
+    mask = carry(on_ct(body, ct), ct, mr, np.eye(4)).full(mr.shape)
     depth = body.depth(centres(mr))
     sure = np.abs(depth) > max(CT_SPACING) / 2
     np.testing.assert_array_equal(mask[sure], depth[sure] > 0)
@@ -100,18 +101,18 @@ def test_on_the_very_same_grid_nothing_changes(ct: Stack, tmp_path: Path):
     mr = series(tmp_path / "MR", ct.geometry, "MR", FRAME)
     for body in (Ball(CENTRE, 15.0), Block(CENTRE, (60.0, 8.0, 60.0), np.eye(3))):
         mask = on_ct(body, ct)
-        over = transfer(mask, ct, mr, np.eye(4))
+        over = carry(mask, ct, mr, np.eye(4))
         np.testing.assert_array_equal(over.full(mr.shape), mask.full(ct.shape))
 
 
 def test_a_structure_that_the_mr_sees_a_part_of(ct: Stack, tmp_path: Path):
     mr = mr_of(tmp_path, OBLIQUE, size=(14, 12, 5))
     body = Block(CENTRE, (25.0, 22.0, 20.0), np.eye(3))
-    mask = transfer(on_ct(body, ct), ct, mr, MR_TO_CT).full(mr.shape)
+    mask = carry(on_ct(body, ct), ct, mr, MR_TO_CT).full(mr.shape)
     depth = body.depth(to_ct(centres(mr)))
     sure = np.abs(depth) > max(CT_SPACING) / 2
     np.testing.assert_array_equal(mask[sure], depth[sure] > 0)
-    inside = transfer(on_ct(Ball(CENTRE, 29.0), ct), ct, mr, MR_TO_CT).full(mr.shape)
+    inside = carry(on_ct(Ball(CENTRE, 29.0), ct), ct, mr, MR_TO_CT).full(mr.shape)
     assert inside.all()
 
 
@@ -140,9 +141,9 @@ def test_what_is_wrong_with_the_contours_comes_along(ct: Stack, tmp_path: Path):
     mr = mr_of(tmp_path)
     away = mr_of(tmp_path / "away", size=(2, 2, 2))
     for one, to in ((mask, mr), (replace(mask, inside=mask.inside & False), mr), (mask, away)):
-        over = transfer(one, ct, to, MR_TO_CT)
+        over = carry(one, ct, to, MR_TO_CT)
         assert (over.off_slice_mm, over.left_out) == (0.7, 2)
-    nothing = transfer(empty(0.7, 2), ct, mr, MR_TO_CT)
+    nothing = carry(empty(0.7, 2), ct, mr, MR_TO_CT)
     assert (nothing.off_slice_mm, nothing.left_out) == (0.7, 2)
 
 
@@ -151,8 +152,8 @@ def test_what_the_mr_does_not_see_is_empty(ct: Stack, tmp_path: Path):
     away = Ball((CENTRE[0] + 24.0, CENTRE[1] + 20.0, CENTRE[2] + 20.0), 6.0)
     mask = on_ct(away, ct)
     assert mask.voxels > 0
-    assert transfer(mask, ct, mr, MR_TO_CT).voxels == 0
-    assert transfer(empty(), ct, mr, MR_TO_CT).voxels == 0
+    assert carry(mask, ct, mr, MR_TO_CT).voxels == 0
+    assert carry(empty(), ct, mr, MR_TO_CT).voxels == 0
 
 
 def test_missing_slices_of_the_ct_shift_nothing(ct: Stack, tmp_path: Path):
@@ -162,7 +163,7 @@ def test_missing_slices_of_the_ct_shift_nothing(ct: Stack, tmp_path: Path):
     mr = mr_of(tmp_path)
     body = Ball(CENTRE, 14.0)
     polygons = [one for plane in contours(body, ct.geometry).values() for one in plane]
-    mask = transfer(rasterise(polygons, gapped), gapped, mr, MR_TO_CT).full(mr.shape)
+    mask = carry(rasterise(polygons, gapped), gapped, mr, MR_TO_CT).full(mr.shape)
     depth = body.depth(to_ct(centres(mr)))
     sure = np.abs(depth) > max(CT_SPACING) / 2
     np.testing.assert_array_equal(mask[sure], depth[sure] > 0)
@@ -172,7 +173,7 @@ class TestRegistration:
     def test_from_the_ct_to_the_mr_it_is_turned_round(self, ct: Stack, tmp_path: Path):
         mr = mr_of(tmp_path)
         path = write_register(tmp_path, np.linalg.inv(MR_TO_CT), FRAME, MR_FRAME)
-        np.testing.assert_allclose(read_mr_to_ct(path, mr, ct), MR_TO_CT, atol=1e-6)
+        np.testing.assert_allclose(read_mr_to_ct([path], mr, ct), MR_TO_CT, atol=1e-6)
 
     def test_over_a_third_frame_of_reference(self, ct: Stack, tmp_path: Path):
         mr = mr_of(tmp_path)
@@ -184,7 +185,7 @@ class TestRegistration:
         step = first.MatrixRegistrationSequence[0].MatrixSequence[0]
         step.FrameOfReferenceTransformationMatrix = [round(v, 10) for v in other.ravel().tolist()]
         ds.save_as(path)
-        np.testing.assert_allclose(read_mr_to_ct(path, mr, ct), MR_TO_CT, atol=1e-6)
+        np.testing.assert_allclose(read_mr_to_ct([path], mr, ct), MR_TO_CT, atol=1e-6)
 
     def test_images_may_stand_for_a_frame_of_reference(self, ct: Stack, tmp_path: Path):
         mr = mr_of(tmp_path)
@@ -196,11 +197,11 @@ class TestRegistration:
         image.ReferencedSOPInstanceUID = mr.sop_instance_uids[4]
         item.ReferencedImageSequence = [image]
         ds.save_as(path)
-        np.testing.assert_allclose(read_mr_to_ct(path, mr, ct), MR_TO_CT, atol=1e-6)
+        np.testing.assert_allclose(read_mr_to_ct([path], mr, ct), MR_TO_CT, atol=1e-6)
 
     def test_none(self, ct: Stack, tmp_path: Path):
         with pytest.raises(CaseError, match="there is no registration"):
-            read_mr_to_ct(None, mr_of(tmp_path), ct)
+            read_mr_to_ct([], mr_of(tmp_path), ct)
 
     @pytest.mark.parametrize(
         ("source", "registered", "which"), [("1.2.3", FRAME, "MR"), (MR_FRAME, "1.2.3", "CT")]
@@ -208,7 +209,7 @@ class TestRegistration:
     def test_of_others(self, source: str, registered: str, which: str, ct: Stack, tmp_path: Path):
         path = write_register(tmp_path, MR_TO_CT, source, registered)
         with pytest.raises(CaseError, match=f"does not name the frame of reference of the {which}"):
-            read_mr_to_ct(path, mr_of(tmp_path), ct)
+            read_mr_to_ct([path], mr_of(tmp_path), ct)
 
     def test_a_chain(self, ct: Stack, tmp_path: Path):
         path = write_register(tmp_path, MR_TO_CT, MR_FRAME, FRAME)
@@ -217,7 +218,7 @@ class TestRegistration:
         sequence.append(sequence[0])
         ds.save_as(path)
         with pytest.raises(CaseError, match="chain"):
-            read_mr_to_ct(path, mr_of(tmp_path), ct)
+            read_mr_to_ct([path], mr_of(tmp_path), ct)
 
     def test_a_contradiction(self, ct: Stack, tmp_path: Path):
         path = write_register(tmp_path, MR_TO_CT, MR_FRAME, FRAME)
@@ -225,11 +226,11 @@ class TestRegistration:
         ds.RegistrationSequence[0].FrameOfReferenceUID = MR_FRAME
         ds.save_as(path)
         with pytest.raises(CaseError, match="contradicts itself"):
-            read_mr_to_ct(path, mr_of(tmp_path), ct)
+            read_mr_to_ct([path], mr_of(tmp_path), ct)
 
     def test_damaged(self, ct: Stack, tmp_path: Path):
         path = tmp_path / "RE.dcm"
         path.write_bytes(b"no DICOM")
         with pytest.raises(CaseError, match="registration is damaged") as error:
-            read_mr_to_ct(path, mr_of(tmp_path), ct)
+            read_mr_to_ct([path], mr_of(tmp_path), ct)
         assert str(tmp_path) not in str(error.value)

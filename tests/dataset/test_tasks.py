@@ -126,7 +126,7 @@ def test_files_that_are_not_those_that_were_proven_are_not_used(out: Path):
     tasks = find_tasks(out)
     changed = {task.kind: task.problem for task in tasks if task.patient_id == MAGNET}
     assert changed.keys() == {Kind.CT, Kind.MR}
-    assert all("not those that were proven" in problem for problem in changed.values())
+    assert all("not those that were verified" in problem for problem in changed.values())
 
 
 def test_a_damaged_manifest_costs_its_own_case_alone(out: Path):

@@ -147,8 +147,8 @@ def audited(approval: Approval) -> list[dict[str, Any]]:
 
 
 def make(patient: OpenPatient) -> None:
-    made = patient.image(patient.view.images[0]).CreateNewStructureSet()
-    made.Id = "zCopyFromPlan"
+    created = patient.image(patient.view.images[0]).CreateNewStructureSet()
+    created.Id = "zCopyFromPlan"
 
 
 def test_what_the_gate_lets_through_is_saved_and_in_the_audit_log(

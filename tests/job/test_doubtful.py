@@ -68,8 +68,8 @@ def test_a_doubtful_case_is_shown_with_its_numbers_and_not_written(
     assert '<p class="warning">Doubtful, and accepted' in (out / "report.html").read_text("utf-8")
     assert list(out.rglob("RS*.dcm"))
     # Nobody accepted it for training: the dataset judges by the same table.
-    made = run("dataset", "--from", out, "--out", tmp_path / "data", "--workers", 1)
-    assert made.code == 1
+    created = run("dataset", "--from", out, "--out", tmp_path / "data", "--workers", 1)
+    assert created.code == 1
     assert words[0] in (tmp_path / "data" / "dataset.html").read_text("utf-8")
 
 
@@ -84,7 +84,7 @@ def test_a_site_sets_the_thresholds_in_one_table(
     settings = tmp_path / "wide.toml"
     settings.write_text("[dataset.gates]\nvolume_difference = 0.5\n", "utf-8")
     assert run(*common, "--settings", settings).code == 0
-    settings.write_text('[dataset.gates]\nremark_only = ["volumes"]\n', "utf-8")
+    settings.write_text('[dataset.gates]\nnote_only = ["volumes"]\n', "utf-8")
     said = run(*common, "--settings", settings)
     assert said.code == 0, said.text
 

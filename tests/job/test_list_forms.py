@@ -94,9 +94,9 @@ FORMS = sorted(
 def forms(
     clinic: tuple[Path, list[dict[str, str]]], tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Path]:
-    made = write_forms(tmp_path_factory.mktemp("lists"), clinic[1])
-    assert sorted(made) == FORMS
-    return made
+    created = write_forms(tmp_path_factory.mktemp("lists"), clinic[1])
+    assert sorted(created) == FORMS
+    return created
 
 
 @pytest.fixture

@@ -84,7 +84,7 @@ def test_a_changed_contour_is_no_other_tumour(
     contour_anew(clinic, "0815", "GTV1", like="PTV1")
     stop = run("export", "--cases", cases, "--out", tmp_path / "2", *common)
     assert stop.code == 1
-    assert "does not hold what would be made now" in stop.out
+    assert "does not hold what would be created now" in stop.out
 
 
 def test_tumours_that_lie_close_together_have_sets_of_their_own_on_the_contrast_ct_too(

@@ -41,7 +41,7 @@ def session(clinic: Clinic) -> Iterator[Session]:
         yield session
 
 
-def proven(session: Session, case: Case) -> Case:
+def verified(session: Session, case: Case) -> Case:
     with open_patient(session, case) as (found, patient):
         assert patient.patient_id == found.patient_id
         return found
@@ -52,14 +52,14 @@ def test_the_patient_that_holds_the_series_is_the_one(
     clinic: Clinic, session: Session, picture: str
 ) -> None:
     zeros, plain, _, _ = clinic.patients
-    case = proven(session, number(zeros, "4711", picture))
+    case = verified(session, number(zeros, "4711", picture))
     assert case.patient_id == "0004711"
-    assert "the number 4711" in case.remarks[0]
-    assert "0004711 is meant" in case.remarks[0]
+    assert "the number 4711" in case.notes[0]
+    assert "0004711 is meant" in case.notes[0]
     # The same key as of a list that has the id as text: the same case.
     assert case.key == replace(number(zeros, "0004711"), id_is_number=False).key
-    case = proven(session, number(plain, "4711", picture))
-    assert (case.patient_id, case.remarks) == ("4711", ())
+    case = verified(session, number(plain, "4711", picture))
+    assert (case.patient_id, case.notes) == ("4711", ())
 
 
 def test_all_patients_are_listed_once_and_only_when_needed(
@@ -71,11 +71,11 @@ def test_all_patients_are_listed_once_and_only_when_needed(
     assert summaries is not None
     counted = property(lambda app: listed.append("asked") or summaries(app))
     monkeypatch.setattr(type(session.application), "PatientSummaries", counted)
-    assert proven(session, number(other, "815")).patient_id == "815"
-    assert proven(session, number(zeros, "4711", "0004711")).patient_id == "0004711"
+    assert verified(session, number(other, "815")).patient_id == "815"
+    assert verified(session, number(zeros, "4711", "0004711")).patient_id == "0004711"
     assert listed == []
-    assert proven(session, number(zeros, "4711")).patient_id == "0004711"
-    assert proven(session, number(zeros, "04711")).patient_id == "0004711"
+    assert verified(session, number(zeros, "4711")).patient_id == "0004711"
+    assert verified(session, number(zeros, "04711")).patient_id == "0004711"
     assert listed == ["asked"]
 
 
@@ -84,12 +84,12 @@ def test_without_a_series_two_patients_with_such_a_plan_are_not_chosen_from(
 ) -> None:
     zeros, _, other, _ = clinic.patients
     with pytest.raises(LocateError, match=r"row 2.*4711 and 0004711 both hold plan") as caught:
-        proven(session, replace(number(zeros, "4711"), series_uid=""))
+        verified(session, replace(number(zeros, "4711"), series_uid=""))
     assert "as text" in str(caught.value)
     case = replace(number(other, "815"), series_uid="")
-    assert proven(session, case).patient_id == "815"
+    assert verified(session, case).patient_id == "815"
     with pytest.raises(LocateError, match=r"no patient that can be meant.*tried: 815"):
-        proven(session, replace(case, structure_set_id="another"))
+        verified(session, replace(case, structure_set_id="another"))
 
 
 def test_none_that_holds_the_series_fails_and_names_who_was_asked(
@@ -97,15 +97,15 @@ def test_none_that_holds_the_series_fails_and_names_who_was_asked(
 ) -> None:
     *_, other, _ = clinic.patients
     with pytest.raises(LocateError, match=rf"{other.series_uid} \(tried: 4711, 0004711\)"):
-        proven(session, number(other, "4711"))
+        verified(session, number(other, "4711"))
     with pytest.raises(LocateError, match=r"tried: 99"):
-        proven(session, number(other, "99"))
+        verified(session, number(other, "99"))
 
 
 def test_an_id_that_is_text_is_opened_as_it_stands(clinic: Clinic, session: Session) -> None:
     zeros, _, _, _ = clinic.patients
     text = replace(number(zeros, "4711", "0004711"), id_is_number=False)
-    assert proven(session, text).patient_id == "4711"
+    assert verified(session, text).patient_id == "4711"
     assert not may_be(text, "0004711")
     assert may_be(number(zeros, "4711"), "0004711")
     assert not may_be(number(zeros, "4711"), "004711x")
@@ -115,6 +115,6 @@ def test_a_plug_in_cannot_tell_plans_of_one_name_apart(clinic: Clinic, session: 
     zeros, _, _, _ = clinic.patients
     session.backend.saves = False
     case = number(zeros, "4711", "0004711")
-    assert proven(session, case).patient_id == "0004711"
+    assert verified(session, case).patient_id == "0004711"
     with pytest.raises(LocateError, match="Fill in SeriesUID"):
-        proven(session, replace(case, series_uid=""))
+        verified(session, replace(case, series_uid=""))

@@ -141,7 +141,7 @@ def test_the_planning_ct_is_no_contrast_ct() -> None:
     located = locate(replace(CASE, km_series_uid="1.1"), PATIENT)
     assert located.contrast is None
     assert not located.left_out
-    assert "planning CT itself" in located.remarks[0]
+    assert "planning CT itself" in located.notes[0]
 
 
 @pytest.mark.parametrize("named", ["", "1.11", "1.99"])
@@ -149,7 +149,7 @@ def test_where_one_registration_alone_joins_the_frames_it_is_the_one(named: str)
     located = locate(replace(CASE, mr_series_uid="1.4", mr_registration_uid=named), PATIENT)
     assert located.mr is MR
     assert located.registration is JOINING
-    assert JOINING.uid in located.remarks[0]
+    assert JOINING.uid in located.notes[0]
 
 
 def test_the_registration_that_the_row_names_goes_before_others_that_join() -> None:
@@ -157,13 +157,13 @@ def test_the_registration_that_the_row_names_goes_before_others_that_join() -> N
     case = replace(CASE, mr_series_uid="1.4", mr_registration_uid="1.12")
     located = locate(case, replace(PATIENT, registrations=(JOINING, other)))
     assert located.registration is other
-    assert located.remarks == ()
+    assert located.notes == ()
 
 
 @pytest.mark.parametrize(("counted", "agrees"), [(4, False), (5, True), (6, True), (7, False)])
 def test_mr_slices_counts_the_slices_with_or_without_the_volume(counted: int, agrees: bool) -> None:
     case = replace(CASE, mr_series_uid="1.4", mr_registration_uid="1.10", mr_slices=counted)
-    assert (locate(case, PATIENT).remarks == ()) == agrees
+    assert (locate(case, PATIENT).notes == ()) == agrees
 
 
 def test_one_plan_id_in_two_courses_is_never_guessed() -> None:
@@ -204,7 +204,7 @@ def test_contrast_ct_and_mr_are_found_and_only_where_asked_for() -> None:
     assert located.contrast is KM
     assert located.mr is MR
     assert located.registration is PATIENT.registrations[0]
-    assert located.remarks == ("MR_Slices says 7, Eclipse shows 5 planes.",)
+    assert located.notes == ("MR_Slices says 7, Eclipse shows 5 planes.",)
     located = locate(case, PATIENT, [Kind.CT])
     assert (located.contrast, located.mr, located.registration) == (None, None, None)
 
@@ -216,7 +216,7 @@ def test_mr_in_the_frame_of_the_ct_needs_no_registration() -> None:
         located = locate(case, patient)
         assert located.mr is not None
         assert located.registration is None
-        assert [named in remark for remark in located.remarks] == [True] * bool(named)
+        assert [named in note for note in located.notes] == [True] * bool(named)
 
 
 def test_a_copy_of_an_image_is_as_good_as_the_image() -> None:

@@ -48,18 +48,7 @@ def manifest(request: TransferRequest, case: Case = CASE) -> SeriesManifest:
         FileEntry(f"{request.kind}.{n}.dcm", f"1.9.{n}", "1.2", request.series_uid, n, "a" * 64)
         for n in range(request.images)
     )
-    return SeriesManifest(
-        request.kind,
-        request.patient_id,
-        request.plan_id,
-        request.study_uid,
-        request.series_uid,
-        request.structure_set_uid,
-        request.registration_uid,
-        request.images,
-        files,
-        case.key,
-    )
+    return SeriesManifest(request, files, case.key)
 
 
 @pytest.fixture
@@ -113,7 +102,7 @@ def test_a_case_goes_its_way_and_every_step_is_an_event(ledger: Ledger) -> None:
     assert again.state(CASE) is CaseState.EXPORTED
     assert again.requests(CASE) == (CT_REQUEST, MR_REQUEST)
     assert again.result(CASE).outcomes == OUTCOMES
-    assert again.result(CASE).remarks == ("MR_Slices says 3.",)
+    assert again.result(CASE).notes == ("MR_Slices says 3.",)
     assert again.folders(CASE) == {
         Kind.CT: "CT_Export/0042/1.2.1",
         Kind.MR: "MR_Export/0042/1.2.3",
@@ -290,12 +279,12 @@ def test_a_case_without_series_or_failed_is_not_exported(ledger: Ledger) -> None
 @pytest.mark.parametrize(
     "change",
     [
-        {"patient_id": "0043"},
-        {"series_uid": "1.3.1"},
-        {"structure_set_uid": "1.2.6"},
-        {"images": 4},
+        {"request": replace(CT_REQUEST, patient_id="0043")},
+        {"request": replace(CT_REQUEST, series_uid="1.3.1")},
+        {"request": replace(CT_REQUEST, structure_set_uid="1.2.6")},
+        {"request": replace(CT_REQUEST, images=4)},
         {"case_key": OTHER.key},
-        {"kind": Kind.KM},
+        {"request": replace(CT_REQUEST, kind=Kind.KM)},
     ],
 )
 def test_files_of_another_series_are_not_staged(ledger: Ledger, change) -> None:
@@ -311,7 +300,7 @@ def test_steps_cannot_be_left_out_or_go_back(ledger: Ledger) -> None:
     with pytest.raises(CaseError, match="has no folder"):
         ledger.staged(CASE, Kind.CT, manifest(CT_REQUEST))
     ledger.claim_folder(CASE, Kind.CT, ["CT_Export/0042/1.2.1"])
-    with pytest.raises(CaseError, match="not proven"):
+    with pytest.raises(CaseError, match="not verified"):
         ledger.placed(CASE, Kind.CT)
     ledger.staged(CASE, Kind.CT, manifest(CT_REQUEST))
     ledger.placed(CASE, Kind.CT)
@@ -509,7 +498,7 @@ def test_damage_that_shows_later_is_wrong_use_too(ledger: Ledger) -> None:
 
 def test_a_folder_that_cannot_be_made_is_wrong_use(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(UsageError, match="cannot be made"):
+    with pytest.raises(UsageError, match="cannot be created"):
         Ledger(tmp_path / "file" / "out")
 
 
@@ -545,7 +534,7 @@ def work(root, die_at):
             if ledger.state(case) is CaseState.EXPORTED:
                 continue
             requests = [replace(r, patient_id=case.patient_id) for r in (CT_REQUEST, MR_REQUEST)]
-            ledger.prepared(case, requests, OUTCOMES, ["remark"])
+            ledger.prepared(case, requests, OUTCOMES, ["note"])
             for request in requests:
                 if request.kind not in ledger.folders(case):
                     place(ledger, request, case)
@@ -609,7 +598,7 @@ def assert_consistent(root: Path) -> CaseState:
                 assert list(ledger.folders(case)) == [Kind.CT, Kind.MR]
             if ledger.state(case) is not CaseState.PENDING:
                 assert ledger.result(case).outcomes == OUTCOMES
-                assert ledger.result(case).remarks == ("remark",)
+                assert ledger.result(case).notes == ("note",)
                 assert len(ledger.requests(case)) == 2
         return ledger.state(CASE)
 

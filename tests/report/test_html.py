@@ -79,7 +79,7 @@ def a_result(row: int, state: CaseState = CaseState.EXPORTED, text: str = "") ->
         folders={request.kind: f"{request.kind}_Export/{row}" for request in requests},
         outcomes=outcomes,
         warnings=(text,) if text else (),
-        remarks=(text or "Mind the gap.",),
+        notes=(text or "Mind the gap.",),
     )
 
 
@@ -95,7 +95,7 @@ def a_summary(*results: CaseResult, text: str = "") -> RunSummary:
         rejected=tuple(range(100, 137)),
         row_problems=(RowProblem(19, "SeriesUID", text or "Row 19: the UID is lost."),),
         duplicates=(text or "Rows 4 and 12 mean the same case.",),
-        list_remarks=(text or "The sheet Data was read.",),
+        list_notes=(text or "The sheet Data was read.",),
         results=results,
         pictures={r.case.key: {Kind.MR: b"\x89PNG mr", Kind.CT: b"\x89PNG ct"} for r in results},
     )
@@ -145,7 +145,7 @@ def test_says_what_happened() -> None:
     ]
 
 
-def test_a_warning_stands_beside_the_state_and_not_among_the_remarks() -> None:
+def test_a_warning_stands_beside_the_state_and_not_among_the_notes() -> None:
     partial = replace(
         a_result(2, CaseState.PARTIAL), warnings=("The MR was left out.", "Somebody has to look.")
     )

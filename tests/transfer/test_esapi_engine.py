@@ -494,8 +494,8 @@ class TestStructureSet:
         for kind in set(exported.kinds) - {Kind.MR}:
             told = [o for o in exported.result.outcomes if o.kind is kind]
             assert sorted(o.source_id for o in told) == sorted(s.id for s in STRUCTURES)
-            made = {o.source_id: o.new_id for o in told if o.new_id}
-            assert made == {old: new_id for old, (new_id, _) in PREPARED.items()}
+            created = {o.source_id: o.new_id for o in told if o.new_id}
+            assert created == {old: new_id for old, (new_id, _) in PREPARED.items()}
             skipped = {o.source_id: o.reason for o in told if o.action is Action.SKIPPED}
             assert set(skipped) == {"BODY", "zHelp", "PRV Cord", "Cavity", "Marker"}
             assert skipped["Cavity"] == skipped["Marker"] == "it is empty"

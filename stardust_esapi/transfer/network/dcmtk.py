@@ -26,6 +26,7 @@ from pydicom.uid import UID
 
 from stardust_esapi import files
 from stardust_esapi.choices import Retrieve
+from stardust_esapi.dicom.instance import Identity, identify
 from stardust_esapi.errors import TransferError, UsageError, VerifyError
 from stardust_esapi.model import TransferRequest
 from stardust_esapi.names import folder_name
@@ -51,7 +52,6 @@ from stardust_esapi.transfer.network.query import (
     identifier,
 )
 from stardust_esapi.transfer.network.session import listing
-from stardust_esapi.verify.manifest import Identity, identify
 
 __all__ = ["DcmtkEngine", "write_commands"]
 

@@ -1,31 +1,28 @@
-"""Short ways through pynetdicom's DIMSE layer for the messages that come with every image.
+"""The two messages that come with every image, read and answered without pynetdicom.
 
-pynetdicom decodes and encodes each command set as a pydicom dataset, validating every element:
-for the C-STORE request, its response and the pending C-MOVE response of an image that takes longer
-than reading and writing its pixels. Here these three are read and written directly (PS3.7 9.1.1,
-9.3.1, 9.3.4 and E.1: Implicit VR Little Endian); anything about them that is not plain, and every
-other message, goes pynetdicom's own way.
+These are the C-STORE request, and the pending response to the C-MOVE or C-GET that caused it.
+pynetdicom decodes and encodes their command sets as pydicom datasets, which takes longer than
+reading and writing the pixels. Here they are read as they are (PS3.7 9.1.1, 9.3.1, 9.3.4 and E.1:
+Implicit VR Little Endian); anything about them that is not plain, and every other message, is left
+to pynetdicom.
 """
 
 from __future__ import annotations
 
-import queue
 import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from io import BytesIO
-from typing import Any, Final
+from typing import Final
 
-from pydicom.uid import UID
-from pynetdicom.association import Association
-from pynetdicom.dimse import DIMSEServiceProvider
-from pynetdicom.dimse_primitives import C_STORE
-from pynetdicom.pdu_primitives import P_DATA
+from loguru import logger
 
 _C_STORE_RQ: Final = 0x0001
 _C_STORE_RSP: Final = 0x8001
 _RETRIEVE_RSP: Final = frozenset({0x8021, 0x8010})  # C-MOVE, C-GET
 _PENDING: Final = frozenset({0xFF00, 0xFF01})
 _NO_DATA_SET: Final = 0x0101
+_CANNOT_BE_TAKEN: Final = 0xC211  # of those that PS3.4 B.2.3 leaves to us, what pynetdicom says
 
 # Elements of group 0000 (PS3.7 E.1).
 _GROUP_LENGTH: Final = 0x0000
@@ -47,141 +44,158 @@ _OF_A_STORE: Final = frozenset(
 _COMMAND: Final = 1
 _LAST: Final = 2
 
-_PATIENCE: Final = 0.01  # seconds
+P_DATA_TF: Final = 4
+"""The type of a PDU that carries messages (PS3.8 9.3.5)."""
+_ITEM: Final = struct.Struct(">LBB")  # its length, presentation context and control header
+_ELEMENT: Final = struct.Struct("<HHL")
 
 CommandSet = dict[int, bytes]
 
 
-class DirectDimse(DIMSEServiceProvider):
-    """The DIMSE provider of one association.
+class ProtocolError(Exception):
+    """The peer does what no reading of the standard allows."""
 
-    Args:
-        association: The association; this takes the place of its own provider.
-        on_pending: Told of each pending response to a C-MOVE or C-GET: a sign of life, and no more.
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """An accepted presentation context in which the peer may store.
+
+    Attributes:
+        sop_class: Its abstract syntax.
+        transfer_syntax: The one that was agreed on.
+        sender: The peer's AE title.
     """
 
-    def __init__(self, association: Association, on_pending: Callable[[], None]) -> None:
-        super().__init__(association)
+    sop_class: str
+    transfer_syntax: str
+    sender: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """An instance as a peer sent it.
+
+    Attributes:
+        context: How it was sent.
+        sop_instance: Affected SOP Instance UID (0000,1000).
+        data: The encoded dataset.
+    """
+
+    context: Context
+    sop_instance: str
+    data: BytesIO
+
+
+Store = Callable[[Sent], int]
+"""Takes an instance, and gives the status for the sender (PS3.4 B.2.3)."""
+
+
+class Direct:
+    """Takes the messages of one association that go the short way.
+
+    Args:
+        contexts: By their ids, those in which the peer may store.
+        store: Takes each instance.
+        on_pending: Told of each pending response to a C-MOVE or C-GET: a sign of life, and no more.
+        send: Sends a PDU.
+    """
+
+    def __init__(
+        self,
+        contexts: Mapping[int, Context],
+        store: Store,
+        on_pending: Callable[[], None],
+        send: Callable[[bytes], None],
+    ) -> None:
+        self._contexts = contexts
+        self._store = store
         self._on_pending = on_pending
-        self._store: tuple[int, C_STORE, BytesIO] | None = None
+        self._send = send
+        self._arriving: tuple[int, int, Sent] | None = None  # context, message id
 
-    def get_msg(self, block: bool = False) -> Any:
-        """Give the next message.
+    def take(self, items: memoryview) -> memoryview:
+        """Take the items of a P-DATA-TF PDU (PS3.8 9.3.5.1), each a fragment of a message.
 
-        pynetdicom's loop asks without blocking, a thousand times a second. Of a requestor it must
-        not be given any: it is paused for a request, but may be past the point where it notices,
-        and once in some thousand requests it takes the answer, and drops it.
+        Returns:
+            The items from the first on that is not for us.
+
+        Raises:
+            ProtocolError: There is a command in the middle of a dataset.
         """
-        if block:
-            return super().get_msg(block)
-        if self.assoc.is_requestor:
-            return None, None
+        at = 0
+        while at + _ITEM.size <= len(items):
+            length, context_id, control = _ITEM.unpack_from(items, at)
+            end = at + 4 + length
+            if length < 2 or end > len(items):
+                break
+            if not self._take(context_id, control, items[at + _ITEM.size : end]):
+                break
+            at = end
+        return items[at:]
+
+    def _take(self, context_id: int, control: int, fragment: memoryview) -> bool:
+        if self._arriving is None:
+            whole = control & (_COMMAND | _LAST) == _COMMAND | _LAST
+            return whole and self._begins(context_id, _read(bytes(fragment)))
+        expected, message_id, instance = self._arriving
+        if control & _COMMAND or context_id != expected:
+            raise ProtocolError
+        instance.data.write(fragment)
+        if control & _LAST:
+            self._arriving = None
+            response = _store_response(instance, message_id, self._stored(instance))
+            self._send(_pdu(context_id, response))
+        return True
+
+    def _stored(self, instance: Sent) -> int:
         try:
-            return self.msg_queue.get(timeout=_PATIENCE)
-        except queue.Empty:
-            return None, None
+            return self._store(instance)
+        except Exception:  # noqa: BLE001 - the peer is answered whatever happens, as by pynetdicom
+            logger.exception(f"Instance {instance.sop_instance} could not be taken")
+            return _CANNOT_BE_TAKEN
 
-    def receive_primitive(self, primitive: P_DATA) -> None:
-        """Take what the peer sent: one or more fragments of a message."""
-        if self.message is not None:  # pynetdicom is in the middle of one
-            super().receive_primitive(primitive)
-            return
-        fragments = primitive.presentation_data_value_list
-        if self._store is None:
-            if len(fragments) != 1 or not self._is_taken(*fragments[0]):
-                super().receive_primitive(primitive)
-            return
-        self._add(fragments)
-
-    def _is_taken(self, context_id: int, fragment: bytes) -> bool:
-        """Whether a message begins here that goes the short way; if so, it has begun."""
-        if fragment[0] & (_COMMAND | _LAST) != _COMMAND | _LAST:
-            return False
-        command = _read(fragment[1:])
+    def _begins(self, context_id: int, command: CommandSet) -> bool:
+        """Whether this command is for us; if so, its message has begun."""
         kind = _number(command, _COMMAND_FIELD)
         if kind in _RETRIEVE_RSP and _number(command, _STATUS) in _PENDING:
             if _number(command, _DATA_SET_TYPE) != _NO_DATA_SET:
                 return False
             self._on_pending()
             return True
-        if kind != _C_STORE_RQ or not command.keys() <= _OF_A_STORE:
+        context, message_id = self._contexts.get(context_id), _number(command, _MESSAGE_ID)
+        if (
+            kind != _C_STORE_RQ
+            or context is None
+            or message_id is None
+            or not command.keys() <= _OF_A_STORE
+            or _number(command, _DATA_SET_TYPE) in {None, _NO_DATA_SET}
+            or _uid(command, _SOP_CLASS) != context.sop_class
+        ):
             return False
-        request = _store_request(command, context_id)
-        if request is None:
+        instance = Sent(context, _uid(command, _SOP_INSTANCE), BytesIO())
+        if not instance.sop_instance:
             return False
-        self._store = context_id, request, BytesIO()
+        self._arriving = context_id, message_id, instance
         return True
 
-    def _add(self, fragments: list[tuple[int, bytes]]) -> None:
-        assert self._store is not None
-        context_id, request, data = self._store
-        for at, (_, fragment) in enumerate(fragments, start=1):
-            if fragment[0] & _COMMAND:  # another message in the middle of this one
-                self._store = None
-                self.dul.event_queue.put("Evt19")  # an invalid PDU: pynetdicom aborts
-                return
-            data.write(memoryview(fragment)[1:])
-            if fragment[0] & _LAST:
-                self._store = None
-                request.DataSet = data
-                self.msg_queue.put((context_id, request))
-                if at < len(fragments):  # the next message begins in the same PDU
-                    self.receive_primitive(_primitive(fragments[at:]))
-                return
 
-    def send_msg(self, primitive: Any, context_id: int) -> None:
-        """Send a message."""
-        if (
-            isinstance(primitive, C_STORE)
-            and primitive.MessageIDBeingRespondedTo is not None
-            and primitive.ErrorComment is None
-            and primitive.OffendingElement is None
-            and primitive.Status is not None
-        ):
-            fragment = bytes([_COMMAND | _LAST]) + _store_response(primitive)
-            self.dul.send_pdu(_primitive([(context_id, fragment)]))
-        else:
-            super().send_msg(primitive, context_id)
+def _pdu(context_id: int, command: bytes) -> bytes:
+    """A P-DATA-TF PDU with one command in one fragment (PS3.8 9.3.5)."""
+    item = _ITEM.pack(len(command) + 2, context_id, _COMMAND | _LAST) + command
+    return struct.pack(">BBL", P_DATA_TF, 0, len(item)) + item
 
 
-def _primitive(fragments: Iterable[tuple[int, bytes]]) -> P_DATA:
-    """A P-DATA primitive; pynetdicom wants its pairs as lists, whatever its annotation says."""
-    primitive = P_DATA()
-    pairs: Any = [list(fragment) for fragment in fragments]
-    primitive.presentation_data_value_list = pairs
-    return primitive
-
-
-def _store_request(command: CommandSet, context_id: int) -> C_STORE | None:
-    """A C-STORE request; None where it is not as it should be, for pynetdicom to complain of."""
-    request = C_STORE()
-    message_id, priority = _number(command, _MESSAGE_ID), _number(command, _PRIORITY)
-    if message_id is None or priority is None:
-        return None
-    try:
-        request.MessageID = message_id
-        request.AffectedSOPClassUID = UID(_text(command, _SOP_CLASS))
-        request.AffectedSOPInstanceUID = UID(_text(command, _SOP_INSTANCE))
-        request.Priority = priority
-    except (KeyError, ValueError, TypeError):
-        return None
-    if _number(command, _DATA_SET_TYPE) == _NO_DATA_SET:
-        return None
-    request._context_id = context_id
-    return request
-
-
-def _store_response(response: C_STORE) -> bytes:
+def _store_response(instance: Sent, message_id: int, status: int) -> bytes:
     """Encode a C-STORE response (PS3.7 9.3.1.2)."""
     elements = b"".join(
-        struct.pack("<HHL", 0, element, len(value)) + value
+        _ELEMENT.pack(0, element, len(value)) + value
         for element, value in (
-            (_SOP_CLASS, _padded(str(response.AffectedSOPClassUID))),
+            (_SOP_CLASS, _padded(instance.context.sop_class)),
             (_COMMAND_FIELD, struct.pack("<H", _C_STORE_RSP)),
-            (_RESPONDED_TO, struct.pack("<H", response.MessageIDBeingRespondedTo)),
+            (_RESPONDED_TO, struct.pack("<H", message_id)),
             (_DATA_SET_TYPE, struct.pack("<H", _NO_DATA_SET)),
-            (_STATUS, struct.pack("<H", response.Status)),
-            (_SOP_INSTANCE, _padded(str(response.AffectedSOPInstanceUID))),
+            (_STATUS, struct.pack("<H", status)),
+            (_SOP_INSTANCE, _padded(instance.sop_instance)),
         )
     )
     return struct.pack("<HHLL", 0, _GROUP_LENGTH, 4, len(elements)) + elements
@@ -198,8 +212,8 @@ def _read(data: bytes) -> CommandSet:
 def _elements(data: bytes) -> Iterator[tuple[int, bytes]]:
     at = 0
     while at < len(data):
-        group, element, length = struct.unpack_from("<HHL", data, at)
-        at += 8
+        group, element, length = _ELEMENT.unpack_from(data, at)
+        at += _ELEMENT.size
         if group or at + length > len(data):
             raise ValueError("no command set")
         yield element, data[at : at + length]
@@ -211,10 +225,12 @@ def _number(command: CommandSet, element: int) -> int | None:
     return int.from_bytes(value, "little") if len(value) == 2 else None
 
 
-def _text(command: CommandSet, element: int) -> str:
-    return command[element].rstrip(b"\x00 ").decode("ascii")
+def _uid(command: CommandSet, element: int) -> str:
+    """A UID (PS3.5 9.1); nothing where it is too long, or not made of what makes one."""
+    text = command.get(element, b"").rstrip(b"\x00 ")
+    return text.decode("ascii") if len(text) <= 64 and set(text) <= set(b"0123456789.") else ""
 
 
 def _padded(uid: str) -> bytes:
-    encoded = uid.encode("ascii", "replace")
+    encoded = uid.encode("ascii")
     return encoded + b"\x00" * (len(encoded) % 2)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import socket
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
-from typing import Any, Final
+from io import BytesIO
+from typing import Final, cast
 
 from pydicom.uid import (
     UID,
@@ -23,22 +22,18 @@ from pydicom.uid import (
     RTStructureSetStorage,
     SpatialRegistrationStorage,
 )
-from pynetdicom import AE, _config, build_context, evt
-from pynetdicom.association import Association
+from pynetdicom import AE, build_context, evt
+from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.presentation import PresentationContext
-from pynetdicom.transport import AssociationSocket
 
 from stardust_esapi.settings import Network
-from stardust_esapi.transfer.network.dimse import DirectDimse
-
-# pynetdicom logs the datasets of queries, names and birth dates in them; what is worth telling,
-# this package tells. Its default handlers also cost about a tenth of the receiver's time.
-_config.LOG_HANDLER_LEVEL = "none"
-_config.LOG_REQUEST_IDENTIFIERS = False
-_config.LOG_RESPONSE_IDENTIFIERS = False
-logging.getLogger("pynetdicom").setLevel(logging.CRITICAL + 1)
-
-_REQUESTOR_TICK: Final = 0.005  # seconds
+from stardust_esapi.transfer.network.dimse import Context, Sent, Store
+from stardust_esapi.transfer.network.pynetdicom_private import (
+    Entity,
+    make_good,
+    open_socket,
+    read_directly,
+)
 
 MAX_PDU: Final = 1 << 17
 """Bytes; DCMTK offers no more, and four times its default saves a fifth of the time."""
@@ -60,18 +55,9 @@ PREFIXES: Final = {
 """The SOP classes that we take, and how their files' names begin."""
 
 
-class _Entity(AE):
-    """An AE that lets go of its sockets also where nobody takes the connection."""
-
-    def _create_socket(self, *arguments: Any) -> AssociationSocket:
-        connection = super()._create_socket(*arguments)
-        _close_for_good(connection)
-        return connection
-
-
 def application_entity(network: Network) -> AE:
     """Make an application entity under our AE title, with the site's time-out on every wait."""
-    entity = _Entity(network.aet)
+    entity = Entity(network.aet)
     entity.maximum_pdu_size = MAX_PDU
     entity.acse_timeout = network.timeout
     entity.connection_timeout = network.timeout
@@ -107,7 +93,12 @@ def proposed_contexts() -> list[PresentationContext]:
     return contexts
 
 
-def tune(event: evt.Event, timeout: float, on_pending: Callable[[], None] = lambda: None) -> None:
+def tune(
+    event: evt.Event,
+    timeout: float,
+    store: Store | None = None,
+    on_pending: Callable[[], None] = lambda: None,
+) -> None:
     """Handle EVT_CONN_OPEN: bound every wait on the socket, answer at once, waste no time.
 
     pynetdicom reads a PDU blocking: a peer that stops in the middle of one would hold its thread
@@ -116,73 +107,30 @@ def tune(event: evt.Event, timeout: float, on_pending: Callable[[], None] = lamb
     Args:
         event: The event.
         timeout: The longest wait, seconds.
+        store: Takes each instance that the peer sends.
         on_pending: Told of each pending response to a C-MOVE or C-GET.
     """
-    event.assoc.dimse = DirectDimse(event.assoc, on_pending)
-    if event.assoc.is_requestor:
-        # pynetdicom looks for news a thousand times a second. Here there are few, and no hurry.
-        event.assoc.dul._run_loop_delay = _REQUESTOR_TICK
-    connection = event.assoc.dul.socket
-    if connection is not None and connection.socket is not None:
-        _close_for_good(connection)
-        connection.socket.settimeout(timeout)
-        connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection = open_socket(event.assoc)
+    if connection is not None:
+        connection.settimeout(timeout)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if sys.platform == "linux":
-            event.assoc.bind(evt.EVT_DATA_SENT, _acknowledge_at_once, [connection.socket])
-        connection.recv = partial(_receive, connection.socket)  # type: ignore[method-assign]
+            event.assoc.bind(evt.EVT_DATA_SENT, _acknowledge_at_once, [connection])
+    make_good(event.assoc)
+    if store is not None:
+        read_directly(event.assoc, store, on_pending)
 
 
-def _close_for_good(connection: AssociationSocket) -> None:
-    """Have the socket closed wherever pynetdicom ends a connection.
-
-    Its own way is to shut the connection down and then to close it. Where there is nothing to
-    shut down, since the peer has reset the connection or never took it, it does neither: the
-    socket stays open until the garbage collector finds it.
-    """
-
-    def shut_down_and_close() -> None:
-        opened = connection.socket
-        if opened is not None:
-            with suppress(OSError):
-                opened.shutdown(socket.SHUT_RDWR)
-            opened.close()
-
-    connection._shutdown_socket = shut_down_and_close  # type: ignore[method-assign]
-
-
-def _receive(connection: socket.socket, count: int) -> bytearray:
-    """Read so many bytes, or fewer where the peer hangs up.
-
-    In place of pynetdicom's own, which asks for 4 kB at a time: 130 calls for a CT image, with
-    the interpreter handed from thread to thread at each. A connection that ends or fails, such
-    as in the handshake of TLS, is closed: pynetdicom takes it for closed already.
-    """
-    data = bytearray(count)
-    room, got = memoryview(data), 0
-    while got < count:
-        try:
-            read = connection.recv_into(room[got:])
-        except OSError:
-            connection.close()
-            raise
-        if not read:
-            connection.close()
-            break
-        got += read
-    room.release()
-    del data[got:]
-    return data
-
-
-def hang_up(association: Association) -> None:
-    """Close the connection under an association; pynetdicom takes it for the peer's doing.
-
-    It wakes whoever waits, also before there is an association that could be aborted.
-    """
-    connection = association.dul.socket
-    if connection is not None and connection.socket is not None:
-        with suppress(OSError):
-            connection.socket.shutdown(socket.SHUT_RDWR)
+def take(event: evt.Event, store: Store) -> int:
+    """Handle EVT_C_STORE, which only comes where pynetdicom has read the instance itself."""
+    request = cast(C_STORE, event.request)
+    context = Context(
+        str(request.AffectedSOPClassUID),
+        event.context.transfer_syntax,
+        event.assoc.remote["ae_title"],
+    )
+    data = cast(BytesIO, request.DataSet)
+    return store(Sent(context, str(request.AffectedSOPInstanceUID), data))
 
 
 def _acknowledge_at_once(_: evt.Event, connection: socket.socket) -> None:

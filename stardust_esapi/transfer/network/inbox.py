@@ -13,21 +13,19 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
-from io import BytesIO
 from pathlib import Path
-from typing import Final, cast
+from typing import Final
 
 from loguru import logger
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
 from pydicom.tag import BaseTag
 from pydicom.uid import UID
-from pynetdicom import evt
-from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dsutils import create_file_meta, encode_file_meta
 
 from stardust_esapi import files
 from stardust_esapi.names import folder_name
+from stardust_esapi.transfer.network.dimse import Sent
 from stardust_esapi.transfer.network.entity import IMAGE_CLASSES, PREFIXES
 
 # Statuses of the storage service (PS3.4 B.2.3, PS3.7 C).
@@ -229,13 +227,13 @@ class Inbox:
                 self._changed.notify_all()
                 self._changed.wait_for(lambda: not delivery._busy)
 
-    def store(self, event: evt.Event) -> int:
-        """Handle EVT_C_STORE: write the instance as it was sent, without decoding it.
+    def store(self, instance: Sent) -> int:
+        """Write an instance as it was sent, without decoding it.
 
         Returns:
             The status for the sender (PS3.4 B.2.3).
         """
-        uid = str(_request(event).AffectedSOPInstanceUID)
+        uid = instance.sop_instance
         with self._changed:
             delivery = self._deliveries.get(uid)
             while delivery and uid in delivery._busy:  # its twin is being written
@@ -243,22 +241,22 @@ class Inbox:
                 delivery = self._deliveries.get(uid)
             if delivery:
                 delivery._busy.add(uid)
-        header = _read_header(event)
+        header = _read_header(instance)
         if delivery is None:
-            self._set_aside(event, header, "nobody asked for it")
+            self._set_aside(instance, header, "nobody asked for it")
             return NOT_AUTHORIZED
         try:
-            return self._take(delivery, uid, event, header)
+            return self._take(delivery, uid, instance, header)
         finally:
             with self._changed:
                 delivery._busy.discard(uid)
                 self._changed.notify_all()
 
-    def _take(self, delivery: Delivery, uid: str, event: evt.Event, header: Dataset) -> int:
+    def _take(self, delivery: Delivery, uid: str, instance: Sent, header: Dataset) -> int:
         if delivery.failure:
             return OUT_OF_RESOURCES
         if difference := delivery._difference(uid, header):
-            self._set_aside(event, header, difference)
+            self._set_aside(instance, header, difference)
             delivery._fail(
                 f"the peer sent an instance {uid}, but {difference}. It was put into "
                 f"{self._quarantine}. Find out where it comes from before you run the case again."
@@ -267,10 +265,10 @@ class Inbox:
         path = delivery._path(uid)
         try:
             if uid not in delivery._arrived:
-                _write(path, event)
+                _write(path, instance)
                 delivery._accept(uid)
                 return SUCCESS
-            if path.read_bytes() == event.encoded_dataset():
+            if path.read_bytes() == _head(instance) + instance.data.getbuffer():
                 return SUCCESS
         except OSError as error:
             delivery._fail(
@@ -278,15 +276,15 @@ class Inbox:
                 f"the access rights of that disk, then run again."
             )
             return OUT_OF_RESOURCES
-        self._set_aside(event, header, "it differs from the one that came before it")
+        self._set_aside(instance, header, "it differs from the one that came before it")
         delivery._fail(
             f"the peer sent the instance {uid} twice, with different content. The second was put "
             f"into {self._quarantine}. Find out which one is right before you run the case again."
         )
         return DOES_NOT_MATCH
 
-    def _set_aside(self, event: evt.Event, header: Dataset, reason: str) -> None:
-        uid = str(_request(event).AffectedSOPInstanceUID)
+    def _set_aside(self, instance: Sent, header: Dataset, reason: str) -> None:
+        uid = instance.sop_instance
         patient_id = str(header.get("PatientID") or "")
         path: Path | None = None
         try:
@@ -296,25 +294,22 @@ class Inbox:
                 while path.exists():
                     path = self._quarantine / f"{folder_name(uid)}~{next(self._numbers)}.dcm"
                 path.touch()
-            _write(path, event)
+            _write(path, instance)
         except OSError as error:
             reason += f", and it could not be kept: {error.strerror or error}"
             path = None
-        reason += f" (sent by {event.assoc.remote['ae_title']})"
+        reason += f" (sent by {instance.context.sender})"
         quarantined = Quarantined(path, uid, patient_id, reason)
         self.quarantined.append(quarantined)
         logger.warning("{}", quarantined)
 
 
-def _write(path: Path, event: evt.Event) -> None:
-    """Write an instance as a file (PS3.10 7.1), as it was sent.
-
-    The same as ``event.encoded_dataset()``, without two more copies of it in memory.
-    """
+def _write(path: Path, instance: Sent) -> None:
+    """Write an instance as a file (PS3.10 7.1), its dataset as it was sent."""
     part = path.with_name(f".{path.name}.part")
     try:
-        with part.open("wb") as file, _dataset(event).getbuffer() as data:
-            file.write(b"\x00" * 128 + b"DICM" + _file_meta(event))
+        with part.open("wb") as file, instance.data.getbuffer() as data:
+            file.write(_head(instance))
             file.write(data)
         files.rename(part, path)
     except OSError:
@@ -323,16 +318,16 @@ def _write(path: Path, event: evt.Event) -> None:
         raise
 
 
-def _file_meta(event: evt.Event) -> bytes:
-    """Encode the File Meta Information (PS3.10 7.1) of an instance.
+def _head(instance: Sent) -> bytes:
+    """Encode what comes before the dataset in a file: preamble, prefix and File Meta Information.
 
     Only the SOP Instance UID differs from one to the next of a series, and often not in length:
     encoding it anew would take longer than writing the pixels.
     """
-    request, syntax = _request(event), event.context.transfer_syntax
-    uid = str(request.AffectedSOPInstanceUID)
-    pattern = _meta_pattern(str(request.AffectedSOPClassUID), syntax, len(uid))
-    return pattern.replace(_placeholder(len(uid)).encode(), uid.encode("ascii", "replace"))
+    uid, context = instance.sop_instance, instance.context
+    pattern = _meta_pattern(context.sop_class, context.transfer_syntax, len(uid))
+    meta = pattern.replace(_placeholder(len(uid)).encode(), uid.encode("ascii", "replace"))
+    return b"\x00" * 128 + b"DICM" + meta
 
 
 @lru_cache(maxsize=64)
@@ -350,21 +345,13 @@ def _placeholder(length: int) -> str:
     return "9" * length
 
 
-def _request(event: evt.Event) -> C_STORE:
-    return cast(C_STORE, event.request)
-
-
-def _dataset(event: evt.Event) -> BytesIO:
-    return cast(BytesIO, _request(event).DataSet)
-
-
-def _read_header(event: evt.Event) -> Dataset:
+def _read_header(instance: Sent) -> Dataset:
     """Read what tells whose an instance is; nothing where it cannot be read.
 
     Elements are in rising order: reading ends after the series, long before the pixels.
     """
-    syntax = UID(event.context.transfer_syntax)
-    stream = _dataset(event)
+    syntax = UID(instance.context.transfer_syntax)
+    stream = instance.data
     stream.seek(0)
     try:
         return read_dataset(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from socketserver import BaseServer
 from types import TracebackType
 from typing import Self
@@ -14,12 +13,14 @@ from pynetdicom.transport import ThreadedAssociationServer
 
 from stardust_esapi.errors import UsageError
 from stardust_esapi.settings import Network
+from stardust_esapi.transfer.network.dimse import Store
 from stardust_esapi.transfer.network.entity import (
     application_entity,
-    hang_up,
     supported_contexts,
+    take,
     tune,
 )
+from stardust_esapi.transfer.network.pynetdicom_private import hang_up
 from stardust_esapi.transfer.network.tls import server_context
 
 # One peer for all; it may well open an association for every instance.
@@ -35,10 +36,10 @@ class Receiver:
 
     Args:
         network: The peer, our AE title, address and port.
-        store: Handles EVT_C_STORE.
+        store: Takes each instance.
     """
 
-    def __init__(self, network: Network, store: Callable[[evt.Event], int]) -> None:
+    def __init__(self, network: Network, store: Store) -> None:
         self._network = network
         self._store = store
         self._entity: AE | None = None
@@ -63,8 +64,8 @@ class Receiver:
                 ssl_context=tls,
                 contexts=supported_contexts(),
                 evt_handlers=[
-                    (evt.EVT_CONN_OPEN, tune, [network.timeout]),
-                    (evt.EVT_C_STORE, self._store),
+                    (evt.EVT_CONN_OPEN, tune, [network.timeout, self._store]),
+                    (evt.EVT_C_STORE, take, [self._store]),
                     (evt.EVT_REJECTED, _tell_rejection),
                 ],
             )

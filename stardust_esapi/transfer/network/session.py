@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
@@ -26,15 +26,17 @@ from pynetdicom.status import (
 from stardust_esapi.choices import Retrieve
 from stardust_esapi.errors import TransferError, UsageError
 from stardust_esapi.settings import Network
+from stardust_esapi.transfer.network.dimse import Store
 from stardust_esapi.transfer.network.entity import (
     MAX_PDU,
     PREFIXES,
     application_entity,
-    hang_up,
     proposed_contexts,
+    take,
     tune,
 )
 from stardust_esapi.transfer.network.inbox import Pulse
+from stardust_esapi.transfer.network.pynetdicom_private import hang_up, wake
 from stardust_esapi.transfer.network.query import QueryRefusedError
 from stardust_esapi.transfer.network.tls import client_context
 
@@ -124,11 +126,11 @@ class Session:
 
     Args:
         network: The peer, and how to talk to it.
-        store: Handles EVT_C_STORE of a C-GET.
+        store: Takes each instance of a C-GET.
         pulse: Beats with each answer.
     """
 
-    def __init__(self, network: Network, store: Callable[[evt.Event], int], pulse: Pulse) -> None:
+    def __init__(self, network: Network, store: Store, pulse: Pulse) -> None:
         if network.peer is None:
             raise UsageError("No peer is set. Give --peer AE@HOST:PORT, or network.peer.")
         self.pulse = pulse
@@ -156,7 +158,7 @@ class Session:
         roles = []
         if self._network.retrieve is Retrieve.GET:
             contexts += proposed_contexts()
-            handlers.append((evt.EVT_C_STORE, self._store))
+            handlers.append((evt.EVT_C_STORE, take, [self._store]))
             roles = [build_role(sop_class, scp_role=True) for sop_class in PREFIXES]
         tls = self._network.tls
         association = self._associate(
@@ -252,12 +254,11 @@ class Session:
             association.abort(block=False)
         else:
             hang_up(association)
-        # pynetdicom wakes whoever waits for a message when the peer aborts, not when we do.
-        association.dimse.msg_queue.put((None, None))
+        wake(association)
 
     def _opened(self, event: evt.Event) -> None:
         self._association = event.assoc
-        tune(event, self._network.timeout, self.pulse.beat)
+        tune(event, self._network.timeout, self._store, self.pulse.beat)
 
     def _associate(self, entity: AE, **arguments: object) -> Association:
         association = entity.associate(

@@ -1,54 +1,69 @@
-"""The short ways through DIMSE say and understand exactly what pynetdicom does."""
+"""The messages that come with every image are understood and answered exactly as by pynetdicom."""
 
 from __future__ import annotations
 
-from queue import Queue
-from types import SimpleNamespace
+import struct
+from collections.abc import Callable
+from io import BytesIO
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydicom.uid import CTImageStorage
-from pynetdicom.dimse_messages import C_MOVE_RSP, C_STORE_RQ, C_STORE_RSP
-from pynetdicom.dimse_primitives import C_MOVE, C_STORE
+from loguru import logger
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage
+from pynetdicom.dimse_messages import C_ECHO_RQ, C_MOVE_RSP, C_STORE_RQ, C_STORE_RSP
+from pynetdicom.dimse_primitives import C_ECHO, C_MOVE, C_STORE
+from pynetdicom.pdu import P_DATA_TF
 from pynetdicom.pdu_primitives import P_DATA
 
-from stardust_esapi.transfer.network.dimse import DirectDimse, _read, _store_response
+from stardust_esapi.transfer.network.dimse import Context, Direct, ProtocolError, Sent, _read
 
 UIDS = st.lists(st.integers(0, 10**9), min_size=2, max_size=5).map(
     lambda parts: "1." + ".".join(map(str, parts))
 )
 NUMBERS = st.integers(0, 65535)
+CONTEXT = Context(str(CTImageStorage), str(ExplicitVRLittleEndian), "PEER")
 
 
 class Wire:
-    """An association without a network: what it would send, and what it has taken."""
+    """An association without a network: what it has taken, left and answered."""
 
-    def __init__(self, *, acceptor: bool = True) -> None:
-        self.sent: list[P_DATA] = []
-        association: Any = SimpleNamespace(
-            is_requestor=not acceptor,
-            is_acceptor=acceptor,
-            dul=SimpleNamespace(send_pdu=self.sent.append, event_queue=Queue()),
-            dimse_timeout=1,
-            acceptor=SimpleNamespace(maximum_length=16384),
-            requestor=SimpleNamespace(maximum_length=16384),
-            get_handlers=lambda event: [],
-        )
+    def __init__(self, take: Callable[[Sent], int] = lambda instance: 0) -> None:
+        self.sent: list[bytes] = []
+        self.taken: list[Sent] = []
         self.pending = 0
-        self.dimse = DirectDimse(association, self._beat)
+        self._take = take
+        self.direct = Direct({1: CONTEXT}, self._store, self._beat, self.sent.append)
+
+    def _store(self, instance: Sent) -> int:
+        self.taken.append(instance)
+        return self._take(instance)
 
     def _beat(self) -> None:
         self.pending += 1
 
-    def receive(self, message: Any, length: int = 16384) -> None:
-        for primitive in message.encode_msg(1, length):
-            self.dimse.receive_primitive(primitive)
+    def receive(self, *fragments: Any) -> bytes:
+        """Take one PDU; what is left of it."""
+        return bytes(self.direct.take(memoryview(items_of(*fragments))))
 
-    def taken(self) -> list[Any]:
-        queue = self.dimse.msg_queue
-        return [queue.get_nowait() for _ in range(queue.qsize())]
+    def receive_message(self, message: Any, length: int = 16384) -> bytes:
+        """Take a message in PDUs of such a length; what is left of the last."""
+        left = b""
+        for primitive in message.encode_msg(1, length):
+            left = self.receive(*primitive.presentation_data_value_list)
+        return left
+
+
+def pdu_of(*fragments: Any) -> bytes:
+    """A P-DATA-TF PDU as pynetdicom encodes it."""
+    primitive = P_DATA()
+    primitive.presentation_data_value_list = [list(fragment) for fragment in fragments]
+    return bytes(P_DATA_TF(primitive).encode())
+
+
+def items_of(*fragments: Any) -> bytes:
+    return pdu_of(*fragments)[6:]
 
 
 def store(uid: str, number: int, **more: Any) -> C_STORE:
@@ -67,97 +82,109 @@ def message_of(kind: Any, primitive: Any) -> Any:
     return message
 
 
-def body(content: bytes) -> Any:
-    from io import BytesIO
+def fragments_of(message: Any, length: int = 16384) -> list[Any]:
+    return [
+        fragment
+        for primitive in message.encode_msg(1, length)
+        for fragment in primitive.presentation_data_value_list
+    ]
 
-    return BytesIO(content)
+
+def request(uid: str = "1.2", number: int = 1, content: bytes = b"data", **more: Any) -> Any:
+    more = {"Priority": 0, "DataSet": BytesIO(content)} | more
+    return message_of(C_STORE_RQ, store(uid, number, **more))
 
 
 @given(UIDS, NUMBERS, NUMBERS)
 def test_a_response_is_pynetdicoms_to_the_byte(uid: str, number: int, status: int) -> None:
     response = store(uid, number, MessageIDBeingRespondedTo=number, Status=status)
-    [wanted] = message_of(C_STORE_RSP, response).encode_msg(1, 16384)
-    wire = Wire()
-    wire.dimse.send_msg(response, 1)
-    [found] = wire.sent
-    assert [tuple(pdv) for pdv in found.presentation_data_value_list] == [
-        tuple(pdv) for pdv in wanted.presentation_data_value_list
-    ]
+    wire = Wire(lambda instance: status)
+    wire.receive_message(request(uid, number))
+    assert wire.sent == [pdu_of(*fragments_of(message_of(C_STORE_RSP, response)))]
 
 
-def test_a_response_with_a_comment_goes_pynetdicoms_way() -> None:
-    wire = Wire()
-    response = store("1.2", 1, MessageIDBeingRespondedTo=1, Status=0xA700)
-    response.ErrorComment = "disk full"
-    wire.dimse.send_msg(response, 1)
-    assert b"disk full" in wire.sent[0].presentation_data_value_list[0][1]
-
-
-@given(UIDS, NUMBERS, st.binary(min_size=1, max_size=3000), st.integers(64, 4096))
+@given(UIDS, NUMBERS, st.binary(min_size=1, max_size=3000), st.integers(256, 4096))
 def test_a_request_is_understood_in_whatever_pieces_it_comes(
     uid: str, number: int, content: bytes, length: int
 ) -> None:
     wire = Wire()
-    for _ in range(2):  # nothing of the first is left in the way of the second
-        request = store(uid, number, Priority=2, DataSet=body(content))
-        wire.receive(message_of(C_STORE_RQ, request), length)
-        [(context_id, taken)] = wire.taken()
-        assert context_id == taken._context_id == 1
-        assert taken.MessageID == number
-        assert taken.AffectedSOPClassUID == CTImageStorage
-        assert taken.AffectedSOPInstanceUID == uid
-        assert taken.Priority == 2
-        assert taken.DataSet.getvalue() == content
-        assert taken.is_valid_request
+    for turn in range(1, 3):  # nothing of the first is left in the way of the second
+        assert wire.receive_message(request(uid, number, content, Priority=2), length) == b""
+        assert len(wire.taken) == len(wire.sent) == turn
+        assert wire.taken[-1].context == CONTEXT
+        assert wire.taken[-1].sop_instance == uid
+        assert wire.taken[-1].data.getvalue() == content
+
+
+def test_a_command_in_pieces_is_left_to_pynetdicom() -> None:
+    command = fragments_of(request(), 64)[0]
+    assert Wire().receive(command) == items_of(command)
 
 
 def test_a_request_of_a_c_move_is_understood() -> None:
     wire = Wire()
-    request = store(
-        "1.2", 7, Priority=0, DataSet=body(b"data"),
-        MoveOriginatorApplicationEntityTitle="PEER", MoveOriginatorMessageID=3,
-    )  # fmt: skip
-    wire.receive(message_of(C_STORE_RQ, request))
-    [(_, taken)] = wire.taken()
-    assert taken.DataSet.getvalue() == b"data"
+    of_a_move = request(
+        MoveOriginatorApplicationEntityTitle="PEER", MoveOriginatorMessageID=3, number=7
+    )
+    wire.receive_message(of_a_move)
+    assert [one.data.getvalue() for one in wire.taken] == [b"data"]
 
 
-def primitive_of(*fragments: Any) -> P_DATA:
-    primitive = P_DATA()
-    primitive.presentation_data_value_list = [list(fragment) for fragment in fragments]
-    return primitive
-
-
-def fragments_of(request: C_STORE) -> list[Any]:
-    return [
-        fragment
-        for primitive in message_of(C_STORE_RQ, request).encode_msg(1, 16384)
-        for fragment in primitive.presentation_data_value_list
-    ]
+def test_a_whole_message_may_come_in_one_pdu() -> None:
+    wire = Wire()
+    assert wire.receive(*fragments_of(request())) == b""
+    assert [one.data.getvalue() for one in wire.taken] == [b"data"]
 
 
 def test_the_next_message_may_begin_in_the_same_pdu() -> None:
-    first, second = (
-        fragments_of(store("1.2", number, Priority=0, DataSet=body(content)))
-        for number, content in enumerate((b"one", b"two"))
-    )
+    first, second = (fragments_of(request("1.2", n, c)) for n, c in enumerate((b"one", b"two")))
     wire = Wire()
-    wire.dimse.receive_primitive(primitive_of(first[0]))
-    wire.dimse.receive_primitive(primitive_of(first[1], second[0]))
-    wire.dimse.receive_primitive(primitive_of(second[1]))
-    assert [(r.MessageID, r.DataSet.getvalue()) for _, r in wire.taken()] == [
-        (0, b"one"),
-        (1, b"two"),
-    ]
+    wire.receive(first[0])
+    wire.receive(first[1], second[0])
+    wire.receive(second[1])
+    assert [one.data.getvalue() for one in wire.taken] == [b"one", b"two"]
 
 
-def test_a_message_in_the_middle_of_another_ends_the_association() -> None:
+def test_a_message_for_pynetdicom_may_begin_in_the_same_pdu() -> None:
+    echo = C_ECHO()
+    echo.MessageID = 2
+    [other] = fragments_of(message_of(C_ECHO_RQ, echo))
     wire = Wire()
-    command, _ = fragments_of(store("1.2", 1, Priority=0, DataSet=body(b"one")))
-    wire.dimse.receive_primitive(primitive_of(command))
-    wire.dimse.receive_primitive(primitive_of(command))
-    assert wire.dimse.dul.event_queue.get_nowait() == "Evt19"
-    assert wire.taken() == []
+    assert wire.receive(*fragments_of(request()), other) == items_of(other)
+    assert len(wire.taken) == 1
+
+
+def test_a_message_in_the_middle_of_another_is_no_reading_of_the_standard() -> None:
+    wire = Wire()
+    command, _ = fragments_of(request())
+    wire.receive(command)
+    with pytest.raises(ProtocolError):
+        wire.receive(command)
+    assert wire.taken == []
+
+
+def test_nor_is_one_that_goes_on_in_another_context() -> None:
+    wire = Wire()
+    command, (_, data) = fragments_of(request())
+    wire.receive(command)
+    with pytest.raises(ProtocolError):
+        wire.receive((3, data))
+
+
+def test_what_cannot_be_taken_is_answered_as_pynetdicom_does() -> None:
+    def fail(instance: Sent) -> int:
+        raise ZeroDivisionError("no way")
+
+    told: list[str] = []
+    sink = logger.add(told.append, level="ERROR")
+    try:
+        wire = Wire(fail)
+        wire.receive_message(request("1.2.3"))
+    finally:
+        logger.remove(sink)
+    assert b"\x00\x00\x00\x09\x02\x00\x00\x00\x11\xc2" in wire.sent[0]
+    assert "1.2.3" in told[0]
+    assert "no way" in told[0]
 
 
 def move_response(status: int, **more: Any) -> C_MOVE:
@@ -170,21 +197,38 @@ def move_response(status: int, **more: Any) -> C_MOVE:
     return response
 
 
-def test_pending_responses_are_signs_of_life_and_final_ones_come_through() -> None:
-    wire = Wire(acceptor=False)
+def test_pending_responses_are_signs_of_life_and_final_ones_are_left() -> None:
+    wire = Wire()
     for remaining in (2, 1):
         response = move_response(0xFF00, NumberOfRemainingSuboperations=remaining)
-        wire.receive(message_of(C_MOVE_RSP, response))
+        assert wire.receive_message(message_of(C_MOVE_RSP, response)) == b""
     assert wire.pending == 2
-    assert wire.taken() == []
-    failed = body(b"\x08\x00\x58\x00\x04\x00\x00\x001.2\x00")
+    failed = BytesIO(b"\x08\x00\x58\x00\x04\x00\x00\x001.2\x00")
     final = move_response(0xB000, NumberOfFailedSuboperations=1, Identifier=failed)
-    wire.receive(message_of(C_MOVE_RSP, final))
-    [(_, taken)] = wire.taken()
-    assert taken.Status == 0xB000
-    assert taken.NumberOfFailedSuboperations == 1
-    assert taken.Identifier.getvalue() == failed.getvalue()
+    command, _ = fragments_of(message_of(C_MOVE_RSP, final))
+    assert wire.receive(command) == items_of(command)
     assert wire.pending == 2
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        request(DataSet=None),
+        request("1." + 63 * "2"),
+        message_of(C_STORE_RQ, store("1.2", 1, Priority=0, AffectedSOPClassUID=MRImageStorage,
+                                     DataSet=BytesIO(b"data"))),
+    ],
+)  # fmt: skip
+def test_an_odd_request_is_left_to_pynetdicom(odd: Any) -> None:
+    wire = Wire()
+    command = fragments_of(odd)[0]
+    assert wire.receive(command) == items_of(command)
+
+
+def test_a_request_in_a_context_that_was_not_agreed_on_is_left_to_pynetdicom() -> None:
+    wire = Wire()
+    (_, command), _ = fragments_of(request())
+    assert wire.receive((3, command)) == items_of((3, command))
 
 
 @given(st.binary(max_size=200))
@@ -192,24 +236,26 @@ def test_what_is_no_command_set_is_left_to_pynetdicom(content: bytes) -> None:
     found = _read(content)
     assert all(len(value) <= len(content) for value in found.values())
     wire = Wire()
-    assert not wire.dimse._is_taken(1, b"\x03" + content) or found
+    assert wire.receive((1, b"\x03" + content)) or found
+
+
+@given(st.binary(max_size=60))
+def test_what_are_no_items_is_left_to_pynetdicom(content: bytes) -> None:
+    wire = Wire()
+    left = bytes(wire.direct.take(memoryview(content)))
+    assert content.endswith(left)
+    assert wire.taken == []
 
 
 @pytest.mark.parametrize("cut", [3, 9, 40])
 def test_a_cut_off_command_set_is_not_taken_for_a_request(cut: int) -> None:
-    [primitive, *_] = message_of(C_STORE_RQ, store("1.2", 1, DataSet=body(b"x"))).encode_msg(1, 0)
-    whole = primitive.presentation_data_value_list[0][1]
-    assert Wire().dimse._is_taken(1, whole)
-    assert not Wire().dimse._is_taken(1, whole[:-cut])
-
-
-def test_the_loop_of_a_requestor_is_given_nothing() -> None:
-    wire = Wire(acceptor=False)
-    wire.receive(message_of(C_MOVE_RSP, move_response(0)))
-    assert wire.dimse.get_msg() == (None, None)
-    assert wire.dimse.get_msg(block=True)[1].Status == 0
+    (_, whole), data = fragments_of(request())
+    wire = Wire()
+    assert wire.receive((1, whole[:-cut]))
+    assert wire.receive((1, whole), data) == b""
 
 
 def test_a_response_names_uids_of_odd_length_with_a_padding_null() -> None:
-    response = store("1.2.3", 1, MessageIDBeingRespondedTo=1, Status=0)
-    assert _store_response(response).endswith(b"\x06\x00\x00\x001.2.3\x00")
+    wire = Wire()
+    wire.receive_message(request("1.2.3"))
+    assert wire.sent[0].endswith(struct.pack("<L", 6) + b"1.2.3\x00")

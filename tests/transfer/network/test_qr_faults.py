@@ -36,7 +36,7 @@ from stardust_esapi.model import Kind, TransferRequest
 from stardust_esapi.transfer.network import inbox, qr_engine
 from stardust_esapi.transfer.network.qr_engine import QrEngine
 from stardust_esapi.transfer.network.session import Session
-from stardust_esapi.verify.manifest import inspect_folder
+from stardust_esapi.verify.inspect import inspect_folder
 from support import PATIENCE, until, without_waiting
 
 

@@ -14,9 +14,10 @@ from dicom_peers import LOOPBACK, OUR_AET, Authority, Certificate, Rogue, orthan
 from stardust_esapi.errors import TransferError, UsageError
 from stardust_esapi.model import Kind
 from stardust_esapi.settings import Tls
+from stardust_esapi.transfer.network import pynetdicom_private
 from stardust_esapi.transfer.network.qr_engine import QrEngine
 from stardust_esapi.transfer.network.tls import client_context, server_context
-from stardust_esapi.verify.manifest import inspect_folder
+from stardust_esapi.verify.inspect import inspect_folder
 from support import PATIENCE
 
 
@@ -62,9 +63,12 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "series"
 
 
+@pytest.mark.parametrize("available", [True, False])
 def test_a_series_arrives_over_tls(
-    archive, network_of, rogue: Rogue, ours: Tls, tmp_path: Path, folder: Path
-) -> None:
+    archive, network_of, rogue: Rogue, ours: Tls, tmp_path: Path, folder: Path,
+    available: bool, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(pynetdicom_private, "AVAILABLE", available)
     with QrEngine(network_of(rogue.address, tls=ours), tmp_path / "quarantine") as engine:
         engine.fetch(archive.request(), folder, lambda _: None)
     inspect_folder(folder, archive.request(), "0" * 16)

@@ -19,7 +19,7 @@ from datetime import datetime, timedelta
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pydicom
 from pydicom.datadict import dictionary_has_tag, dictionary_VR
@@ -30,7 +30,6 @@ from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID
 
-from stardust_esapi.dataset.pseudonym import Pseudonyms
 from stardust_esapi.errors import CaseError
 from stardust_esapi.files import make_folder, place_folder, remove_tree
 
@@ -69,12 +68,25 @@ _ACTIONS = {
 }  # fmt: skip
 
 
-def copy_deidentified(source: Path, target: Path, patient_id: str, pseudonyms: Pseudonyms) -> int:
+class Replacements(Protocol):
+    """What stands for what names a patient, such as the dataset's pseudonyms."""
+
+    def patient(self, patient_id: str, /) -> str:
+        """The patient's pseudonym."""
+
+    def days(self, patient_id: str, /) -> int:
+        """By how many days all of the patient's dates are moved."""
+
+    def uid(self, uid: str, /) -> str:
+        """The UID that stands for another one."""
+
+
+def copy_deidentified(source: Path, target: Path, patient_id: str, pseudonyms: Replacements) -> int:
     """Copy the DICOM files of a folder, all of them or none; an earlier copy is replaced.
 
     Args:
         source: A folder of the export; its files are named by modality (``CT*.dcm``).
-        target: The folder to make.
+        target: The folder to create.
         patient_id: Whose files they are: decides by how much dates are shifted.
         pseudonyms: Those of the dataset.
 
@@ -105,7 +117,7 @@ def copy_deidentified(source: Path, target: Path, patient_id: str, pseudonyms: P
     return len(paths)
 
 
-def deidentify(dataset: Dataset, pseudonym: str, patient_id: str, pseudonyms: Pseudonyms) -> None:
+def deidentify(dataset: Dataset, pseudonym: str, patient_id: str, pseudonyms: Replacements) -> None:
     """De-identify one instance in place, its file meta information included.
 
     Args:

@@ -15,9 +15,9 @@ from pydicom.sequence import Sequence
 from pydicom.tag import Tag
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from stardust_esapi.dataset.deidentify import TABLE as TABLE_NAME
-from stardust_esapi.dataset.deidentify import copy_deidentified, deidentify
 from stardust_esapi.dataset.pseudonym import Pseudonyms
+from stardust_esapi.dicom.deidentify import TABLE as TABLE_NAME
+from stardust_esapi.dicom.deidentify import copy_deidentified, deidentify
 from stardust_esapi.dicom.read_series import read_stack
 from stardust_esapi.dicom.read_structure_set import read_structures
 from stardust_esapi.errors import CaseError

@@ -1,0 +1,253 @@
+"""What is used of pynetdicom's inside is there, and where it is not everything works without."""
+
+from __future__ import annotations
+
+import inspect
+import queue
+import socket
+from collections.abc import Callable, Iterator
+from io import BytesIO
+from operator import attrgetter
+from pathlib import Path
+
+import pynetdicom
+import pytest
+from pydicom.uid import CTImageStorage
+from pynetdicom import AE
+from pynetdicom.association import Association
+from pynetdicom.dimse_messages import C_STORE_RQ
+from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.dul import DULServiceProvider
+from pynetdicom.pdu import P_DATA_TF
+from pynetdicom.transport import AssociationSocket
+
+import esapi_stub.pynetdicom_private as of_the_stub
+from dicom_peers import LOOPBACK, OUR_AET, Node, Rogue
+from stardust_esapi.errors import TransferError
+from stardust_esapi.settings import Network
+from stardust_esapi.transfer.network import entity, pynetdicom_private, receiver, session
+from stardust_esapi.transfer.network.inbox import Inbox
+from stardust_esapi.transfer.network.qr_engine import QrEngine
+from stardust_esapi.transfer.network.receiver import Receiver
+from stardust_esapi.verify.manifest import inspect_folder
+
+
+def takes(it: object, *names: str) -> bool:
+    return callable(it) and list(inspect.signature(it).parameters) == list(names)
+
+
+SHAPES: dict[str, Callable[[object], bool]] = {
+    "ae._create_socket": lambda it: takes(it, "assoc", "address", "tls_args"),
+    "dimse.get_msg": lambda it: takes(it, "block"),
+    "dimse.message": lambda it: it is None,
+    "dul._read_pdu_data": takes,
+    "dul.socket._shutdown_socket": takes,
+    "dul.socket.recv": lambda it: takes(it, "nr_bytes"),
+    "dul.socket.socket": lambda it: isinstance(it, socket.socket),
+    "dul.to_provider_queue": lambda it: isinstance(it, queue.Queue),
+}
+
+
+@pytest.fixture
+def association() -> Iterator[Association]:
+    made = Association(AE(), "requestor")
+    with socket.socket() as unused:
+        made.set_socket(AssociationSocket(made, client_socket=unused))
+        yield made
+
+
+@pytest.mark.parametrize("name", pynetdicom_private.PRIVATE)
+def test_what_is_used_is_there_in_its_shape(association: Association, name: str) -> None:
+    assert SHAPES[name](attrgetter(name)(association))
+
+
+@pytest.mark.parametrize("name", of_the_stub.PRIVATE)
+def test_what_the_stub_uses_is_there_in_its_shape(association: Association, name: str) -> None:
+    assert SHAPES[name](attrgetter(name)(association))
+
+
+def test_the_bodies_of_what_is_replaced_are_as_we_take_them_to_be() -> None:
+    read = inspect.getsource(DULServiceProvider._read_pdu_data)
+    assert read.count("self.socket.recv(") == 2  # the head of a PDU, and what it holds
+    assert "self._read_pdu_data()" in inspect.getsource(DULServiceProvider._is_transport_event)
+    assert "self._shutdown_socket()" in inspect.getsource(AssociationSocket.close)
+    assert "self.dimse.get_msg(block=False)" in inspect.getsource(Association._run_reactor)
+
+
+@pytest.mark.parametrize("module", [pynetdicom_private, of_the_stub])
+def test_it_is_available_here(module) -> None:
+    assert module.fits(pynetdicom.__version__)
+    assert module.missing() == []
+    assert module.AVAILABLE
+
+
+@pytest.mark.parametrize("module", [pynetdicom_private, of_the_stub])
+@pytest.mark.parametrize(
+    ("version", "fits"),
+    [
+        ("3.0.4", True),
+        ("3.0.10", True),
+        ("3.0.3", False),
+        ("3.1.0", False),
+        ("4.0.0", False),
+        ("3.0.5.dev0", False),
+        ("13.0.4", False),
+    ],
+)
+def test_other_versions_do_not_fit(module, version: str, fits: bool) -> None:
+    assert module.fits(version) is fits
+
+
+@pytest.mark.parametrize("module", [pynetdicom_private, of_the_stub])
+def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, module) -> None:
+    monkeypatch.delattr(AssociationSocket, "_shutdown_socket")
+    assert module.missing() == ["dul.socket._shutdown_socket"]
+
+
+# With it and without it, by the same means: only the way is another.
+
+
+@pytest.fixture(params=["available", "absent"])
+def available(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    monkeypatch.setattr(pynetdicom_private, "AVAILABLE", request.param == "available")
+    return pynetdicom_private.AVAILABLE
+
+
+@pytest.fixture
+def by_pynetdicom(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """UIDs of the instances that pynetdicom has read."""
+    uids: list[str] = []
+
+    def take(event, store) -> int:
+        uids.append(event.request.AffectedSOPInstanceUID)
+        return entity.take(event, store)
+
+    monkeypatch.setattr(receiver, "take", take)
+    monkeypatch.setattr(session, "take", take)
+    return uids
+
+
+@pytest.fixture(params=["dcmqrscp", "orthanc"])
+def node(request: pytest.FixtureRequest) -> Node:
+    return request.getfixturevalue(f"{request.param}_node")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("retrieve", ["move", "get"])
+def test_a_fetch_brings_the_same_bytes_either_way(
+    archive,
+    node: Node,
+    network_of: Callable[..., Network],
+    by_pynetdicom: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    retrieve: str,
+) -> None:
+    found = []
+    for available in (True, False):
+        monkeypatch.setattr(pynetdicom_private, "AVAILABLE", available)
+        folder = tmp_path / str(available)
+        folder.mkdir()
+        network = network_of(node.address, retrieve=retrieve)
+        with QrEngine(network, tmp_path / "quarantine") as engine:
+            fetched = engine.fetch(archive.request(), folder, lambda _: None)
+            assert engine.quarantined == ()
+        assert fetched.plain
+        inspect_folder(folder, archive.request(), "0" * 16)
+        assert len(by_pynetdicom) == (0 if available else 21)
+        found.append(contents(folder))
+    assert found[0] == found[1]
+
+
+def test_many_series_arrive_either_way(
+    archive, network_of, our_port: int, available: bool, tmp_path: Path
+) -> None:
+    """Sixty images on several associations, from a peer that is no DCMTK."""
+    request = archive.request(uids=archive.other)
+    datasets = archive.datasets(archive.other.patient_id)
+    with Rogue(datasets, our_port) as rogue:
+        with QrEngine(network_of(rogue.address), tmp_path / "quarantine") as engine:
+            engine.fetch(request, tmp_path, lambda _: None)
+    assert len(list(tmp_path.glob("CT*"))) == request.images
+
+
+@pytest.mark.parametrize("length", [64, 256, 1024])
+def test_messages_arrive_in_whatever_pieces(
+    archive,
+    network_of,
+    our_port: int,
+    by_pynetdicom: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    length: int,
+) -> None:
+    """A command in pieces is pynetdicom's, and a dataset in pieces is not."""
+    monkeypatch.setattr(entity, "MAX_PDU", length)
+    with Rogue(archive.datasets(), our_port) as rogue:
+        with QrEngine(network_of(rogue.address), tmp_path / "quarantine") as engine:
+            engine.fetch(archive.request(), tmp_path, lambda _: None)
+    inspect_folder(tmp_path, archive.request(), "0" * 16)
+    assert len(by_pynetdicom) == (21 if length == 64 else 0)
+
+
+def test_what_nobody_asked_for_is_set_aside_either_way(
+    archive, network_of, our_port: int, available: bool, changed, tmp_path: Path
+) -> None:
+    (tmp_path / "series").mkdir()
+    foreign = changed(archive.datasets()[0], SOPInstanceUID="1.2.3")
+    with Rogue(archive.datasets(), our_port, lambda wanted: [*wanted, foreign]) as rogue:
+        with QrEngine(network_of(rogue.address), tmp_path / "quarantine") as engine:
+            engine.fetch(archive.request(), tmp_path / "series", lambda _: None)
+            aside = engine.quarantined
+    assert len(aside) == len(rogue.moves)  # it comes with the images and with the structure set
+    for one in aside:
+        assert one.sop_instance_uid == "1.2.3"
+        assert "nobody asked for it (sent by ROGUE)" in one.reason
+    assert len(list((tmp_path / "series").iterdir())) == 21
+
+
+def test_a_peer_that_is_silent_is_given_up_either_way(
+    archive, network_of, our_port: int, available: bool, tmp_path: Path
+) -> None:
+    with Rogue(archive.datasets(), our_port, delay=30) as rogue:
+        network = network_of(rogue.address, timeout=3, retries=0)
+        with QrEngine(network, tmp_path / "quarantine") as engine:
+            with pytest.raises(TransferError, match="did not arrive in 1 attempts"):
+                engine.fetch(archive.request(), tmp_path, lambda _: None)
+
+
+def test_a_cancel_ends_a_fetch_either_way(
+    archive, network_of, our_port: int, available: bool, tmp_path: Path
+) -> None:
+    with Rogue(archive.datasets(), our_port, delay=0.2) as rogue:
+        with QrEngine(network_of(rogue.address), tmp_path / "quarantine") as engine:
+            with pytest.raises(TransferError, match="cancelled"):
+                engine.fetch(archive.request(), tmp_path, lambda _: engine.cancel())
+
+
+def test_a_peer_that_breaks_the_protocol_is_cut_off(network_of, tmp_path: Path) -> None:
+    network = network_of(f"ROGUE@{LOOPBACK}:104")
+    entity = AE("ROGUE")
+    entity.add_requested_context(CTImageStorage)
+    with Receiver(network, Inbox(tmp_path / "quarantine").store):
+        association = entity.associate(LOOPBACK, network.port, ae_title=OUR_AET)
+        association.dul.socket.socket.sendall(2 * store_command())
+        association.join(60)
+    assert association.is_aborted
+    assert not (tmp_path / "quarantine").exists()
+
+
+def store_command() -> bytes:
+    """The PDU with which a C-STORE request begins."""
+    request = C_STORE()
+    request.MessageID = 1
+    request.AffectedSOPClassUID = CTImageStorage
+    request.AffectedSOPInstanceUID = "1.2.3"
+    request.Priority = 0
+    request.DataSet = BytesIO(b"data")
+    message = C_STORE_RQ()
+    message.primitive_to_message(request)
+    return bytes(P_DATA_TF(next(message.encode_msg(1, 16384))).encode())
