@@ -30,7 +30,7 @@ from stardust_esapi.transfer.network import entity, pynetdicom_private, receiver
 from stardust_esapi.transfer.network.inbox import Inbox
 from stardust_esapi.transfer.network.qr_engine import QrEngine
 from stardust_esapi.transfer.network.receiver import Receiver
-from stardust_esapi.verify.manifest import inspect_folder
+from stardust_esapi.verify.inspect import inspect_folder
 from support import PATIENCE, until, without_waiting
 
 
