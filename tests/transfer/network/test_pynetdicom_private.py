@@ -25,7 +25,8 @@ import esapi_stub.pynetdicom_private as of_the_stub
 from dicom_peers import LOOPBACK, OUR_AET, Node, Rogue
 from stardust_esapi.errors import TransferError
 from stardust_esapi.settings import Network
-from stardust_esapi.transfer.network import association, entity, pynetdicom_private, receiver
+from stardust_esapi.transfer.network import association as peer_association
+from stardust_esapi.transfer.network import entity, pynetdicom_private, receiver
 from stardust_esapi.transfer.network.inbox import Inbox
 from stardust_esapi.transfer.network.qr_engine import QrEngine
 from stardust_esapi.transfer.network.receiver import Receiver
@@ -123,7 +124,7 @@ def by_pynetdicom(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return entity.take(event, store)
 
     monkeypatch.setattr(receiver, "take", take)
-    monkeypatch.setattr(association, "take", take)
+    monkeypatch.setattr(peer_association, "take", take)
     return uids
 
 
