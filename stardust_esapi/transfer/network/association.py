@@ -143,6 +143,7 @@ class PeerAssociation:
         self._message_ids = itertools.count(1)
         self._running: tuple[int, UID] | None = None
         self._broken = ""
+        self._releasing = False
 
     def __enter__(self) -> Self:
         """Open the association.
@@ -178,12 +179,17 @@ class PeerAssociation:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Release the association; after an error, abort it."""
-        if self._association is not None:
-            if error is None:
+        """Release the association; after an error, or once broken off, abort it."""
+        if self._association is None:
+            return
+        if error is None:
+            # First this, then the look: whoever breaks off does it the other way round.
+            self._releasing = True
+            if not self._broken:
                 self._association.release()
-            else:
-                self.break_off("")
+                return
+            self._releasing = False
+        self.break_off("")
 
     def find(self, identifier: Dataset) -> list[Dataset]:
         """Send a C-FIND.
@@ -243,7 +249,8 @@ class PeerAssociation:
         association = self._association
         if association is None:
             return
-        if association.is_established:
+        # An abort would not wake who waits for the answer to a release.
+        if association.is_established and not self._releasing:
             association.abort(block=False)
         else:
             hang_up(association)
