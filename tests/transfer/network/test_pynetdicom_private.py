@@ -26,7 +26,8 @@ import esapi_stub.pynetdicom_private as of_the_stub
 from dicom_peers import LOOPBACK, OUR_AET, Node, Rogue
 from stardust_esapi.errors import TransferError
 from stardust_esapi.settings import Network
-from stardust_esapi.transfer.network import entity, pynetdicom_private, receiver, session
+from stardust_esapi.transfer.network import association as peer_association
+from stardust_esapi.transfer.network import entity, pynetdicom_private, receiver
 from stardust_esapi.transfer.network.inbox import Inbox
 from stardust_esapi.transfer.network.qr_engine import QrEngine
 from stardust_esapi.transfer.network.receiver import Receiver
@@ -125,7 +126,7 @@ def by_pynetdicom(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return entity.take(event, store)
 
     monkeypatch.setattr(receiver, "take", take)
-    monkeypatch.setattr(session, "take", take)
+    monkeypatch.setattr(peer_association, "take", take)
     return uids
 
 
@@ -157,7 +158,7 @@ def test_a_fetch_brings_the_same_bytes_either_way(
         with QrEngine(network, tmp_path / "quarantine") as engine:
             fetched = engine.fetch(archive.request(), folder, lambda _: None)
             assert engine.quarantined == ()
-        assert fetched.plain
+        assert fetched.clean
         inspect_folder(folder, archive.request(), "0" * 16)
         assert len(by_pynetdicom) == (0 if available else 21)
         found.append(contents(folder))

@@ -20,6 +20,7 @@ from pydicom import Dataset, dcmread
 from pydicom.uid import CTImageStorage, SecondaryCaptureImageStorage
 from pynetdicom import AE, evt
 from pynetdicom.acse import ACSE
+from stardust_esapi.transfer.network.session import Session
 
 from dicom_peers import (
     LOOPBACK,
@@ -35,7 +36,6 @@ from stardust_esapi.errors import TransferError
 from stardust_esapi.model import Kind, TransferRequest
 from stardust_esapi.transfer.network import inbox, qr_engine
 from stardust_esapi.transfer.network.qr_engine import QrEngine
-from stardust_esapi.transfer.network.session import Session
 from stardust_esapi.verify.inspect import inspect_folder
 from support import PATIENCE, until, without_waiting
 
@@ -313,8 +313,8 @@ def test_only_what_is_missing_is_asked_for_again(
     with QrEngine(network_of(rogue.address), quarantine) as engine:
         fetched = engine.fetch(archive.request(), folder, lambda _: None)
     inspect_folder(folder, archive.request(), "0" * 16)
-    assert not fetched.plain
-    assert fetched.told == (
+    assert not fetched.clean
+    assert fetched.sender_report == (
         "C-MOVE: Success, 19 sub-operations completed, none failed, none with warnings."
         " Asked again: Success, 2 sub-operations completed, none failed, none with warnings."
     )
@@ -392,8 +392,8 @@ def test_failures_of_a_transfer_that_succeeded_in_the_end_are_told(
     with QrEngine(network_of(rogue.address), quarantine) as engine:
         fetched = engine.fetch(archive.request(), folder, lambda _: None)
     inspect_folder(folder, archive.request(), "0" * 16)
-    assert not fetched.plain
-    first, again = fetched.told.split(" Asked again: ")
+    assert not fetched.clean
+    first, again = fetched.sender_report.split(" Asked again: ")
     assert "19 completed, 1 failed" in first
     assert lost in first
     assert again.startswith("Success, 1 sub-operations completed")
@@ -447,7 +447,7 @@ def test_an_instance_that_is_not_what_its_uid_promises_stops_the_case(
     assert_nothing_wrong(folder, archive, archive.request(Kind.KM))
 
 
-def test_what_nobody_asked_for_is_put_aside_and_named(
+def test_what_nobody_asked_for_is_quarantined_and_named(
     archive, network_of, rogue_of, our_port: int, folder: Path, quarantine: Path
 ) -> None:
     strangers = archive.datasets(archive.other.patient_id)[:2]

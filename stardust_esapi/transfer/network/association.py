@@ -107,8 +107,8 @@ def in_short(answers: Sequence[Answer]) -> str:
     """Say what several responses say together: the counts added up, trouble word by word."""
     troubled = [str(answer) for answer in answers if not answer.clean]
     completed = sum(answer.completed for answer in answers)
-    plain = f"Success, {completed} sub-operations completed, none failed, none with warnings"
-    return "; ".join(troubled) or plain
+    success = f"Success, {completed} sub-operations completed, none failed, none with warnings"
+    return "; ".join(troubled) or success
 
 
 def listing(uids: list[str] | tuple[str, ...], most: int = 3) -> str:
@@ -117,7 +117,7 @@ def listing(uids: list[str] | tuple[str, ...], most: int = 3) -> str:
     return ", ".join(uids[:most]) + more
 
 
-class Session:
+class PeerAssociation:
     """An association with the peer, open while the context lasts.
 
     One thread uses it; :meth:`cancel` and :meth:`break_off` come from another, which watches the
