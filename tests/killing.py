@@ -22,7 +22,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,6 @@ from typing import Any
 from esapi_stub.database import describe
 from stardust_esapi.commands import program
 from stardust_esapi.errors import StardustError, VerifyError
-from stardust_esapi.model import TransferRequest
 from stardust_esapi.record.audit import check as check_audit
 from stardust_esapi.record.output_log import CUT_OFF
 from stardust_esapi.record.ready_list import read_ready_list
@@ -257,7 +256,6 @@ def _short(value: object) -> str:
 
 def _of_folders(out: Path) -> list[str]:
     """Whatever has a final name is a whole series folder, proven by reading every file."""
-    names = [field.name for field in fields(TransferRequest)]
     found = []
     for path in sorted(path for kind in KINDS for path in (out / kind).rglob("*")):
         where = path.relative_to(out)
@@ -268,8 +266,7 @@ def _of_folders(out: Path) -> list[str]:
             continue
         try:
             manifest = read_manifest(path)
-            request = TransferRequest(**{name: getattr(manifest, name) for name in names})
-            if inspect_folder(path, request, manifest.case_key) != manifest:
+            if inspect_folder(path, manifest.request, manifest.case_key) != manifest:
                 found.append(f"{where} is not what its manifest says")
         except VerifyError as error:
             found.append(f"{where}: {error}")
