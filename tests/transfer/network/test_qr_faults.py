@@ -20,6 +20,7 @@ from pydicom import Dataset, dcmread
 from pydicom.uid import CTImageStorage, SecondaryCaptureImageStorage
 from pynetdicom import AE, evt
 from pynetdicom.acse import ACSE
+from stardust_esapi.transfer.network.session import Session
 
 from dicom_peers import (
     LOOPBACK,
@@ -35,7 +36,6 @@ from stardust_esapi.errors import TransferError
 from stardust_esapi.model import Kind, TransferRequest
 from stardust_esapi.transfer.network import inbox, qr_engine
 from stardust_esapi.transfer.network.qr_engine import QrEngine
-from stardust_esapi.transfer.network.session import Session
 from stardust_esapi.verify.inspect import inspect_folder
 from support import PATIENCE, until, without_waiting
 
