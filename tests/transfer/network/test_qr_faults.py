@@ -20,7 +20,6 @@ from pydicom import Dataset, dcmread
 from pydicom.uid import CTImageStorage, SecondaryCaptureImageStorage
 from pynetdicom import AE, evt
 from pynetdicom.acse import ACSE
-from stardust_esapi.transfer.network.session import Session
 
 from dicom_peers import (
     LOOPBACK,
@@ -35,6 +34,7 @@ from dicom_peers import (
 from stardust_esapi.errors import TransferError
 from stardust_esapi.model import Kind, TransferRequest
 from stardust_esapi.transfer.network import inbox, qr_engine
+from stardust_esapi.transfer.network.association import PeerAssociation
 from stardust_esapi.transfer.network.qr_engine import QrEngine
 from stardust_esapi.verify.inspect import inspect_folder
 from support import PATIENCE, until, without_waiting
@@ -268,7 +268,7 @@ def test_breaking_off_does_not_wait_for_a_release(
     """Whoever watches does not know how far the other thread is."""
     with (
         without_waiting(),
-        Session(network_of(rogue_of().address), lambda _: 0, inbox.Pulse()) as session,
+        PeerAssociation(network_of(rogue_of().address), lambda _: 0, inbox.Pulse()) as session,
     ):
         if when == "before":
             session.break_off("enough")
