@@ -24,6 +24,7 @@ from stand_ins import ROOT, assemblies
 
 PATIENT = "0004711"
 MARK = "TEST_SKIN_MARK"
+PATIENCE = 300  # seconds; many a test may start a .NET at the same time
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 # A host: .NET in a Python, with ESAPI started and a structure at hand.
 HOST = f"""
@@ -86,7 +87,7 @@ def start(db: Path) -> Iterator[StartHost]:
 
 def lines(host: Host) -> list[str]:
     """What a host says until it ends, from when it is ready."""
-    out, _ = host.communicate(timeout=60)
+    out, _ = host.communicate(timeout=PATIENCE)
     return out.splitlines()
 
 
@@ -123,7 +124,7 @@ def test_the_stub_ends_with_its_host(start: StartHost, how: signal.Signals) -> N
     assert is_running(stub)
     host.send_signal(how)
     host.wait()
-    until = time.monotonic() + 10
+    until = time.monotonic() + PATIENCE
     while is_running(stub) and time.monotonic() < until:
         time.sleep(0.02)
     assert not is_running(stub)
@@ -133,7 +134,7 @@ def test_ctrl_c_is_for_the_host(start: StartHost) -> None:
     host = start(WAIT + "print(app.CurrentUser.Id)\n")
     assert host.stdout.readline() == "ready\n"
     os.kill(stub_of(host), signal.SIGINT)
-    out, _ = host.communicate("\n", timeout=60)
+    out, _ = host.communicate("\n", timeout=PATIENCE)
     assert out == "stub\n"
 
 
@@ -141,7 +142,7 @@ def test_a_stub_that_has_ended_is_told(start: StartHost) -> None:
     host = start(WAIT + "tried(lambda: app.CurrentUser)\ntried(app.Dispose)\n")
     assert host.stdout.readline() == "ready\n"
     os.kill(stub_of(host), signal.SIGKILL)
-    out, _ = host.communicate("\n", timeout=60)
+    out, _ = host.communicate("\n", timeout=PATIENCE)
     first, second = out.splitlines()
     assert first == second
     assert first.startswith("InvalidOperationException: The process of the Python stub has ended")
@@ -190,9 +191,10 @@ print(structure.Equals(None), structure.Equals("x"), structure == structure_set)
 
 def test_a_host_ends_as_it_likes(start: StartHost) -> None:
     """Mono crashed about every second time where its child ended after it had shut down."""
-    hosts = [start(program) for program in ("", "app.Dispose()\n") * 4]
-    assert [lines(host) for host in hosts] == [["ready"]] * 8
-    assert {host.returncode for host in hosts} == {0}
+    for program in ("", "app.Dispose()\n") * 2:
+        host = start(program)
+        assert lines(host) == ["ready"]
+        assert host.returncode == 0
 
 
 # --- the stub's end, without .NET ---
@@ -228,7 +230,7 @@ def test_what_else_is_printed_is_not_taken_for_an_answer(before: bytes) -> None:
         input=before + question("call", "shout") + question("get", "_version"),
         capture_output=True,
         check=True,
-        timeout=60,
+        timeout=PATIENCE,
     )
     assert done.stdout == answer(True, "") + answer(True, "16.1")
     assert sorted(done.stderr.split()) == [b"loud", b"louder"]
