@@ -7,7 +7,6 @@ import signal
 import struct
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,10 +20,10 @@ from esapi_stub.database import configure
 from esapi_stub.sample import Phantom, write_phantom
 from esapi_stub.skin import Skin, write_value
 from stand_ins import ROOT, assemblies
+from support import PATIENCE, end, until
 
 PATIENT = "0004711"
 MARK = "TEST_SKIN_MARK"
-PATIENCE = 300  # seconds; many a test may start a .NET at the same time
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 # A host: .NET in a Python, with ESAPI started and a structure at hand.
 HOST = f"""
@@ -81,8 +80,7 @@ def start(db: Path) -> Iterator[StartHost]:
 
     yield started
     for host in hosts:
-        with host:
-            host.kill()
+        end(host)
 
 
 def lines(host: Host) -> list[str]:
@@ -123,11 +121,8 @@ def test_the_stub_ends_with_its_host(start: StartHost, how: signal.Signals) -> N
     stub = stub_of(host)
     assert is_running(stub)
     host.send_signal(how)
-    host.wait()
-    until = time.monotonic() + PATIENCE
-    while is_running(stub) and time.monotonic() < until:
-        time.sleep(0.02)
-    assert not is_running(stub)
+    host.wait(PATIENCE)
+    until(lambda: not is_running(stub))
 
 
 def test_ctrl_c_is_for_the_host(start: StartHost) -> None:

@@ -173,8 +173,8 @@ class FolderCollector:
         """Where the daemon may put this patient: how it names odd ids is its own secret."""
         if not self._root.is_dir():
             raise FileNotFoundError("there is no such folder")
-        plain = folder_name(patient_id) == patient_id
-        for folder in [self._root / patient_id] if plain else self._root.iterdir():
+        named = folder_name(patient_id) == patient_id
+        for folder in [self._root / patient_id] if named else self._root.iterdir():
             if folder.is_dir():
                 yield folder
 

@@ -75,7 +75,7 @@ class Expected:
 
 @dataclass(frozen=True, slots=True)
 class Quarantined:
-    """An instance that was put aside.
+    """An instance that was quarantined.
 
     Attributes:
         path: Where it lies; None where that failed too.

@@ -214,7 +214,6 @@ def test_pending_responses_are_signs_of_life_and_final_ones_are_left() -> None:
     "odd",
     [
         request(DataSet=None),
-        request("1." + 63 * "2"),
         message_of(C_STORE_RQ, store("1.2", 1, Priority=0, AffectedSOPClassUID=MRImageStorage,
                                      DataSet=BytesIO(b"data"))),
     ],
@@ -223,6 +222,15 @@ def test_an_odd_request_is_left_to_pynetdicom(odd: Any) -> None:
     wire = Wire()
     command = fragments_of(odd)[0]
     assert wire.receive(command) == items_of(command)
+
+
+def test_a_uid_that_is_too_long_is_left_to_pynetdicom() -> None:
+    uid = ("1." + 62 * "2").encode()
+    (_, command), _ = fragments_of(request(uid.decode()))
+    head = struct.pack("<HHL", 0, 0x1000, 64) + uid
+    longer = command.replace(head, struct.pack("<HHL", 0, 0x1000, 66) + uid + b"22")
+    assert longer != command
+    assert Wire().receive((1, longer)) == items_of((1, longer))
 
 
 def test_a_request_in_a_context_that_was_not_agreed_on_is_left_to_pynetdicom() -> None:
