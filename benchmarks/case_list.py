@@ -23,7 +23,7 @@ from typing import Literal
 import pandas as pd
 
 from stardust_esapi.caselist import read_case_list
-from stardust_esapi.caselist.names import MINING, TAIL
+from stardust_esapi.caselist.column_names import MINING, TAIL
 
 ROWS = 100_000
 REPEATS = 3

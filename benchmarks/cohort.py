@@ -122,11 +122,11 @@ def tables(cases: int) -> Iterator[str]:
             grow(source, before, part)
             before = part
             out = root / f"of-{part}"
-            made = run(source, out, place="measure")
-            costs.append(made.seconds / part * 1e3)
+            done = run(source, out, place="measure")
+            costs.append(done.seconds / part * 1e3)
             yield (
-                f"| {part} | {made.seconds:.1f} | {costs[-1]:.0f} | {costs[-1] / costs[0]:.2f} | "
-                f"{made.worker_mb:.0f} | {made.parent_mb:.0f} |"
+                f"| {part} | {done.seconds:.1f} | {costs[-1]:.0f} | {costs[-1] / costs[0]:.2f} | "
+                f"{done.worker_mb:.0f} | {done.parent_mb:.0f} |"
             )
         yield ""
         size = statistics.mean(path.stat().st_size for path in out.glob("cases/*/*.npz")) / 1e6

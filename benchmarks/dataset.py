@@ -96,8 +96,8 @@ def make_case(folder: Path) -> None:
 
 
 def our_masks(root: Path, _: Path) -> dict[str, Any]:
-    from stardust_esapi.dataset.contours import read_structures
-    from stardust_esapi.dataset.volume import read_stack
+    from stardust_esapi.dicom.read_series import read_stack
+    from stardust_esapi.dicom.read_structure_set import read_structures
     from stardust_esapi.mask import rasterise
 
     stack = read_stack(root / "case")
@@ -108,13 +108,13 @@ def our_masks(root: Path, _: Path) -> dict[str, Any]:
 def our_whole(root: Path, out: Path) -> None:
     from stardust_esapi.dataset.convert import convert
     from stardust_esapi.dataset.pseudonym import Pseudonyms
-    from stardust_esapi.dataset.task import Task
+    from stardust_esapi.dataset.tasks import Task
     from stardust_esapi.model import Kind
     from stardust_esapi.settings import Dataset
 
     task = Task("0123456789abcdef", Kind.CT, "0815", root / "case", root / "case")
     entry = convert(task, Dataset(), Pseudonyms(b"k" * 32), out)
-    if not entry.made:
+    if not entry.created:
         raise SystemExit("; ".join(entry.reasons))
 
 
@@ -135,7 +135,7 @@ def dcmrtstruct2nii_whole(root: Path, out: Path) -> None:
 
 # Imported before the clock starts: a worker imports once for all its cases.
 IMPORTS: dict[Callable[[Path, Path], object], list[str]] = {
-    our_masks: ["stardust_esapi.mask", "stardust_esapi.dataset.contours"],
+    our_masks: ["stardust_esapi.mask", "stardust_esapi.dicom.read_structure_set"],
     our_whole: ["stardust_esapi.dataset.convert", "PIL.Image"],
     rt_utils_masks: ["rt_utils"],
     dcmrtstruct2nii_whole: ["dcmrtstruct2nii"],
@@ -243,7 +243,7 @@ def agreement(root: Path, rivals: Path) -> Iterator[str]:
     import numpy as np
     import SimpleITK
 
-    from stardust_esapi.dataset.volume import read_stack
+    from stardust_esapi.dicom.read_series import read_stack
 
     stack = read_stack(root / "case")
     ours = {name: mask.full(stack.shape) for name, mask in our_masks(root, root).items()}

@@ -158,7 +158,7 @@ def plain(job: Job, at_a_time: int) -> None:
     server.shutdown()
 
 
-def ours(job: Job, *, proven: bool) -> None:
+def ours(job: Job, *, verified: bool) -> None:
     """Fetch with our engine, or deliver: fetch, prove every file, make all durable, rename."""
     from stardust_esapi.model import Case, Kind, TransferRequest
     from stardust_esapi.record.ledger import Ledger
@@ -197,7 +197,7 @@ def ours(job: Job, *, proven: bool) -> None:
         QrEngine(network, root / "quarantine") as engine,
         ThreadPoolExecutor(network.associations) as pool,
     ):
-        if not proven:
+        if not verified:
             list(pool.map(fetch, requests))
             return
         with Ledger(root) as ledger:
@@ -211,8 +211,8 @@ def ours(job: Job, *, proven: bool) -> None:
 IN_A_CHILD: dict[str, Callable[[Job], None]] = {
     "plain": partial(plain, at_a_time=1),
     "plain-2": partial(plain, at_a_time=2),
-    "fetch": partial(ours, proven=False),
-    "deliver": partial(ours, proven=True),
+    "fetch": partial(ours, verified=False),
+    "deliver": partial(ours, verified=True),
 }
 
 

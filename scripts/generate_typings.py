@@ -10,16 +10,15 @@ Run it after a change of ``surface.json``: ``python scripts/generate_typings.py`
 from __future__ import annotations
 
 import argparse
-import json
 import keyword
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TypedDict
+
+from esapi_stub.surface import Member, Parameter, Surface, TypeInfo, every_version, parse, split_top
 
 ROOT = Path(__file__).resolve().parent.parent
-SURFACE = ROOT / "stubs" / "esapi_stub" / "surface.json"
 TYPINGS = ROOT / "stubs" / "typings"
 OLD, NEW = "15.6", "16.1"
 NAMESPACES = ("API", "Types")
@@ -45,13 +44,27 @@ GENERIC = {
 }
 # Types that members mention but the surface leaves out; those not named here have no base.
 BASES = {
+    "API.ApplicationScriptLog": "API.ApiDataObject",
+    "API.Beam": "API.ApiDataObject",
+    "API.Dose": "API.ApiDataObject",
+    "API.DVHData": "API.SerializableObject",
+    "API.Hospital": "API.ApiDataObject",
+    "API.PlanSum": "API.PlanningItem",
+    "API.PlanTreatmentSession": "API.ApiDataObject",
+    "API.StructureCode": "API.SerializableObject",
+    "API.TreatmentSession": "API.ApiDataObject",
     "API.BrachyPlanSetup": "API.PlanSetup",
     "API.IonPlanSetup": "API.PlanSetup",
     "API.PlanningItemDose": "API.Dose",
     "API.BeamDose": "API.Dose",
     "API.EvaluationDose": "API.Dose",
     "API.ReferencePoint": "API.ApiDataObject",
+    "Types.AxisAlignedMargins": "System.ValueType",
     "Types.DoseValue/DoseUnit": "System.Enum",
+    "Types.DoseValuePresentation": "System.Enum",
+    "Types.ImageApprovalHistoryEntry": "System.ValueType",
+    "Types.StructureCodeInfo": "System.ValueType",
+    "Types.VolumePresentation": "System.Enum",
 }
 # Reference types that are null in ordinary use; metadata does not say.
 NULLABLE = {
@@ -75,63 +88,6 @@ OPERATORS = {
 TYPE_NAME = re.compile(r"\b(?:API|Types)\.[\w/]+(?:`\d)?")
 
 
-class TypeInfo(TypedDict):
-    """One type in ``surface.json``."""
-
-    base: str
-    kind: str
-    members: list[str]
-
-
-Surface = dict[str, TypeInfo]
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """One parameter of a method."""
-
-    name: str
-    type: str
-    out: bool
-
-
-@dataclass(frozen=True)
-class Member:
-    """One parsed line of a type's members.
-
-    Attributes:
-        name: Its .NET name.
-        type: The .NET type that it has or returns.
-        parameters: Of a method; None for what is no method.
-        static: Whether it belongs to the type.
-        settable: Of a property: whether it can be set.
-        field: Whether it is a field rather than a property.
-        value: Of an enum member.
-        note: Which version lacks it, for a comment.
-    """
-
-    name: str
-    type: str
-    parameters: tuple[Parameter, ...] | None = None
-    static: bool = False
-    settable: bool = False
-    field: bool = False
-    value: str = ""
-    note: str = ""
-
-
-def split_top(text: str) -> list[str]:
-    """Split at commas that stand outside ``<…>`` and ``[…]``."""
-    parts, depth = [""], 0
-    for character in text:
-        depth += (character in "<[") - (character in ">]")
-        if character == "," and depth == 0:
-            parts.append("")
-        else:
-            parts[-1] += character
-    return [part.strip() for part in parts if part.strip()]
-
-
 def python_type(text: str, *, accepts: bool = False) -> str:
     """Translate a .NET type.
 
@@ -151,27 +107,6 @@ def python_type(text: str, *, accepts: bool = False) -> str:
             return GENERIC[name].format(*arguments)
         return f"{name.partition('`')[0]}[{', '.join(arguments)}]"
     return PLAIN.get(text, text.replace("/", "."))
-
-
-def parse(line: str) -> Member:
-    """Parse one line of a type's members."""
-    static = line.startswith("static ")
-    text = line.removeprefix("static ").removeprefix("const ")
-    if text.endswith(")"):
-        head, _, inside = text[:-1].partition("(")
-        type_name, name = head.rsplit(" ", 1)
-        parameters = []
-        for number, parameter in enumerate(split_top(inside)):
-            kind, _, called = parameter.removeprefix("out ").rpartition(" ")
-            if keyword.iskeyword(called):
-                called = f"{called}_{number}"
-            parameters.append(Parameter(called, kind, parameter.startswith("out ")))
-        return Member(name, type_name, tuple(parameters), static)
-    text, _, value = text.partition(" = ")
-    text, brace, accessors = text.partition(" { ")
-    type_name, name = text.rsplit(" ", 1)
-    settable = "set;" in accessors
-    return Member(name, type_name, static=static, settable=settable, field=not brace, value=value)
 
 
 def merged(old: TypeInfo | None, new: TypeInfo | None) -> list[Member]:
@@ -210,10 +145,13 @@ def signature(name: str, member: Member, parameters: tuple[Parameter, ...], retu
     if outs:
         returns = f"tuple[{', '.join([returns, *outs])}]"
     arguments = [] if member.static else ["self"]
-    for parameter in parameters:
+    for number, parameter in enumerate(parameters):
+        called = parameter.name
+        if keyword.iskeyword(called):
+            called = f"{called}_{number}"
         # A buffer must be the array itself: a copy of a sequence would be filled and lost.
         accepts = parameter.name != "preallocatedBuffer"
-        arguments.append(f"{parameter.name}: {python_type(parameter.type, accepts=accepts)}")
+        arguments.append(f"{called}: {python_type(parameter.type, accepts=accepts)}")
     return f"def {name}({', '.join(arguments)}) -> {returns}: ..."
 
 
@@ -317,7 +255,8 @@ def class_lines(name: str, old: Surface, new: Surface, nested: list[str]) -> lis
         bases = f"({base.removeprefix(name.partition('.')[0] + '.')})"
     inside = [line for other in nested for line in class_lines(other, old, new, [])]
     inside += body(name, merged(old.get(name), new.get(name)))
-    note = f"  # from {NEW}" if name in new and name not in old else ""
+    later = name in {*new, *mentioned(new)} - {*old, *mentioned(old)}
+    note = f"  # from {NEW}" if later else ""
     if not inside:
         return [f"class {short}{bases}: ...{note}"]
     return [f"class {short}{bases}:{note}", *(f"    {line}" for line in inside)]
@@ -365,7 +304,7 @@ def module(namespace: str, surface: dict[str, Surface]) -> str:
 
 def generate(target: Path) -> None:
     """Write the stubs of ``VMS.TPS.Common.Model`` under a folder."""
-    surface: dict[str, Surface] = json.loads(SURFACE.read_text(encoding="utf-8"))
+    surface = every_version()
     package = target / "VMS" / "TPS" / "Common" / "Model"
     package.mkdir(parents=True, exist_ok=True)
     for folder in (package, *list(package.parents)[:3]):

@@ -1,3 +1,3 @@
-"""Prepare accepted radiotherapy cases inside Eclipse and export them, proven complete."""
+"""Prepare accepted radiotherapy cases inside Eclipse and export them, verified complete."""
 
 __version__ = "0.1.0"

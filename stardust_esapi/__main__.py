@@ -1,6 +1,6 @@
 """``python -m stardust_esapi``."""
 
-from stardust_esapi.cli import main
+from stardust_esapi.commands.program import main
 
 if __name__ == "__main__":
     main()

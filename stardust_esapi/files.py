@@ -118,7 +118,7 @@ def place_folder(staged: Path, final: Path) -> None:
 
     Args:
         staged: The folder with its files, on the same file system as ``final``.
-        final: Its final name; missing parents are made.
+        final: Its final name; missing parents are created.
 
     Raises:
         CaseError: Something has the final name already.

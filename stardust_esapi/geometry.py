@@ -18,6 +18,12 @@ FloatArray = NDArray[np.float64]
 GEOMETRY_TOLERANCE_MM = 0.01
 
 
+def moved(matrix: FloatArray, points: FloatArray) -> FloatArray:
+    """Points of shape (…, 3), mm, moved by a (4, 4) matrix."""
+    result: FloatArray = points @ matrix[:3, :3].T + matrix[:3, 3]
+    return result
+
+
 @dataclass(frozen=True, slots=True)
 class ImageGeometry:
     """The grid of a 3-D image, as ESAPI's ``Image`` describes it.

@@ -44,7 +44,7 @@ def judge(facts: TumourFacts, gates: Gates) -> tuple[Finding, ...]:
         Gate.VOLUMES: volumes,
     }
     return tuple(
-        Finding(gate, text, gate not in gates.remark_only)
+        Finding(gate, text, gate not in gates.note_only)
         for gate, look in looks.items()
         for text in look(facts, gates)
     )

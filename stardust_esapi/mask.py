@@ -84,6 +84,14 @@ class Mask:
         """How many voxels belong to it."""
         return int(np.count_nonzero(self.inside))
 
+    def plane(self, number: int, shape: tuple[int, int, int]) -> BoolArray:
+        """The same for one slice of a whole volume, shape (rows, columns)."""
+        whole = np.zeros(shape[1:], dtype=np.bool_)
+        within = number - self.box[0].start
+        if 0 <= within < len(self.inside):
+            whole[self.box[1:]] = self.inside[within]
+        return whole
+
     def full(self, shape: tuple[int, int, int]) -> BoolArray:
         """The same for a whole volume."""
         whole = np.zeros(shape, dtype=np.bool_)

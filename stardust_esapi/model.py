@@ -47,6 +47,14 @@ class CaseState(StrEnum):
         return self in (CaseState.EXPORTED, CaseState.PARTIAL)
 
 
+class Role(StrEnum):
+    """What a structure is to the training."""
+
+    GTV = "gtv"
+    TARGET = "target"
+    OTHER = "other"
+
+
 class Action(StrEnum):
     """What became of one structure of the source structure set."""
 
@@ -58,14 +66,17 @@ class Action(StrEnum):
 
 @dataclass(frozen=True)
 class Case:
-    """One accepted row of the case list. All ids and UIDs are text, stripped of outer blanks.
+    """One tumour of a patient: an accepted row of a case list, or rows of a ready list.
+
+    All ids and UIDs are text, stripped of
+    outer blanks.
 
     Attributes:
         row: The row as a spreadsheet numbers it (a header is row 1).
         patient_id: Patient ID (0010,0020), as Eclipse shows it.
         plan_id: ``PlanSetup.Id``; may be empty.
         series_uid: Series Instance UID (0020,000E) of the planning CT; may be empty.
-        structure_set_id: ``StructureSet.Id``; may be empty.
+        structure_set_id: ``StructureSet.Id`` of the source; may be empty.
         target_id: ``Structure.Id`` that becomes ``target+``.
         gtv_id: ``Structure.Id`` that becomes ``gtv+``.
         km_series_uid: Series Instance UID of the contrast CT; empty without one.
@@ -78,10 +89,12 @@ class Case:
         gtv_volume_ml: ``GTV-Volume``, ml; None where the list does not say.
         target_volume_ml: ``TargetVolume``, ml; likewise.
         id_is_number: Whether ``patient_id`` may have been a number on its way, which takes
-            leading zeros away; it has to be proven then (:mod:`stardust_esapi.identify`).
+            leading zeros away; it has to be verified then (:mod:`stardust_esapi.prepare.identify`).
         picture_id: The id that the file name in ``PNG_Path`` begins with, where it is the same
             number as ``patient_id`` in other words; else empty.
-        remarks: What a reader should know of how the row was read.
+        notes: What a reader should know of how the row was read.
+        structure_set_uid: SOP Instance UID of the prepared RT Structure Set, where a ready list
+            names it; a row of a case list never does.
     """
 
     row: int
@@ -101,7 +114,8 @@ class Case:
     target_volume_ml: float | None = None
     id_is_number: bool = False
     picture_id: str = ""
-    remarks: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    structure_set_uid: str = ""
 
     @cached_property
     def key(self) -> str:
@@ -110,7 +124,7 @@ class Case:
             self.patient_id,
             self.plan_id,
             self.series_uid,
-            self.structure_set_id,
+            self.structure_set_id or self.structure_set_uid,  # no case has both
             self.target_id,
             self.gtv_id,
             self.km_series_uid,
@@ -151,7 +165,7 @@ class Finding:
     Attributes:
         gate: The value of a :class:`~stardust_esapi.settings.Gate`.
         text: A sentence: what, and what the threshold is. Names no patient.
-        fatal: Whether the case stops; else the sentence is a remark.
+        fatal: Whether the case stops; else the sentence is a note.
     """
 
     gate: str
@@ -200,7 +214,7 @@ class CaseResult:
         left_out: Kinds that the row names and that were not exported; ``warnings`` say why.
         doubts: What speaks against the case, accepted or not.
         warnings: Sentences that must be read: what was left out, what was doubtful and accepted.
-        remarks: Sentences worth reading that did not stop the case.
+        notes: Sentences worth reading that did not stop the case.
         seconds: Time spent on the case in this run.
     """
 
@@ -215,7 +229,7 @@ class CaseResult:
     left_out: tuple[Kind, ...] = ()
     doubts: tuple[Finding, ...] = ()
     warnings: tuple[str, ...] = ()
-    remarks: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     seconds: float = 0.0
 
     @property

@@ -9,9 +9,15 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
+from typing import Final
+
+from stardust_esapi.model import Role
 
 MAX_ESAPI_ID = 16
 """Length that Eclipse allows for ids (``ApiDataObject.Id``)."""
+
+LOOKED_FOR: Final = {Role.GTV: "gtv+", Role.TARGET: "target+"}
+"""What the name of a structure holds by which MedSAM2's reader finds it, as :func:`as_read`."""
 
 _MAX_FOLDER_NAME = 100
 _UNSAFE = re.compile(r'[<>:"/\\|?*%~\x00-\x1f\x7f]')
@@ -57,6 +63,12 @@ def folding(name: str) -> str:
 def as_read(identifier: str) -> str:
     """A ROI's name as MedSAM2's reader compares it: case, blanks, ``_`` and ``-`` are ignored."""
     return re.sub(r"[\s_-]", "", identifier).casefold()
+
+
+def role_of(name: str) -> Role:
+    """What a structure is to the training by its name, as MedSAM2's reader looks for it."""
+    read = as_read(name)
+    return next((role for role, word in LOOKED_FOR.items() if word in read), Role.OTHER)
 
 
 def numbered_id(identifier: str, number: int) -> str:

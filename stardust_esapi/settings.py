@@ -25,6 +25,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from stardust_esapi.choices import EngineName, OnExisting, OnMissing, Retrieve
 from stardust_esapi.errors import UsageError
 from stardust_esapi.model import Kind
 from stardust_esapi.names import MAX_ESAPI_ID, as_read
@@ -47,30 +48,6 @@ class Then(StrEnum):
 
     SKIP = "skip"  # the structure is not copied
     REMOVE = "remove"  # the word is taken out of the id; only for ends-with and starts-with
-
-
-class OnExisting(StrEnum):
-    """What to do with a prepared structure set that does not hold what would be made now."""
-
-    STOP = "stop"
-    REUSE = "reuse"
-    NEW = "new"
-
-
-class OnMissing(StrEnum):
-    """What to do where a contrast CT or MR that a row names cannot be had as the row says."""
-
-    SKIP = "skip"  # that kind is left out, with a warning
-    FAIL = "fail"  # the case fails
-
-
-class Engine(StrEnum):
-    """Who moves the data."""
-
-    ESAPI = "esapi"  # ESAPI's object model, file by file
-    QR = "qr"  # DICOM Query/Retrieve from a peer such as the DB Daemon
-    DCMTK = "dcmtk"  # the same through DCMTK's programs
-    NONE = "none"  # prepare only
 
 
 class _Frozen(BaseModel):
@@ -144,7 +121,7 @@ ADDABLE_TYPES = frozenset(
 
 
 class StructureSettings(_Frozen):
-    """How the prepared structure sets are made.
+    """How the prepared structure sets are created.
 
     Attributes:
         rules: Applied from the first to the last; the first that skips decides.
@@ -204,13 +181,6 @@ class StructureSettings(_Frozen):
                 f"it takes {', '.join(sorted(ADDABLE_TYPES))}"
             )
         return types
-
-
-class Retrieve(StrEnum):
-    """How instances are asked for."""
-
-    MOVE = "move"
-    GET = "get"
 
 
 AeTitle = Annotated[
@@ -299,7 +269,7 @@ class Gates(_Frozen):
         gtv_ml: Smallest volume of the GTV, ml.
         gtv_voxels: Fewest voxels of the GTV; MedSAM2's reader passes over ten and fewer.
         gtv_in_target: Smallest share of the GTV that lies in the target.
-        gtv_in_image: Smallest share of the GTV that an MR shows; less of a target is a remark.
+        gtv_in_image: Smallest share of the GTV that an MR shows; less of a target is a note.
         volume_difference: How far the volumes of GTV and target may differ from the case list's,
             as a share of these, …
         volume_difference_ml: … or in ml, where that is more.
@@ -313,7 +283,7 @@ class Gates(_Frozen):
         share_below: Largest share of voxels below -1100 HU (padding around a round field of view
             is a good fifth).
         share_above: Largest share of voxels above 4000 HU (metal).
-        remark_only: Gates that only leave a remark; the case is made all the same.
+        note_only: Gates that only leave a note; the case is converted all the same.
     """
 
     gtv_ml: float = Field(0.01, ge=0)
@@ -331,7 +301,7 @@ class Gates(_Frozen):
     highest_hu: float = 0.0
     share_below: float = Field(0.3, ge=0, le=1)
     share_above: float = Field(0.01, ge=0, le=1)
-    remark_only: tuple[Gate, ...] = ()
+    note_only: tuple[Gate, ...] = ()
 
 
 class Format(StrEnum):
@@ -342,7 +312,7 @@ class Format(StrEnum):
 
 
 class Dataset(_Frozen):
-    """How training files are made of an export.
+    """How training files are created from an export.
 
     Attributes:
         formats: What is written of each case; also comma-separated text.
@@ -351,7 +321,7 @@ class Dataset(_Frozen):
         workers: Processes on this machine; None for as many as there are processors.
         scheduler: Address of a Dask scheduler, such as ``tcp://10.0.0.7:8786``; instead of
             processes.
-        key: The file with the secret that pseudonyms are made with; None for the one beside the
+        key: The file with the secret that pseudonyms are derived with; None for the one beside the
             dataset's folder.
         dicom: Whether to leave a de-identified DICOM copy too.
         gates: Where a case stops being good enough.
@@ -384,7 +354,7 @@ class Settings(BaseSettings):
     )
 
     esapi: str = "eclipse"
-    engine: Engine = Engine.ESAPI
+    engine: EngineName = EngineName.ESAPI
     kinds: Annotated[tuple[Kind, ...], NoDecode] = tuple(Kind)
     limit: int | None = Field(None, ge=1)
     on_existing: OnExisting = OnExisting.STOP
@@ -483,7 +453,7 @@ def _read_legacy(path: Path) -> dict[str, Any]:
     }
     legacy: dict[str, Any] = {}
     if "EXPORT_DICOM" in keys and not _truth(keys["EXPORT_DICOM"], "EXPORT_DICOM", path):
-        legacy["engine"] = Engine.NONE
+        legacy["engine"] = EngineName.NONE
     if "EXPORT_MR" in keys and not _truth(keys["EXPORT_MR"], "EXPORT_MR", path):
         legacy["kinds"] = (Kind.CT, Kind.KM)
     if keys.get("COUNTER"):

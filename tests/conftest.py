@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import hypothesis
 import pytest
 
+from esapi_stub import cli
 from esapi_stub.build import build
-from esapi_stub.sample import Phantom, write_phantom, write_real_patient
-from stardust_esapi import cli
-from support import Clinic, Outcome, check_labels
+from esapi_stub.sample import Phantom, PhantomContrast, PhantomMr, write_phantom, write_real_patient
+from stardust_esapi.commands import program
+from support import Clinic, Outcome, check_labels, row_of, spawn, write_case_list
 
 # No test fails by the clock: machines differ, and this one may be busy.
 hypothesis.settings.register_profile("any machine", deadline=None)
@@ -44,9 +45,7 @@ def real_clinic(tmp_path_factory: pytest.TempPathFactory) -> Clinic:
 
 
 @pytest.fixture
-def run(
-    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., Outcome]:
+def run(capfd: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
     """Run the command line in this process, as a user would.
 
     Whatever it exports is read once more, as the trainer reads it: GTV and target, and no other
@@ -54,14 +53,65 @@ def run(
     """
 
     def invoke(*arguments: object) -> Outcome:
-        monkeypatch.setattr(sys, "argv", ["stardust-esapi", *map(str, arguments)])
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as left:
-            cli.main()
-        out, err = capfd.readouterr()
-        code = left.value.code
+        outcome = _invoke(program.main, arguments, capfd)
         if arguments[0] in ("export", "transfer"):
             check_labels(Path(arguments[arguments.index("--out") + 1]))
-        return Outcome(code if isinstance(code, int) else 0, out, err)
+        return outcome
 
     return invoke
+
+
+@pytest.fixture
+def run_stub(capfd: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
+    """Run the stub's own program in this process."""
+    return lambda *arguments: _invoke(cli.main, arguments, capfd)
+
+
+def _invoke(
+    main: Callable[[list[str]], None],
+    arguments: Iterable[object],
+    capfd: pytest.CaptureFixture[str],
+) -> Outcome:
+    capfd.readouterr()
+    with pytest.raises(SystemExit) as left:
+        main([*map(str, arguments)])
+    out, err = capfd.readouterr()
+    code = left.value.code
+    return Outcome(code if isinstance(code, int) else 0, out, err)
+
+
+CONTRAST = Phantom(
+    "0000471108150042",
+    size=(32, 32, 14),
+    contrast=PhantomContrast(slices=12, offset=3.0),
+    mr=PhantomMr(size=(24, 24, 10)),
+    patient_name="Geheimrat^Gerda",
+)
+PLAIN = replace(CONTRAST, patient_id="PAT-ÄÖ-778899", contrast=None, mr=None)
+MAGNET = replace(CONTRAST, patient_id="A/17.bc-5566", contrast=None)
+LOST = replace(PLAIN, patient_id="PAT-LOST-334455")
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Output folder of an export; for reading only.
+
+    A case with contrast CT and MR, a plain one, one with an MR alone, one that failed (no such
+    plan), and the plain one again under other words: the same series and structure set.
+    """
+    folder = tmp_path_factory.mktemp("export")
+    uids = [
+        write_phantom(folder / "dicom" / phantom.patient_id.replace("/", "_"), phantom)
+        for phantom in (CONTRAST, PLAIN, MAGNET, LOST)
+    ]
+    build(folder / "dicom", folder / "db")
+    contrast, plain, magnet, lost = (row_of(patient) for patient in uids)
+    rows = [contrast, plain, magnet, lost | {"PlanID": "Plan9"}, plain | {"PlanID": ""}]
+    cases = write_case_list(folder / "cases.csv", rows)
+    process = spawn(
+        "export", "--cases", cases, "--out", folder / "out", "--esapi", f"stub:{folder / 'db'}",
+        "--write",
+    )  # fmt: skip
+    said, _ = process.communicate()
+    assert process.returncode == 1, said  # one failed, as it should
+    return folder / "out"

@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from dataset_series import Ball, contours, grid
-from stardust_esapi.model import Kind, TransferRequest
-from stardust_esapi.transfer.dicom import (
+from stardust_esapi.dicom import (
     ImageSeries,
     PatientIdentity,
     Roi,
@@ -22,8 +21,10 @@ from stardust_esapi.transfer.dicom import (
     write_image_series,
     write_structure_set,
 )
-from stardust_esapi.transfer.dicom.images import reference
-from stardust_esapi.verify.manifest import inspect_folder, write_manifest
+from stardust_esapi.dicom.write_images import reference
+from stardust_esapi.model import Kind, TransferRequest
+from stardust_esapi.verify.inspect import inspect_folder
+from stardust_esapi.verify.manifest import write_manifest
 
 AIR, TISSUE, TUMOUR = -1000, 30, 70
 

@@ -13,9 +13,7 @@ from typing import Protocol
 
 import numpy as np
 
-from stardust_esapi.dataset.volume import Stack
-from stardust_esapi.geometry import FloatArray, ImageGeometry
-from stardust_esapi.transfer.dicom import (
+from stardust_esapi.dicom import (
     ImageSeries,
     PatientIdentity,
     RegistrationSource,
@@ -27,7 +25,9 @@ from stardust_esapi.transfer.dicom import (
     write_registration,
     write_structure_set,
 )
-from stardust_esapi.transfer.dicom.images import reference
+from stardust_esapi.dicom.read_series import Stack
+from stardust_esapi.dicom.write_images import reference
+from stardust_esapi.geometry import FloatArray, ImageGeometry
 
 Vector = tuple[float, float, float]
 

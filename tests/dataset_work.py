@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from stardust_esapi.dataset import build
-from stardust_esapi.dataset.build import Conversion, DatasetJob, build_dataset
+from stardust_esapi.dataset.build import DatasetJob, build_dataset
+from stardust_esapi.dataset.convert import Conversion
 from stardust_esapi.dataset.entry import Entry
-from stardust_esapi.dataset.task import Task
+from stardust_esapi.dataset.tasks import Task
 from stardust_esapi.settings import Dataset
 
 DEADLY = 3

@@ -1,18 +1,7 @@
-"""ESAPI's members that the Python stub offers, and those that the product meets."""
+"""ESAPI's members that the product meets."""
 
 from __future__ import annotations
 
-import inspect
-
-from esapi_stub.api import application, image, patient, structures
-from esapi_stub.api.base import ApiDataObject, SerializableObject
-
-CLASSES = {
-    kind.__name__: kind
-    for module in (application, patient, image, structures)
-    for kind in vars(module).values()
-    if inspect.isclass(kind) and issubclass(kind, SerializableObject)
-} | {"ApiDataObject": ApiDataObject}
 OBJECT = {"ToString", "Equals", "GetHashCode", "GetType"}
 # What the product calls or may; `Member@version` where it begins later than the first version.
 MET = {
@@ -57,8 +46,3 @@ MET = {
     ),
     "ExternalPlanSetup": "Id",
 }
-
-
-def public(kind: type) -> list[str]:
-    """Names of a class's public members."""
-    return [name for name in dir(kind) if not name.startswith("_") and hasattr(kind, name)]

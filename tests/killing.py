@@ -28,19 +28,15 @@ from pathlib import Path
 from typing import Any
 
 from esapi_stub.database import describe
-from stardust_esapi import cli
+from stardust_esapi.commands import program
 from stardust_esapi.errors import StardustError, VerifyError
 from stardust_esapi.model import TransferRequest
 from stardust_esapi.record.audit import check as check_audit
 from stardust_esapi.record.output_log import CUT_OFF
 from stardust_esapi.record.ready_list import read_ready_list
 from stardust_esapi.verify.check import verify_tree
-from stardust_esapi.verify.manifest import (
-    inspect_folder,
-    manifest_digest,
-    read_manifest,
-    read_root_manifest,
-)
+from stardust_esapi.verify.inspect import inspect_folder
+from stardust_esapi.verify.manifest import manifest_digest, read_manifest, read_root_manifest
 
 EPOCH = "1700000000"
 LONGEST_SECONDS = 300  # a run that hangs is ended by SIGALRM
@@ -394,7 +390,7 @@ def _report(path: Path) -> list[str]:
         r"It took .*",
         r"<dt>Time</dt>.*",
         r"<li>zCopyFromPlan.*: an older one was left as it is .*",
-        r"<span>\d+ remarks?</span>",
+        r"<span>\d+ notes?</span>",
         r" · began .*",
         r"<p>Audit log .*",
     ):
@@ -481,7 +477,7 @@ def _child(order: list[Any], answer: int) -> None:
     try:
         if point is not None:
             points.watch()
-        cli.main()
+        program.main()
     except SystemExit as error:
         code = error.code
     except BaseException:  # noqa: BLE001 - the child ends here; what a user would see is kept

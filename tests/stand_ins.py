@@ -1,6 +1,6 @@
 """The stand-ins of ESAPI under one roof: what differs between them when a test uses them.
 
-A process holds one version of the C# stand-in and no second, for the .NET runtime lives as long as
+A process holds one version of the .NET skin and no second, for the .NET runtime lives as long as
 the process does.
 """
 
@@ -107,7 +107,10 @@ class Python(StandIn):
 
 
 class Clr(StandIn):
-    """The C# stand-in through pythonnet. The host is ``python.exe``, which no one can approve."""
+    """The .NET skin of the Python stub, through pythonnet.
+
+    The host is ``python.exe``, which no one can approve.
+    """
 
     # What such a host runs is read-only on a clinical system.
     defaults: ClassVar[dict[str, Any]] = {"clinical": False}
@@ -168,7 +171,7 @@ STAND_INS: dict[str, type[StandIn]] = {
 
 @cache
 def assemblies(version: str) -> Path:
-    """Folder of the C# stand-in's assemblies, built if they are not up to date."""
+    """Folder of the .NET skin's assemblies, built if they are not up to date."""
     built = subprocess.run(
         [ROOT / "scripts" / "build-stub"],
         stdout=subprocess.PIPE,
@@ -177,7 +180,7 @@ def assemblies(version: str) -> Path:
         check=False,
     )
     if built.returncode:
-        raise RuntimeError(f"The C# stand-in could not be built:\n{built.stdout}")
+        raise RuntimeError(f"The .NET skin could not be built:\n{built.stdout}")
     return ROOT / "build" / f"esapi-{version}"
 
 
@@ -198,7 +201,7 @@ _loaded: list[str] = []
 
 @cache
 def namespaces(version: str) -> tuple[Any, Any, Any, Any]:
-    """Load the C# stand-in: its API and Types, System.Windows.Media and System."""
+    """Load the .NET skin: its API and Types, System.Windows.Media and System."""
     if _loaded:
         raise RuntimeError(f"ESAPI {_loaded[0]} is loaded: this process cannot load {version} too.")
     clr = runtime()

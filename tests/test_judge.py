@@ -57,7 +57,7 @@ def test_each_doubt_has_its_gate_and_its_numbers(
     assert (finding.gate, finding.fatal) == (gate, True)
     for word in words:
         assert word in finding.text
-    [finding] = judge(facts, Gates(remark_only=(gate,)))
+    [finding] = judge(facts, Gates(note_only=(gate,)))
     assert not finding.fatal
 
 

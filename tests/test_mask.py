@@ -28,8 +28,8 @@ from dataset_series import (
 )
 from esapi_stub.sample import write_real_patient
 from esapi_stub.sample.real import DATA
-from stardust_esapi.dataset.contours import read_structures
-from stardust_esapi.dataset.volume import Stack, read_stack
+from stardust_esapi.dicom.read_series import Stack, read_stack
+from stardust_esapi.dicom.read_structure_set import read_structures
 from stardust_esapi.mask import Mask, empty, overlap, rasterise
 
 AXES = {"axial": AXIAL, "feet first": FEET_FIRST, "sagittal": SAGITTAL, "oblique": OBLIQUE}

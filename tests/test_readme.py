@@ -8,7 +8,7 @@ from pathlib import Path
 from typer.main import get_command
 
 from stand_ins import ROOT
-from stardust_esapi.cli import app
+from stardust_esapi.commands.program import app
 from stardust_esapi.settings import load_settings
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -18,7 +18,7 @@ from consumer.reader import mask_of, read_folder
 from esapi_stub.database import describe
 from esapi_stub.sample import PatientUids
 from esapi_stub.sample.real import DATA, MR_TO_CT
-from stardust_esapi import pipeline
+from stardust_esapi.job.run import Job, export
 from stardust_esapi.model import Action, Case, CaseResult, CaseState, Kind
 from stardust_esapi.record.ready_list import READY_LIST_NAME, read_ready_list
 from stardust_esapi.settings import load_settings
@@ -148,10 +148,10 @@ def exported(real_clinic: Clinic, tmp_path_factory: pytest.TempPathFactory) -> E
     (uids,) = real_clinic.patients
     row = row_of(uids, TargetID="Breast", GTV="Tumor Bed", MR_Slices="41")
     cases = write_case_list(folder / "cases.csv", [row])
-    job = pipeline.Job(
+    job = Job(
         cases, folder / "out", load_settings(None, {"esapi": f"stub:{db}"}, folder), write=True
     )
-    (result,) = pipeline.export(job, Silent()).results
+    (result,) = export(job, Silent()).results
     return Exported(uids, real_clinic.db.parent / "dicom", db, cases, job.out, result)
 
 

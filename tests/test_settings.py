@@ -4,16 +4,17 @@ from pathlib import Path
 
 import pytest
 
+from stardust_esapi.choices import EngineName, OnExisting
 from stardust_esapi.errors import UsageError
 from stardust_esapi.model import Kind
-from stardust_esapi.settings import Engine, OnExisting, Settings, Then, load_settings
+from stardust_esapi.settings import Settings, Then, load_settings
 
 
 def test_defaults(tmp_path: Path) -> None:
     settings = load_settings(folder=tmp_path)
     assert settings.model_dump() == Settings().model_dump()
     assert settings.kinds == (Kind.CT, Kind.KM, Kind.MR)
-    assert settings.engine is Engine.ESAPI
+    assert settings.engine is EngineName.ESAPI
     assert settings.on_existing is OnExisting.STOP
 
 
@@ -23,7 +24,7 @@ def test_a_flag_beats_the_environment_beats_toml_beats_ini(
     (tmp_path / "settings.ini").write_text("COUNTER=4\nEXPORT_MR=false\nEXPORT_DICOM=false\n")
     (tmp_path / "stardust-esapi.toml").write_text('limit = 3\nengine = "esapi"\n')
     settings = load_settings(folder=tmp_path)
-    assert (settings.limit, settings.engine) == (3, Engine.ESAPI)
+    assert (settings.limit, settings.engine) == (3, EngineName.ESAPI)
     assert settings.kinds == (Kind.CT, Kind.KM)
     monkeypatch.setenv("STARDUST_LIMIT", "2")
     monkeypatch.setenv("STARDUST_KINDS", "ct,mr")
@@ -47,7 +48,7 @@ def test_the_old_settings_ini(tmp_path: Path, text: str) -> None:
     path = tmp_path / "settings.ini"
     path.write_text(text, encoding="utf-8")
     settings = load_settings(path)
-    assert settings.engine is Engine.ESAPI
+    assert settings.engine is EngineName.ESAPI
     assert settings.kinds == (Kind.CT, Kind.KM)
     assert settings.limit == 20
 
@@ -55,7 +56,7 @@ def test_the_old_settings_ini(tmp_path: Path, text: str) -> None:
 def test_export_dicom_false_prepares_only(tmp_path: Path) -> None:
     path = tmp_path / "settings.ini"
     path.write_text("EXPORT_DICOM=false")
-    assert load_settings(path).engine is Engine.NONE
+    assert load_settings(path).engine is EngineName.NONE
 
 
 def test_a_clinic_changes_words_without_code(tmp_path: Path) -> None:

@@ -61,10 +61,10 @@ def mypy(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_what_is_checked_in_is_what_the_generator_makes(tmp_path: Path) -> None:
     script = ROOT / "scripts" / "generate_typings.py"
     subprocess.run([sys.executable, str(script), "--out", str(tmp_path)], check=True)
-    made = sorted(p.relative_to(tmp_path) for p in tmp_path.rglob("*.pyi"))
+    created = sorted(p.relative_to(tmp_path) for p in tmp_path.rglob("*.pyi"))
     kept = sorted(p.relative_to(TYPINGS) for p in (TYPINGS / "VMS").rglob("*.pyi"))
-    assert made == kept
-    for path in made:
+    assert created == kept
+    for path in created:
         assert filecmp.cmp(tmp_path / path, TYPINGS / path, shallow=False), path
 
 
@@ -72,7 +72,7 @@ def test_what_is_checked_in_is_what_the_generator_makes(tmp_path: Path) -> None:
     ("module", "line"),
     [
         ("API", "def UID(self) -> str: ...  # from 16.1"),
-        ("API", "class StructureCode(SerializableObject):  # from 16.1"),
+        ("API", "class StructureCode(SerializableObject): ...  # from 16.1"),
         ("API", "def Color(self) -> System.Windows.Media.Color: ...  # set: from 16.1"),
         ("API", "def Course(self) -> API.Course: ...  # not in 16.1"),
         ("API", "class BrachyPlanSetup(PlanSetup): ..."),

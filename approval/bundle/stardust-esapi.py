@@ -10,7 +10,7 @@ from pathlib import Path
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(Path(__file__).absolute().parent / "site"))
 
-from stardust_esapi.cli import main  # noqa: E402 - found in the site folder only
+from stardust_esapi.commands.program import main  # noqa: E402 - found in the site folder only
 
 if __name__ == "__main__":
     main()

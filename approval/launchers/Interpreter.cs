@@ -14,7 +14,7 @@ namespace StardustEsapi
     /// </remarks>
     internal static class Interpreter
     {
-        private const string Entry = "stardust_esapi.launcher";
+        private const string Entry = "stardust_esapi.commands.launcher";
 
         /// <summary>Refuses another Python.Runtime than the one that was checked.</summary>
         /// <remarks>.NET looks beside the program first, and Eclipse may hold one from another script.</remarks>

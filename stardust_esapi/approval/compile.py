@@ -34,7 +34,7 @@ _COMPLAINT = 1500  # characters of what the compiler said, in an error
 
 @dataclass(frozen=True)
 class Launcher:
-    """One of the assemblies that are made.
+    """One of the assemblies that are created.
 
     Attributes:
         name: Of the assembly, as Script Approval shows it.
@@ -111,7 +111,7 @@ def build_launchers(
         esapi: Folder of the ESAPI assemblies that they are compiled against.
         runtime: ``Python.Runtime.dll``, or the folder that holds it.
         manifest: What the launchers shall let Python load.
-        out: Folder for the launchers; made where missing.
+        out: Folder for the launchers; created where missing.
 
     Returns:
         The launchers' files, in the order of :data:`LAUNCHERS`.
@@ -131,11 +131,11 @@ def build_launchers(
         (aside / RESOURCE).write_bytes(manifest.text.encode())
         for launcher in LAUNCHERS:
             _compile(launcher, compiler, files, references, manifest, aside)
-        made = [out / launcher.file for launcher in LAUNCHERS]
-        for path in made:
+        created = [out / launcher.file for launcher in LAUNCHERS]
+        for path in created:
             rename(aside / path.name, path)
     sync_folder(out)
-    return made
+    return created
 
 
 def _references(esapi: Path, runtime: Path) -> list[str]:

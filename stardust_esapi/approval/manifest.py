@@ -38,7 +38,7 @@ _ENTRY = re.compile(r"(?P<sha256>[0-9a-f]{64})  (?P<path>[^\x00-\x1f\x7f]+)")
 
 @dataclass(frozen=True)
 class Target:
-    """The Python that a site folder is made for.
+    """The Python that a site folder is created for.
 
     Attributes:
         python: Its version, such as ``3.12``.
@@ -128,7 +128,7 @@ def make_manifest(site: Path, package: str, target: Target) -> Manifest:
     Args:
         site: The folder.
         package: Version of this package.
-        target: The Python that the folder is made for.
+        target: The Python that the folder is created for.
 
     Raises:
         UsageError: A file has a name that a manifest cannot hold or cannot be read, or a folder is
@@ -140,7 +140,7 @@ def make_manifest(site: Path, package: str, target: Target) -> Manifest:
         if digest == _LINK:
             raise UsageError(
                 f"{path} in {site} is a link to a folder. A manifest holds files that lie in the "
-                "site folder itself; make the folder anew."
+                "site folder itself; create the folder anew."
             )
         if digest == _UNREADABLE:
             raise UsageError(f"{path!r} in {site} cannot be read. Make the folder anew.")

@@ -86,7 +86,7 @@ def render_record(
             evidence=evidence,
         )
     except TemplateError as error:
-        raise UsageError(f"The record cannot be made from {template}: {error}.") from None
+        raise UsageError(f"The record cannot be created from {template}: {error}.") from None
 
 
 def _cell(text: object) -> str:

@@ -64,7 +64,7 @@ def make_site(
     """Make a site folder by pip; it bears its name only when it is whole.
 
     Args:
-        site: The folder to make.
+        site: The folder to create.
         requirements: What to install, with a hash for each, such as ``requirements.lock``.
         package: This package, as a wheel or a source folder, where the requirements lack it.
         wheels: Take the requirements from this folder and never from an index.
@@ -90,12 +90,12 @@ def make_site(
         ]
     )  # fmt: skip
     with tempfile.TemporaryDirectory(prefix=f".{site.name}-", dir=site.parent) as name:
-        made = Path(name) / site.name
-        into = ["--no-deps", "--no-compile", "--target", str(made)]
+        created = Path(name) / site.name
+        into = ["--no-deps", "--no-compile", "--target", str(created)]
         _pip("install", *into, *source, *foreign, "--require-hashes", "-r", str(requirements))
         if package is not None:
             _pip("install", *into, *foreign, str(package))
-        rename(made, site)
+        rename(created, site)
     sync_folder(site.parent)
 
 
@@ -111,7 +111,7 @@ def _pip(*arguments: str) -> None:
     )
     if ended.returncode:
         said = ended.stdout.strip()[-_COMPLAINT:]
-        raise UsageError(f"pip could not make the site folder:\n{said}")
+        raise UsageError(f"pip could not create the site folder:\n{said}")
 
 
 def read_site(site: Path) -> Site:

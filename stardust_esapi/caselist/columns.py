@@ -8,9 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stardust_esapi.caselist.damage import is_uid
-from stardust_esapi.caselist.header import early_rows, find_header, missing_columns
-from stardust_esapi.caselist.names import (
+from stardust_esapi.caselist.column_names import (
     LABEL_RUNS,
     LABELS,
     MINING,
@@ -20,6 +18,8 @@ from stardust_esapi.caselist.names import (
     USED_AS_CELLS,
     canonical,
 )
+from stardust_esapi.caselist.damage import is_uid
+from stardust_esapi.caselist.header import early_rows, find_header, missing_columns
 from stardust_esapi.caselist.table import Column, Table
 from stardust_esapi.errors import UsageError
 
@@ -38,7 +38,7 @@ class Columns:
         above: How many rows at the top are no cases: the header and what stands above it.
         tail_follows: Whether labels and tail follow in one of the layouts of `LABEL_RUNS`.
         labels: Those that the header names; None without header.
-        remark: What a reader should know of where the list begins; mostly empty.
+        note: What a reader should know of where the list begins; mostly empty.
     """
 
     fixed: dict[str, int]
@@ -48,7 +48,7 @@ class Columns:
     above: int
     tail_follows: bool
     labels: tuple[str, ...] | None
-    remark: str
+    note: str
 
 
 def find_columns(table: Table) -> Columns:
@@ -98,7 +98,7 @@ def find_columns(table: Table) -> Columns:
         above=row,
         tail_follows=tail_follows,
         labels=labels,
-        remark=f"The header stands in row {row}; what is above was not read." if row > 1 else "",
+        note=f"The header stands in row {row}; what is above was not read." if row > 1 else "",
     )
 
 
@@ -141,7 +141,7 @@ def _without_header(row: int, width: int, source: str) -> Columns:
         above=row - 1,
         tail_follows=True,
         labels=None,
-        remark=f"There is no header; what is above row {row} was not read." if row > 1 else "",
+        note=f"There is no header; what is above row {row} was not read." if row > 1 else "",
     )
 
 

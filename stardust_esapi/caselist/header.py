@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from itertools import islice
 
 from stardust_esapi.caselist.cells import as_text
-from stardust_esapi.caselist.names import canonical, is_header, known_names
+from stardust_esapi.caselist.column_names import canonical, is_header, known_names
 
 EARLY = 20
 """How many filled rows are looked at for a header."""

@@ -29,14 +29,14 @@ class PatientId(NamedTuple):
         is_number: Whether it may have lost leading zeros.
         picture: How the picture spells the same number; empty where it does not.
         damage: What is wrong; empty when nothing is.
-        remark: What a reader should know; mostly empty.
+        note: What a reader should know; mostly empty.
     """
 
     text: str
     is_number: bool = False
     picture: str = ""
     damage: str = ""
-    remark: str = ""
+    note: str = ""
 
 
 def read_patient_id(cell: object, picture_path: object) -> PatientId:
@@ -61,8 +61,8 @@ def read_patient_id(cell: object, picture_path: object) -> PatientId:
     # A number that lost digits was an id of digits; 12.5 may have been 12.50.
     is_number = isinstance(cell, float | str) and (picture.isdigit() or _is_fraction(text, whole))
     if is_number and _may_be(text, picture):
-        remark = f"The patient id {picture} was taken from PNG_Path; the list shows it as {text}."
-        return PatientId(picture, True, picture, remark=remark)
+        note = f"The patient id {picture} was taken from PNG_Path; the list shows it as {text}."
+        return PatientId(picture, True, picture, note=note)
     return PatientId(text, damage=damage)
 
 

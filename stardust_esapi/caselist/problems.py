@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from stardust_esapi.caselist.cells import is_whole
+from stardust_esapi.caselist.column_names import ID_COLUMNS, UID_COLUMNS
 from stardust_esapi.caselist.columns import Columns
 from stardust_esapi.caselist.damage import (
     cell_damage,
@@ -18,7 +19,6 @@ from stardust_esapi.caselist.damage import (
     text_damage,
     uid_damage,
 )
-from stardust_esapi.caselist.names import ID_COLUMNS, UID_COLUMNS
 from stardust_esapi.caselist.patient_id import PatientId
 from stardust_esapi.caselist.table import Column, Flags, Table
 from stardust_esapi.caselist.tail import Tail

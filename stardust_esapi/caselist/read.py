@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from stardust_esapi.caselist.cells import NO_VALUE
+from stardust_esapi.caselist.column_names import MINING, USED
 from stardust_esapi.caselist.columns import Columns, find_columns, require_one_header
 from stardust_esapi.caselist.damage import count_of, volume_of
-from stardust_esapi.caselist.names import MINING, USED
 from stardust_esapi.caselist.patient_id import PatientId, read_patient_id
 from stardust_esapi.caselist.problems import RowProblem, find_problems
 from stardust_esapi.caselist.table import Column, Flags, Table, Texts, read_table
@@ -62,6 +62,15 @@ class DuplicateRows:
     rows: tuple[int, ...]
     left_out: tuple[int, ...]
 
+    def __str__(self) -> str:
+        """A sentence that names the rows."""
+        plan = f", plan {self.plan_id}" if self.plan_id else ""
+        numbers, left_out = (", ".join(map(str, rows)) for rows in (self.rows, self.left_out))
+        sentence = f"Rows {numbers} are of the same patient {self.patient_id}{plan} and series."
+        if left_out:
+            sentence += f" What they say stands in an earlier one already: {left_out}."
+        return sentence
+
 
 @dataclass(frozen=True)
 class CaseList:
@@ -75,7 +84,7 @@ class CaseList:
         duplicates: Rows of the same patient, plan and series.
         comments: The comments on accepted rows without a problem, and on how many each stands; most
             frequent first.
-        remarks: What a reader should know of how the file was read.
+        notes: What a reader should know of how the file was read.
     """
 
     source: Path
@@ -84,7 +93,7 @@ class CaseList:
     problems: tuple[RowProblem, ...] = ()
     duplicates: tuple[DuplicateRows, ...] = ()
     comments: tuple[tuple[str, int], ...] = ()
-    remarks: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @contextmanager
@@ -146,9 +155,9 @@ def read_case_list(path: Path, *, rejected: Sequence[str] = _REJECTED, sheet: st
     rows[[problem.row - 1 for problem in problems]] = False
     cases, duplicates = _without_repeats(_cases(table, columns, values, patients, rows))
     comments = Counter(comment for comment in values["Comment"].texts[rows] if comment)
-    remarks = [*table.remarks, columns.remark]
+    notes = [*table.notes, columns.note]
     if hidden:
-        remarks.append(
+        notes.append(
             f"Rows hidden in the sheet, by a filter or by hand: {hidden}. They were read like all."
         )
     return CaseList(
@@ -158,7 +167,7 @@ def read_case_list(path: Path, *, rejected: Sequence[str] = _REJECTED, sheet: st
         tuple(problems),
         tuple(duplicates),
         tuple(comments.most_common()),
-        tuple(filter(None, remarks)),
+        tuple(filter(None, notes)),
     )
 
 
@@ -227,7 +236,7 @@ def _cases(
         *(map(volume_of, cells) for cells in volumes),
         [patient.is_number for patient in chosen],
         [patient.picture for patient in chosen],
-        [(p.remark, *n) if p.remark else n for p, n in zip(chosen, no_plan, strict=True)],
+        [(p.note, *n) if p.note else n for p, n in zip(chosen, no_plan, strict=True)],
         strict=True,
     )
     return list(itertools.starmap(Case, values_of_cases))

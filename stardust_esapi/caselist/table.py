@@ -17,8 +17,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from stardust_esapi.caselist.cells import as_text
+from stardust_esapi.caselist.column_names import known_names
 from stardust_esapi.caselist.header import early_rows
-from stardust_esapi.caselist.names import known_names
 from stardust_esapi.caselist.workbook import read_sheet
 from stardust_esapi.errors import UsageError
 
@@ -83,7 +83,7 @@ class Table:
         widths: How many fields each row has; None for a workbook, where nobody can tell.
         swallowing: Rows of a CSV in which a quote that is not closed hides further rows.
         hidden: Rows that the spreadsheet does not show.
-        remarks: What a reader should know of how the file was read.
+        notes: What a reader should know of how the file was read.
     """
 
     source: str
@@ -91,7 +91,7 @@ class Table:
     widths: NDArray[np.intp] | None
     swallowing: Flags
     hidden: Flags
-    remarks: tuple[str, ...]
+    notes: tuple[str, ...]
 
     @property
     def row_numbers(self) -> NDArray[np.intp]:
@@ -172,12 +172,12 @@ def _read_csv(path: Path, content: bytes) -> Table:
     for row in rows:
         row.extend([""] * (widest - len(row)))
     hidden = np.zeros(len(rows), dtype=np.bool_)
-    remark = (
+    note = (
         f"The first line, sep={separator}, only names the separator: as in a spreadsheet, it is "
         "no row."
     )
-    remarks = (remark,) if line else ()
-    return Table(str(path), pd.DataFrame(rows, dtype=object), widths, swallowing, hidden, remarks)
+    notes = (note,) if line else ()
+    return Table(str(path), pd.DataFrame(rows, dtype=object), widths, swallowing, hidden, notes)
 
 
 def _decode(path: Path, content: bytes) -> str:
@@ -238,4 +238,4 @@ def _read_workbook(path: Path, content: bytes, name: str) -> Table:
     swallowing, hidden = np.zeros((2, len(cells)), dtype=np.bool_)
     hidden[list(sheet.hidden)] = True
     source = f"{path} (sheet {sheet.name})"
-    return Table(source, cells, None, swallowing, hidden, (sheet.remark,))
+    return Table(source, cells, None, swallowing, hidden, (sheet.note,))

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from stardust_esapi.caselist.column_names import LABEL_RUNS, LABELS, TAIL
 from stardust_esapi.caselist.columns import Columns
-from stardust_esapi.caselist.names import LABEL_RUNS, LABELS, TAIL
 from stardust_esapi.caselist.table import Column, Flags, Table
 
 _DAY = r"(?:\d{4}([-./])\d{1,2}\1\d{1,2}|\d{1,2}([-./])\d{1,2}\2(?:\d{4}|\d{2}))"

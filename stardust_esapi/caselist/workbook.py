@@ -21,9 +21,9 @@ from xml.etree import ElementTree
 
 from python_calamine import CalamineWorkbook, SheetTypeEnum, SheetVisibleEnum
 
+from stardust_esapi.caselist.column_names import MINING
 from stardust_esapi.caselist.damage import is_uid
 from stardust_esapi.caselist.header import early_rows, find_header, missing_columns
-from stardust_esapi.caselist.names import MINING
 from stardust_esapi.errors import UsageError
 
 # These run over 150 MB at 100,000 rows: each begins with a literal, which re finds fast.
@@ -45,13 +45,13 @@ class Sheet:
         cells: Row by row from the sheet's first, all as wide as the sheet. An error is NaN, a
             number a float, an empty cell an empty text.
         hidden: The rows that are hidden, by a filter or by hand, counted from 0.
-        remark: Which sheet was read, and which not.
+        note: Which sheet was read, and which not.
     """
 
     name: str
     cells: list[list[Any]]
     hidden: tuple[int, ...]
-    remark: str
+    note: str
 
 
 def read_sheet(path: Path, content: bytes, name: str = "") -> Sheet:

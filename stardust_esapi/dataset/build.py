@@ -1,4 +1,4 @@
-"""Make a dataset of an export: find the tasks, do those that are not done, write what tells of it.
+"""Create a dataset from an export: find the tasks, do those that are not done, write the lists.
 
 What became of a case is written to a journal, durably, as soon as it is known; a run that was
 killed finds its cases there and goes on. Files, names and pages hold nothing that differs from run
@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -23,8 +22,7 @@ from filelock import FileLock, Timeout
 from pydantic import TypeAdapter
 
 from stardust_esapi import __version__
-from stardust_esapi.dataset import dicom_out
-from stardust_esapi.dataset.convert import ENDINGS, convert, refused
+from stardust_esapi.dataset.convert import Conversion, remove_files
 from stardust_esapi.dataset.entry import Entry, entry_line, failed, read_entry
 from stardust_esapi.dataset.pseudonym import (
     Pseudonyms,
@@ -34,8 +32,9 @@ from stardust_esapi.dataset.pseudonym import (
 )
 from stardust_esapi.dataset.schedule import run_all
 from stardust_esapi.dataset.split import Split, read_parts, update_split
-from stardust_esapi.dataset.task import Task, find_tasks
-from stardust_esapi.errors import CaseError, UsageError
+from stardust_esapi.dataset.tasks import Task, find_tasks
+from stardust_esapi.dicom.deidentify import FOLDER as DICOM_FOLDER
+from stardust_esapi.errors import UsageError
 from stardust_esapi.files import atomic_write, long_path, make_folder, remove_tree, sync_folder
 from stardust_esapi.model import Kind
 from stardust_esapi.settings import Dataset
@@ -47,12 +46,12 @@ LOCK_NAME = ".in-use"
 FORMAT: Final = "stardust-esapi dataset 1"
 
 _DIED = (
-    "The process that made it died, and again when it was tried once more. Most often memory has "
-    "run out: run it with fewer --workers, or on a machine with more memory."
+    "The process that converted it died, and again when it was tried once more. Most often memory "
+    "has run out: run it with fewer --workers, or on a machine with more memory."
 )
 _VANISHED = (
-    "Its files were made, and are no longer all there: another program or a worker of an earlier "
-    "run has removed them. Run the same command again."
+    "Its files were created, and are no longer all there: another program or a worker of an "
+    "earlier run has removed them. Run the same command again."
 )
 # The settings that decide what becomes of a case; the others say who does it, and where.
 _DECIDING = {"formats", "dicom", "gates"}
@@ -60,7 +59,7 @@ _DECIDING = {"formats", "dicom", "gates"}
 
 @dataclass(frozen=True, slots=True)
 class DatasetJob:
-    """What to make of what.
+    """What to create from what.
 
     Attributes:
         source: Output folder of an export.
@@ -92,8 +91,8 @@ class DatasetSummary:
     Attributes:
         entries: What became of every conversion, by name.
         split: Who is for what.
-        settings: How it was made.
-        unchanged: How many of the made ones were there already, and were left alone.
+        settings: How it was created.
+        unchanged: How many of the converted ones were there already, and were left alone.
         from_before: How many of them are of an earlier export that this one does not list.
     """
 
@@ -104,20 +103,20 @@ class DatasetSummary:
     from_before: int = 0
 
     @property
-    def made(self) -> tuple[Entry, ...]:
+    def created(self) -> tuple[Entry, ...]:
         """Those with training files."""
-        return tuple(entry for entry in self.entries if entry.made)
+        return tuple(entry for entry in self.entries if entry.created)
 
     @property
     def failed(self) -> tuple[Entry, ...]:
         """Those without."""
-        return tuple(entry for entry in self.entries if not entry.made)
+        return tuple(entry for entry in self.entries if not entry.created)
 
     @property
     def verdict(self) -> str:
         """One sentence, without its full stop."""
-        patients = len({entry.patient for entry in self.made})
-        parts = [f"{_number(len(self.made), 'training case')} of {_number(patients, 'patient')}"]
+        patients = len({entry.patient for entry in self.created})
+        parts = [f"{_number(len(self.created), 'training case')} of {_number(patients, 'patient')}"]
         if self.from_before:
             parts.append(f"{self.from_before} of them no longer in the export")
         if self.failed:
@@ -125,78 +124,14 @@ class DatasetSummary:
         return "; ".join(parts)
 
 
-@dataclass(frozen=True, slots=True)
-class Conversion:
-    """What a worker does with a task: the training files, and the DICOM copy where it is wanted.
-
-    Attributes:
-        settings: Formats, gates, whether DICOM is wanted.
-        pseudonyms: Those of the dataset; they go to the workers with their key.
-        out: The dataset's folder.
-        with_structures: Cases whose MR's DICOM copy takes along the CT with the structures.
-    """
-
-    settings: Dataset
-    pseudonyms: Pseudonyms
-    out: Path
-    with_structures: frozenset[str] = frozenset()
-
-    def __call__(self, task: Task) -> Entry:
-        """Convert it; whatever goes wrong is its reason, in words that name no patient."""
-        began = time.perf_counter()
-        try:
-            entry = convert(task, self.settings, self.pseudonyms, self.out)
-            if self.settings.dicom and entry.made:
-                entry = self._copied(task, entry)
-        except CaseError as error:
-            entry = failed(task, self.pseudonyms, str(error))
-        except OSError as error:
-            entry = failed(task, self.pseudonyms, refused(error))
-        except MemoryError:
-            reason = "It does not fit into memory. Run it with fewer --workers."
-            entry = failed(task, self.pseudonyms, reason)
-        except Exception as error:  # noqa: BLE001 - a bad case never stops the run
-            reason = f"Something unexpected happened ({_place(error)}). Please report it."
-            entry = failed(task, self.pseudonyms, reason)
-        if not entry.made:
-            remove_files(self.out, entry)
-        return replace(entry, seconds=time.perf_counter() - began)
-
-    def _copied(self, task: Task, entry: Entry) -> Entry:
-        """The entry with its DICOM folders."""
-        folders = [(task.folder, dicom_folder(entry))]
-        if task.case_key in self.with_structures and task.kind is Kind.MR:
-            folders.append((task.structures_folder, f"{dicom_folder(entry)}_structures"))
-        for source, target in folders:
-            dicom_out.copy_deidentified(source, self.out / target, task.patient_id, self.pseudonyms)
-        return replace(entry, files=(*entry.files, *(target for _, target in folders)))
-
-
-def dicom_folder(entry: Entry) -> str:
-    """Where the DICOM copy of a task lies, relative to the dataset."""
-    return f"{dicom_out.FOLDER}/{entry.patient}/{entry.case}_{entry.kind}"
-
-
-def _place(error: Exception) -> str:
-    """What was raised, and where in this program: never what it says, which may quote a value."""
-    lines = [f"{type(error).__name__}"]
-    trace = error.__traceback__
-    while trace is not None:
-        name = str(trace.tb_frame.f_globals.get("__name__", ""))
-        if name.startswith("stardust_esapi."):
-            lines.append(f"{name.removeprefix('stardust_esapi.')} line {trace.tb_lineno}")
-        trace = trace.tb_next
-    return " in ".join([lines[0], *lines[-1:]]) if len(lines) > 1 else lines[0]
-
-
 def build_dataset(job: DatasetJob, watcher: DatasetWatcher) -> DatasetSummary:
-    """Make a dataset, or bring one up to date with its export.
+    """Create a dataset, or bring one up to date with its export.
 
-    Cases that are there, made of the same files in the same way, are left alone; failed ones are
-    tried again.
+    Cases that are there, created from the same files in the same way, are left alone; failed ones
+    are tried again.
 
     Args:
-        job: What to make of what.
+        job: What to create from what.
         watcher: Who looks on.
 
     Returns:
@@ -220,7 +155,7 @@ def build_dataset(job: DatasetJob, watcher: DatasetWatcher) -> DatasetSummary:
         tasks = _with_fingerprints(tasks, settings, pseudonyms, lonely)
         known = _known(out)
         entries, rest = _sort_out(tasks, known, pseudonyms, out)
-        unchanged = sum(entry.made for entry in entries.values())
+        unchanged = sum(entry.created for entry in entries.values())
         work = Conversion(settings, pseudonyms, out, lonely)
         for entry in _convert(rest, work, watcher):
             entries[entry.name] = entry
@@ -265,7 +200,7 @@ def _lonely(tasks: Sequence[Task]) -> frozenset[str]:
 def _with_fingerprints(
     tasks: Iterable[Task], settings: Dataset, pseudonyms: Pseudonyms, lonely: frozenset[str]
 ) -> list[Task]:
-    """Say of each task what it is made of and how."""
+    """Say of each task what it is created from and how."""
     how = [settings.model_dump_json(include=_DECIDING), __version__, pseudonyms.key_id]
 
     def fingerprint(task: Task) -> str:
@@ -295,7 +230,7 @@ def _sort_out(
 
 
 def _is_whole(entry: Entry, out: Path) -> bool:
-    return entry.made and all((out / name).exists() for name in entry.files)
+    return entry.created and all((out / name).exists() for name in entry.files)
 
 
 def _convert(rest: Sequence[Task], work: Conversion, watcher: DatasetWatcher) -> Iterator[Entry]:
@@ -334,26 +269,16 @@ def _journal(out: Path) -> Iterator[IO[bytes]]:
 
 def _sweep(out: Path) -> None:
     """Remove what a kill left half-written."""
-    for path in (*out.glob("cases/*/.*.part"), *out.glob(f"{dicom_out.FOLDER}/*/.*.part")):
+    for path in (*out.glob("cases/*/.*.part"), *out.glob(f"{DICOM_FOLDER}/*/.*.part")):
         if path.is_dir():
             remove_tree(path)
         else:
             path.unlink(missing_ok=True)
 
 
-def remove_files(out: Path, entry: Entry) -> None:
-    """Remove all that a task has in the dataset: a failed case leaves no training file."""
-    stem = out / entry.name
-    for ending in ENDINGS:
-        stem.with_name(f"{stem.name}{ending}").unlink(missing_ok=True)
-    copy = out / dicom_folder(entry)
-    for folder in (copy, copy.with_name(f"{copy.name}_structures")):
-        remove_tree(folder)
-
-
 def _remove_empty_folders(out: Path) -> None:
     """Of patients of whom nothing is left."""
-    for folder in (*out.glob("cases/*"), *out.glob(f"{dicom_out.FOLDER}/*")):
+    for folder in (*out.glob("cases/*"), *out.glob(f"{DICOM_FOLDER}/*")):
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
 
@@ -408,7 +333,7 @@ def _finish(
 
 @dataclass(frozen=True)
 class _Document:
-    """``dataset.json``: what became of every conversion, and how they were made."""
+    """``dataset.json``: what became of every conversion, and how they were created."""
 
     format: Literal["stardust-esapi dataset 1"]
     version: str
@@ -422,8 +347,8 @@ _DOCUMENT = TypeAdapter(_Document)
 
 
 def _looked_for(entry: Entry, out: Path) -> Entry:
-    """The entry as its files tell it now, whatever became of them since it was made."""
-    if not entry.made or _is_whole(entry, out):
+    """The entry as its files tell it now, whatever became of them since it was created."""
+    if not entry.created or _is_whole(entry, out):
         return entry
     remove_files(out, entry)
     return replace(entry, state="failed", reasons=(_VANISHED,), files=(), thumbnail="")
@@ -442,7 +367,7 @@ def _document_bytes(entries: tuple[Entry, ...], settings: Dataset, pseudonyms: P
 
 
 def _known(out: Path) -> dict[str, Entry]:
-    """What earlier runs made, by name: what the last whole one wrote, then its journal."""
+    """What earlier runs created, by name: what the last whole one wrote, then its journal."""
     known: dict[str, Entry] = {}
     path = out / DATASET_NAME
     try:
@@ -452,7 +377,7 @@ def _known(out: Path) -> dict[str, Entry]:
     except pydantic.ValidationError:
         raise UsageError(
             f"{path} is damaged or of another version. Restore it, or remove it: all cases are "
-            "made anew then."
+            "created anew then."
         ) from None
     else:
         known |= {entry.name: entry for entry in document.entries}

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from stardust_esapi import __version__
-from stardust_esapi.dataset import gates, labels, transfer_mr, write
-from stardust_esapi.dataset.contours import Roi, Structures, read_structures
+from stardust_esapi.dataset import gates, labels, onto_mr, write
 from stardust_esapi.dataset.entry import UNKNOWN_REGION, Entry, failed
-from stardust_esapi.dataset.facts import CaseFacts, Role, VolumeFacts
+from stardust_esapi.dataset.facts import CaseFacts
 from stardust_esapi.dataset.labels import Labelled, Named
 from stardust_esapi.dataset.pseudonym import Pseudonyms
-from stardust_esapi.dataset.task import CHANGED, Task
-from stardust_esapi.dataset.volume import Stack, read_stack
+from stardust_esapi.dataset.tasks import CHANGED, Task
+from stardust_esapi.dicom.deidentify import FOLDER as DICOM_FOLDER
+from stardust_esapi.dicom.deidentify import copy_deidentified
+from stardust_esapi.dicom.read_registration import read_mr_to_ct
+from stardust_esapi.dicom.read_series import Stack, VolumeFacts, read_stack
+from stardust_esapi.dicom.read_structure_set import Roi, Structures, read_structures_on
 from stardust_esapi.errors import CaseError, StardustError, VerifyError
-from stardust_esapi.files import make_folder
+from stardust_esapi.files import make_folder, remove_tree
 from stardust_esapi.geometry import FloatArray
 from stardust_esapi.mask import rasterise
-from stardust_esapi.model import Kind
+from stardust_esapi.model import Kind, Role
+from stardust_esapi.names import role_of
 from stardust_esapi.settings import Dataset
 from stardust_esapi.verify.manifest import MANIFEST_NAME, holds_what_is_listed
 
@@ -38,64 +43,123 @@ class _Case:
     stack: Stack
     structures: Structures
     named: tuple[Named, ...]
-    remarks: tuple[str, ...]
+    notes: tuple[str, ...]
     drawn_on: VolumeFacts | None = None
 
 
-def convert(task: Task, settings: Dataset, pseudonyms: Pseudonyms, out: Path) -> Entry:
-    """Make one case's files below ``out``, or none of them.
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """What a worker does with a task, as it is sent to the worker: see :func:`convert`."""
+
+    settings: Dataset
+    pseudonyms: Pseudonyms
+    out: Path
+    with_structures: frozenset[str] = frozenset()
+
+    def __call__(self, task: Task) -> Entry:
+        """Convert it."""
+        return convert(task, self.settings, self.pseudonyms, self.out, self.with_structures)
+
+
+def convert(
+    task: Task,
+    settings: Dataset,
+    pseudonyms: Pseudonyms,
+    out: Path,
+    with_structures: Collection[str] = (),
+) -> Entry:
+    """Create one case's files below ``out``, or none of them.
 
     Args:
         task: The case and where its files lie.
-        settings: Formats, and the thresholds of the gates.
+        settings: Formats, whether a DICOM copy is wanted, and the thresholds of the gates.
         pseudonyms: What the dataset calls the patient, the case and UIDs.
         out: The dataset's folder.
+        with_structures: Cases whose MR's DICOM copy takes along the CT with the structures.
 
     Returns:
-        What became of it. What is wrong with a case is not raised: its reasons are told, in
-        sentences without anything that names the patient.
+        What became of it. Whatever goes wrong with a case is not raised: it is the entry's reason,
+        in a sentence without anything that names the patient.
     """
     started = time.perf_counter()
-    entry = failed(task, pseudonyms)  # until its files are there
-    stem = out / entry.name
+    stem = out / failed(task, pseudonyms).name
     try:
-        entry = _made(entry, task, settings, pseudonyms, stem)
+        entry = _created(task, settings, pseudonyms, out, stem)
+        if settings.dicom and entry.created:
+            entry = _with_dicom(entry, task, pseudonyms, out, task.case_key in with_structures)
     except StardustError as error:
-        entry = replace(entry, reasons=(f"{str(error)[:1].upper()}{str(error)[1:]}",))
+        entry = failed(task, pseudonyms, f"{str(error)[:1].upper()}{str(error)[1:]}")
     except OSError as error:
-        entry = replace(entry, reasons=(refused(error),))
+        # Its own words hold the path, and that the patient's id.
+        why = error.strerror or type(error).__name__
+        entry = failed(task, pseudonyms, f"Its files cannot be read or written ({why}).")
     except MemoryError:
-        why = "It does not fit into memory. Run it with fewer workers."
-        entry = replace(entry, reasons=(why,))
-    finally:
-        if not entry.made:
-            left = _remove(stem)
-            entry = replace(entry, reasons=(*entry.reasons, *left))
+        reason = "It does not fit into memory. Run it with fewer --workers."
+        entry = failed(task, pseudonyms, reason)
+    except Exception as error:  # noqa: BLE001 - a bad case never stops the run
+        reason = f"Something unexpected happened ({_place(error)}). Please report it."
+        entry = failed(task, pseudonyms, reason)
+    if not entry.created:
+        entry = replace(entry, reasons=(*entry.reasons, *_remaining(out, entry)))
     return replace(entry, seconds=time.perf_counter() - started)
 
 
-def refused(error: OSError) -> str:
-    """Why a case failed, where the file system refuses."""
-    # Its own words hold the path, and that the patient's id.
-    return f"Its files cannot be read or written ({error.strerror or type(error).__name__})."
+def _place(error: Exception) -> str:
+    """What was raised, and where in this program: never what it says, which may quote a value."""
+    lines = [f"{type(error).__name__}"]
+    trace = error.__traceback__
+    while trace is not None:
+        name = str(trace.tb_frame.f_globals.get("__name__", ""))
+        if name.startswith("stardust_esapi."):
+            lines.append(f"{name.removeprefix('stardust_esapi.')} line {trace.tb_lineno}")
+        trace = trace.tb_next
+    return " in ".join([lines[0], *lines[-1:]]) if len(lines) > 1 else lines[0]
 
 
-def _remove(stem: Path) -> tuple[str, ...]:
-    """Remove the files of a case, those of earlier runs too; say what could not be removed."""
-    if not stem.parent.is_dir():
-        return ()
+def remove_files(out: Path, entry: Entry) -> None:
+    """Remove all that a task has in the dataset, half-written files too.
+
+    Raises:
+        OSError: The file system refuses.
+    """
+    stem = out / entry.name
+    for ending in ENDINGS:
+        name = f"{stem.name}{ending}"
+        for path in (stem.with_name(name), stem.with_name(f".{name}.part")):
+            path.unlink(missing_ok=True)
+    copy = out / _dicom_folder(entry)
+    for folder in (copy, copy.with_name(f"{copy.name}_structures")):
+        remove_tree(folder)
+
+
+def _remaining(out: Path, entry: Entry) -> tuple[str, ...]:
+    """Remove what a case has in the dataset; say what could not be removed."""
     try:
-        for ending in ENDINGS:
-            name = f"{stem.name}{ending}"
-            for path in (stem.with_name(name), stem.with_name(f".{name}.part")):
-                path.unlink(missing_ok=True)
+        remove_files(out, entry)
     except OSError as error:
         why = error.strerror or type(error).__name__
         return (f"Files of an earlier run of it cannot be removed ({why}): do not train on them.",)
     return ()
 
 
-def _made(entry: Entry, task: Task, settings: Dataset, pseudonyms: Pseudonyms, stem: Path) -> Entry:
+def _dicom_folder(entry: Entry) -> str:
+    """Where the DICOM copy of a task lies, relative to the dataset."""
+    return f"{DICOM_FOLDER}/{entry.patient}/{entry.case}_{entry.kind}"
+
+
+def _with_dicom(
+    entry: Entry, task: Task, pseudonyms: Pseudonyms, out: Path, structures_too: bool
+) -> Entry:
+    """The entry with its DICOM folders."""
+    folders = [(task.folder, _dicom_folder(entry))]
+    if structures_too and task.kind is Kind.MR:
+        folders.append((task.structures_folder, f"{_dicom_folder(entry)}_structures"))
+    for source, target in folders:
+        copy_deidentified(source, out / target, task.patient_id, pseudonyms)
+    return replace(entry, files=(*entry.files, *(target for _, target in folders)))
+
+
+def _created(task: Task, settings: Dataset, pseudonyms: Pseudonyms, out: Path, stem: Path) -> Entry:
     """The entry of a case whose files have been written, or that a gate has stopped."""
     case = _read(task)
     stack, labelled = case.stack, labels.label(case.stack, case.named)
@@ -111,9 +175,9 @@ def _made(entry: Entry, task: Task, settings: Dataset, pseudonyms: Pseudonyms, s
     findings = gates.judge(facts, settings.gates)
     told = tuple(finding.text for finding in findings if not finding.fatal)
     entry = replace(
-        entry,
+        failed(task, pseudonyms),
         reasons=tuple(finding.text for finding in findings if finding.fatal),
-        remarks=(*told, *case.remarks, *labelled.numbered.remarks),
+        notes=(*told, *case.notes, *labelled.numbered.notes),
         body_region=stack.body_part or UNKNOWN_REGION,
         shape=stack.shape,
         spacing=stack.geometry.spacing,
@@ -123,7 +187,7 @@ def _made(entry: Entry, task: Task, settings: Dataset, pseudonyms: Pseudonyms, s
     if entry.reasons:
         return entry
     make_folder(stem.parent)
-    if left := _remove(stem):  # files of other formats must not stay beside the new ones
+    if left := _remaining(out, entry):  # files of other formats must not stay beside the new ones
         return replace(entry, reasons=left)
     # The sidecar comes last: where it stands, the rest is whole.
     sidecar, picture = stem.with_name(f"{stem.name}.json"), stem.with_name(f"{stem.name}.png")
@@ -132,7 +196,7 @@ def _made(entry: Entry, task: Task, settings: Dataset, pseudonyms: Pseudonyms, s
     files = tuple(
         path.relative_to(stem.parents[2]).as_posix() for path in (*written, picture, sidecar)
     )
-    entry = replace(entry, state="made", files=files, thumbnail=files[-2])
+    entry = replace(entry, state="created", files=files, thumbnail=files[-2])
     write.write_sidecar(sidecar, _sidecar(entry, case, facts, pseudonyms))
     return entry
 
@@ -155,13 +219,12 @@ def _read(task: Task) -> _Case:
         _check_files(folder)
     stack = read_stack(task.folder)
     if task.kind is not Kind.MR:
-        structures = _structures(task.structures_folder, stack)
+        structures = read_structures_on(stack, task.structures_folder)
         named = tuple(Named(roi.name, rasterise(roi.contours, stack)) for roi in structures.rois)
         return _Case(stack, structures, named, _not_closed(structures.rois))
     ct = read_stack(task.structures_folder)
-    structures = _structures(task.structures_folder, ct)
-    registration = min(task.folder.glob("RE*.dcm"), default=None)
-    mr_to_ct = transfer_mr.read_mr_to_ct(registration, stack, ct)
+    structures = read_structures_on(ct, task.structures_folder)
+    mr_to_ct = read_mr_to_ct(sorted(task.folder.glob("RE*.dcm")), stack, ct)
     # One at a time: a mask on the CT is not kept once it is on the MR.
     named = tuple(_carried(roi, ct, stack, mr_to_ct) for roi in structures.rois)
     return _Case(stack, structures, named, _not_closed(structures.rois), ct.facts)
@@ -170,33 +233,19 @@ def _read(task: Task) -> _Case:
 def _carried(roi: Roi, ct: Stack, mr: Stack, mr_to_ct: FloatArray) -> Named:
     """A structure of the CT on the MR."""
     mask = rasterise(roi.contours, ct)
-    decides = labels.role_of(roi.name) is not Role.OTHER
-    shown = transfer_mr.share_shown(mask, ct, mr, mr_to_ct) if decides else 1.0
-    return Named(roi.name, transfer_mr.transfer(mask, ct, mr, mr_to_ct), shown)
+    decides = role_of(roi.name) is not Role.OTHER
+    shown = onto_mr.share_shown(mask, ct, mr, mr_to_ct) if decides else 1.0
+    return Named(roi.name, onto_mr.carry(mask, ct, mr, mr_to_ct), shown)
 
 
 def _check_files(folder: Path) -> None:
-    """Whatever is missing, or lies there besides, since the export was proven."""
+    """Whatever is missing, or lies there besides, since the export was verified."""
     try:
         whole = not (folder / MANIFEST_NAME).exists() or holds_what_is_listed(folder)
     except VerifyError:  # its message holds the path, and that the patient's id
         whole = False
     if not whole:
         raise CaseError(CHANGED)
-
-
-def _structures(folder: Path, stack: Stack) -> Structures:
-    path = min(folder.glob("RS*.dcm"), default=None)
-    if path is None:
-        raise CaseError("there is no structure set (RS*.dcm) beside its CT. Export it again.")
-    structures = read_structures(path)
-    frames = {roi.frame_of_reference_uid for roi in structures.rois if roi.contours}
-    if frames - {stack.frame_of_reference_uid, ""}:
-        raise CaseError(
-            "its structure set lies in another frame of reference than its images: the contours "
-            "would lie anywhere. Export the right one."
-        )
-    return structures
 
 
 def _not_closed(rois: tuple[Roi, ...]) -> tuple[str, ...]:
@@ -233,7 +282,7 @@ def _sidecar(entry: Entry, case: _Case, facts: CaseFacts, pseudonyms: Pseudonyms
         "label_names": {str(one.label): one.name for one in facts.structures},
         "transferred": facts.transferred,
         "facts": asdict(facts),
-        "remarks": list(entry.remarks),
+        "notes": list(entry.notes),
         "rules": dict(write.RULES),
         "versions": {
             "stardust-esapi": __version__,

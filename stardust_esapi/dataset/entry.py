@@ -12,10 +12,10 @@ from pydantic import TypeAdapter
 
 from stardust_esapi.dataset.facts import StructureFacts
 from stardust_esapi.dataset.pseudonym import Pseudonyms
-from stardust_esapi.dataset.task import Task
+from stardust_esapi.dataset.tasks import Task
 from stardust_esapi.model import Kind
 
-State = Literal["made", "failed"]
+State = Literal["created", "failed"]
 
 UNKNOWN_REGION = "unknown"
 
@@ -28,9 +28,9 @@ class Entry:
         case: Pseudonym of the case.
         patient: Pseudonym of the patient.
         kind: CT, KM or MR.
-        state: ``made``: its files are there, whole. ``failed``: it has no training file.
-        reasons: Why it failed, in sentences; empty when made.
-        remarks: Sentences worth reading that did not stop it.
+        state: ``created``: its files are there, whole. ``failed``: it has no training file.
+        reasons: Why it failed, in sentences; empty when created.
+        notes: Sentences worth reading that did not stop it.
         label: The Case-Selector's label; empty without one.
         case_kind: The Case-Selector's ``casekind``; likewise.
         body_region: Body Part Examined (0018,0015), or ``unknown``.
@@ -40,7 +40,7 @@ class Entry:
         counts: Histogram of the values, over the bins that belong to the kind.
         files: Its files relative to the dataset, POSIX style.
         thumbnail: The one of them that is its picture; empty without one.
-        fingerprint: What it was made of and how (:mod:`stardust_esapi.dataset.build`).
+        fingerprint: What it was created from and how (:mod:`stardust_esapi.dataset.build`).
         seconds: Time spent on it.
     """
 
@@ -49,7 +49,7 @@ class Entry:
     kind: Kind
     state: State
     reasons: tuple[str, ...] = ()
-    remarks: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     label: str = ""
     case_kind: str = ""
     body_region: str = UNKNOWN_REGION
@@ -68,9 +68,9 @@ class Entry:
         return f"cases/{self.patient}/{self.case}_{self.kind}"
 
     @property
-    def made(self) -> bool:
+    def created(self) -> bool:
         """Whether its training files are there."""
-        return self.state == "made"
+        return self.state == "created"
 
 
 def failed(task: Task, pseudonyms: Pseudonyms, *reasons: str) -> Entry:

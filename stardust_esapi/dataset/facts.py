@@ -6,43 +6,9 @@ Nothing here says whether a number is good; :mod:`stardust_esapi.dataset.gates` 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 
-from stardust_esapi.model import Kind
-
-
-class Role(StrEnum):
-    """What a structure is to the training."""
-
-    GTV = "gtv"
-    TARGET = "target"
-    OTHER = "other"
-
-
-@dataclass(frozen=True, slots=True)
-class VolumeFacts:
-    """How the slices of a series lie, as their headers say.
-
-    Attributes:
-        images: Image files in the folder.
-        spacing_mm: Usual (median) distance of neighbouring slices along the normal.
-        spacing_spread_mm: Largest less smallest distance of neighbouring slices.
-        gaps_mm: Distances that leave room for at least one more slice.
-        missing_slices: How many slices the gaps have room for.
-        duplicate_positions: Images that lie where another one lies.
-        duplicate_uids: Images that bear another one's SOP Instance UID.
-        shear_mm: How far the slices' first voxels stray from one line along the normal (gantry
-            tilt, or slices shifted against one another).
-    """
-
-    images: int
-    spacing_mm: float
-    spacing_spread_mm: float
-    gaps_mm: tuple[float, ...]
-    missing_slices: int
-    duplicate_positions: int
-    duplicate_uids: int
-    shear_mm: float
+from stardust_esapi.dicom.read_series import VolumeFacts
+from stardust_esapi.model import Kind, Role
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from stardust_esapi import judge as tumour
-from stardust_esapi.dataset.facts import CaseFacts, Role, StructureFacts, VolumeFacts
+from stardust_esapi.dataset.facts import CaseFacts, StructureFacts
+from stardust_esapi.dicom.read_series import VolumeFacts
 from stardust_esapi.judge import TumourFacts, percent
-from stardust_esapi.model import Finding, Kind
+from stardust_esapi.model import Finding, Kind, Role
 from stardust_esapi.settings import Gate, Gates
 
 # What a gate says: the sentence, and whether the case could stand for all that.
@@ -22,7 +23,7 @@ _Said = tuple[str, bool]
 def judge(facts: CaseFacts, gates: Gates) -> tuple[Finding, ...]:
     """Hold a case against the thresholds; of a good one there is nothing to say."""
     return tuple(
-        Finding(gate, text, fatal and gate not in gates.remark_only)
+        Finding(gate, text, fatal and gate not in gates.note_only)
         for gate, look in _GATES.items()
         for text, fatal in look(facts, gates)
     )

@@ -7,16 +7,17 @@ they share a voxel with the GTV, and ``<id>_neg+`` where not.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stardust_esapi.dataset.facts import IntensityFacts, Role, StructureFacts
-from stardust_esapi.dataset.volume import Stack
+from stardust_esapi.dataset.facts import IntensityFacts, StructureFacts
+from stardust_esapi.dicom.read_series import Stack
 from stardust_esapi.mask import Mask, overlap
+from stardust_esapi.model import Role
+from stardust_esapi.names import LOOKED_FOR, role_of
 
 Bytes3D = NDArray[np.uint8]
 
@@ -34,9 +35,6 @@ CT_EDGES = tuple(float(edge) for edge in range(-1024, 3073, 64))
 """Of the bins that HU are counted in; all of one width."""
 _MR_BINS = 64
 _HISTOGRAM_STEP = 4
-# What the consumer ignores in names, and what it looks for then.
-_IGNORED = re.compile(r"[\s_-]")
-_LOOKED_FOR = {Role.GTV: "gtv+", Role.TARGET: "target+"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +54,13 @@ class Numbered:
         gts: Labels, shape (slices, rows, columns).
         names: Label to name; without the background.
         structures: What was measured of each, by label.
-        remarks: What was left out, and why.
+        notes: What was left out, and why.
     """
 
     gts: Bytes3D = field(repr=False)
     names: dict[int, str]
     structures: tuple[StructureFacts, ...]
-    remarks: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,35 +95,26 @@ def label(stack: Stack, structures: Sequence[Named]) -> Labelled:
     return Labelled(imgs, intensity, numbered)
 
 
-def role_of(name: str) -> Role:
-    """What a structure is to the training by its name, as the consumer reads names."""
-    squeezed = _IGNORED.sub("", name).lower()
-    for role, wanted in _LOOKED_FOR.items():
-        if wanted in squeezed:
-            return role
-    return Role.OTHER
-
-
 def number(structures: Sequence[Named], stack: Stack) -> Numbered:
     """Give each structure its label and name, and paint it where no higher one lies."""
-    remarks: list[str] = []
+    notes: list[str] = []
     chosen: dict[Role, Named] = {}
     others: list[Named] = []
     for one in structures:
         role = role_of(one.name)
         if one.mask.voxels == 0:
-            remarks.append(f"{one.name} has no voxel and was left out.")
+            notes.append(f"{one.name} has no voxel and was left out.")
         elif role is Role.OTHER:
             others.append(one)
         elif role in chosen:
-            remarks.append(
-                f"{one.name} was left out: {chosen[role].name} is taken for {_LOOKED_FOR[role]}."
+            notes.append(
+                f"{one.name} was left out: {chosen[role].name} is taken for {LOOKED_FOR[role]}."
             )
         else:
             chosen[role] = one
     others.sort(key=lambda one: -one.mask.voxels)  # stable: equal ones as in the file
     for one in others[MOST_OTHERS:]:
-        remarks.append(f"{one.name} was left out: 8 bits hold the {MOST_OTHERS} largest others.")
+        notes.append(f"{one.name} was left out: 8 bits hold the {MOST_OTHERS} largest others.")
     gtv, target = chosen.get(Role.GTV), chosen.get(Role.TARGET)
 
     gts = np.zeros(stack.shape, dtype=np.uint8)
@@ -142,7 +131,7 @@ def number(structures: Sequence[Named], stack: Stack) -> Numbered:
         within = overlap(gtv.mask, target.mask) / gtv.mask.voxels if target else 0.0
         facts.insert(0, _measure(gtv, "gtv+", GTV_LABEL, Role.GTV, stack, within))
         _paint(gts, gtv.mask, GTV_LABEL)
-    return Numbered(gts, {f.label: f.name for f in facts}, tuple(facts), tuple(remarks))
+    return Numbered(gts, {f.label: f.name for f in facts}, tuple(facts), tuple(notes))
 
 
 def _measure(

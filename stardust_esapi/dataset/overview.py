@@ -19,11 +19,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from stardust_esapi import __version__
 from stardust_esapi.dataset import charts
 from stardust_esapi.dataset.entry import UNKNOWN_REGION, Entry
-from stardust_esapi.dataset.facts import Role
 from stardust_esapi.dataset.labels import CT_EDGES
 from stardust_esapi.dataset.split import Part
 from stardust_esapi.files import atomic_write
-from stardust_esapi.model import Kind
+from stardust_esapi.model import Kind, Role
 
 if TYPE_CHECKING:
     from stardust_esapi.dataset.build import DatasetSummary
@@ -95,23 +94,23 @@ def render_overview(summary: DatasetSummary) -> str:
         lstrip_blocks=True,
     )
     parts = summary.split.patients
-    cards = [_card(entry, parts) for entry in summary.made]
+    cards = [_card(entry, parts) for entry in summary.created]
     labels = sorted({card.label for card in cards})
     return environment.get_template("overview.html.j2").render(
         summary=summary,
         version=__version__,
         cards=cards,
         labels=labels,
-        regions=sorted({entry.body_region for entry in summary.made}, key=_unknown_last),
+        regions=sorted({entry.body_region for entry in summary.created}, key=_unknown_last),
         rows=[_row(name, [c for c in cards if c.label == name]) for name in labels],
         total=_row("all", cards),
         charts=_charts(cards),
-        structures=_structures(summary.made),
+        structures=_structures(summary.created),
         kinds=KIND_NAMES,
         parts=PART_NAMES,
         colours=charts.COLOURS,
         no_label=NO_LABEL,
-        mood="good" if not summary.failed and summary.made else "bad",
+        mood="good" if not summary.failed and summary.created else "bad",
     )
 
 

@@ -100,15 +100,15 @@ def default_key_file(out: Path) -> Path:
 
 
 def open_pseudonyms(out: Path, key_file: Path | None = None) -> Pseudonyms:
-    """Read the key, or make it at first use, and see that the dataset was made with it.
+    """Read the key, or create it at first use, and see that the dataset was created with it.
 
     Args:
         out: The dataset's folder; it gets ``pseudonyms.json`` with the id of the key.
         key_file: The key's file; None for the one beside the dataset.
 
     Raises:
-        UsageError: The key lies in the dataset, cannot be read or made, or is another one than
-            the dataset was made with.
+        UsageError: The key lies in the dataset, cannot be read or created, or is another one than
+            the dataset was created with.
     """
     path = key_file or default_key_file(out)
     _refuse_inside(path, out, "The key (--key)")
@@ -118,14 +118,14 @@ def open_pseudonyms(out: Path, key_file: Path | None = None) -> Pseudonyms:
             pseudonyms = Pseudonyms(_read_key(path))
         elif recorded:
             raise UsageError(
-                f"{out} was made with a key that is not at {path}: its patients would get other "
+                f"{out} was created with a key that is not at {path}: its patients would get other "
                 "pseudonyms. Give that key with --key, or choose another --out."
             )
         else:
             pseudonyms = Pseudonyms(_make_key(path))
         if recorded not in ("", pseudonyms.key_id):
             raise UsageError(
-                f"{out} was made with another key than {path}: its patients would get other "
+                f"{out} was created with another key than {path}: its patients would get other "
                 "pseudonyms. Give that key with --key, or choose another --out."
             )
         if not recorded:
@@ -207,7 +207,7 @@ def _refuse_inside(path: Path, out: Path, what: str) -> None:
 
 
 def _recorded_key_id(out: Path) -> str:
-    """The id of the key that a dataset was made with; empty for one that is not begun."""
+    """The id of the key that a dataset was created with; empty for one that is not begun."""
     path = out / PSEUDONYMS_NAME
     try:
         document = json.loads(path.read_bytes())

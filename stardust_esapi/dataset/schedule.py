@@ -68,7 +68,7 @@ def _other_versions(versions: Collection[str], wanted: str) -> UsageError:
     )
 
 
-class _Hands(Protocol):
+class _Workers(Protocol):
     """Who does the work. What stands for a case under way is theirs alone to look into."""
 
     most: int
@@ -126,7 +126,7 @@ class _Run(Generic[Item, Result]):
     """The loop, and what is under way in it."""
 
     def __init__(
-        self, work: Callable[[Item], Result], lost: Callable[[Item], Result], hands: _Hands
+        self, work: Callable[[Item], Result], lost: Callable[[Item], Result], hands: _Workers
     ) -> None:
         self._work = work
         self._lost = lost
@@ -337,7 +337,7 @@ class _Cluster:
                     break
 
     def _check_versions(self) -> None:
-        """Files of one dataset are made by one version."""
+        """Files of one dataset are created by one version."""
         try:
             versions = set(self._client.run(_version).values())
         except ImportError:

@@ -72,12 +72,12 @@ def assign(
     Args:
         entries: What became of the cases; failed ones do not count.
         fraction: Share for training.
-        seed: Another one makes another split.
+        seed: Another one gives another split.
         earlier: Parts given before.
     """
-    made = sorted((entry for entry in entries if entry.made), key=lambda entry: entry.name)
+    created = sorted((entry for entry in entries if entry.created), key=lambda entry: entry.name)
     parts = dict(earlier or {})
-    strata = _strata(made)
+    strata = _strata(created)
     for patients in strata.values():
         missing = quota(len(patients), fraction) - sum(
             parts.get(patient) is Part.TRAIN for patient in patients
@@ -90,7 +90,7 @@ def assign(
         seed=seed,
         patients=dict(sorted(parts.items())),
         cases={
-            part: tuple(entry.name for entry in made if parts[entry.patient] is part)
+            part: tuple(entry.name for entry in created if parts[entry.patient] is part)
             for part in Part
         },
         strata={
@@ -113,7 +113,7 @@ def update_split(out: Path, entries: Iterable[Entry], fraction: float, seed: int
     """Split a dataset, keeping what ``split.json`` says, and write it.
 
     Raises:
-        UsageError: The file is damaged, or was made with another fraction or seed.
+        UsageError: The file is damaged, or was created with another fraction or seed.
         OSError: It cannot be written; the old one still stands.
     """
     before = read_parts(out, fraction, seed)
@@ -128,7 +128,7 @@ def read_parts(out: Path, fraction: float, seed: int) -> dict[str, Part]:
     Call it before the work too: it says at once that the split cannot go on like that.
 
     Raises:
-        UsageError: The file is damaged, or was made with another fraction or seed.
+        UsageError: The file is damaged, or was created with another fraction or seed.
     """
     path = out / SPLIT_NAME
     try:
@@ -144,7 +144,7 @@ def read_parts(out: Path, fraction: float, seed: int) -> dict[str, Part]:
         ) from None
     if (document.fraction, document.seed) != (fraction, seed):
         raise UsageError(
-            f"{path} was made with --split {document.fraction:g} --seed {document.seed}. Give "
+            f"{path} was created with --split {document.fraction:g} --seed {document.seed}. Give "
             "these again, or remove the file to split the whole dataset anew."
         )
     return document.patients
@@ -179,9 +179,9 @@ class _Document:
 _DOCUMENT = TypeAdapter(_Document)
 
 
-def _strata(made: Sequence[Entry]) -> dict[Stratum, set[str]]:
+def _strata(created: Sequence[Entry]) -> dict[Stratum, set[str]]:
     labels: dict[str, set[str]] = {}
-    for entry in made:
+    for entry in created:
         labels.setdefault(entry.patient, set()).add(entry.label)
     strata: dict[Stratum, set[str]] = {}
     for patient, own in labels.items():

@@ -12,7 +12,7 @@ import zipfile
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,7 @@ from stardust_esapi.dataset.labels import (
     TARGET_LABEL,
     Labelled,
 )
-from stardust_esapi.dataset.volume import Stack
+from stardust_esapi.dicom.read_series import Stack
 from stardust_esapi.errors import CaseError
 from stardust_esapi.files import atomic_write, whole_file
 from stardust_esapi.geometry import FloatArray, ImageGeometry
@@ -72,24 +72,13 @@ def write_npz(path: Path, labelled: Labelled, stack: Stack) -> None:
                 # zipfile offers no strategy. Were this attribute to go, files would be a little
                 # larger and slower to write, and as right.
                 cast(Any, member)._compressor = _compressor()
-                _write_array(member, array)
-
-
-def _write_array(member: IO[bytes], array: NDArray[Any]) -> None:
-    """As NumPy's own, which copies what goes elsewhere than into a plain file."""
-    if array.dtype != np.uint8:
-        np.lib.format.write_array(member, array, allow_pickle=False)
-        return
-    header = np.lib.format.header_data_from_array_1_0(array)
-    np.lib.format.write_array_header_1_0(member, header)
-    for plane in np.ascontiguousarray(array):
-        member.write(plane.data)
+                np.lib.format.write_array(member, array, allow_pickle=False)
 
 
 def _compressor() -> Any:
     """Raw deflate that looks for runs alone: what images and labels have.
 
-    Twice as fast; zlib-ng does the same, to the byte, in half the time again.
+    zlib's own level 1 takes 1.5 times as long for a whole conversion, with runs alone 1.4 times.
     """
     return zlib_ng.compressobj(
         _COMPRESSION, zlib_ng.DEFLATED, -zlib_ng.MAX_WBITS, strategy=zlib_ng.Z_RLE

@@ -39,15 +39,6 @@ class Backend(Protocol):
     def read_contours(self, structure: API.Structure, plane: int) -> list[FloatArray]:
         """Contours on one plane (``Structure.GetContoursOnImagePlane``), each (n, 3), mm."""
 
-    def add_contour(self, structure: API.Structure, points: FloatArray, plane: int) -> None:
-        """Add a contour (``Structure.AddContourOnImagePlane``).
-
-        Args:
-            structure: The structure; the patient is open for writing.
-            points: Shape (n, 3), mm, patient coordinates.
-            plane: Index of the image plane; the points' own distance from it counts for nothing.
-        """
-
     def read_matrix(self, registration: API.Registration) -> FloatArray:
         """``Registration.TransformationMatrix`` as (4, 4), mm."""
 

@@ -167,10 +167,6 @@ class ClrBackend:
             ]
         return [self._read_vectors(contour) for contour in contours]
 
-    def add_contour(self, structure: API.Structure, points: FloatArray, plane: int) -> None:
-        """Add a contour, (n, 3), mm."""
-        structure.AddContourOnImagePlane(self._write_vectors(points), plane)
-
     def read_matrix(self, registration: API.Registration) -> FloatArray:
         """The registration's 4x4 matrix, mm."""
         return np.array(memoryview(cast("Any", registration.TransformationMatrix)), dtype=float)
@@ -193,18 +189,6 @@ class ClrBackend:
             with self._pinned(vectors) as address:
                 ctypes.memmove(points.ctypes.data, address, points.nbytes)
         return points
-
-    def _write_vectors(self, points: FloatArray) -> Any:
-        """A ``VVector[]`` of (n, 3), in one copy."""
-        if not self._plain_vectors:
-            vectors = [self._types.VVector(*point) for point in points.tolist()]
-            return self._system.Array[self._types.VVector](vectors)
-        block = np.ascontiguousarray(points, dtype=float)
-        array = self._system.Array.CreateInstance(self._types.VVector, len(block))
-        if len(block):
-            with self._pinned(array) as address:
-                ctypes.memmove(address, block.ctypes.data, block.nbytes)
-        return array
 
     @contextlib.contextmanager
     def _pinned(self, array: Any) -> Any:

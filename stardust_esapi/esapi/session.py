@@ -141,7 +141,7 @@ class OpenPatient:
         self.refresh()
 
     def refresh(self) -> None:
-        """Read again what the patient holds (after structure sets were made)."""
+        """Read again what the patient holds (after structure sets were created)."""
         with self.refusals("reading the patient"):
             self._contents = read.read_patient(self.api)
 

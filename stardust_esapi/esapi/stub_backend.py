@@ -21,11 +21,11 @@ _NOT_INSTALLED = (
     "The stub ESAPI is not installed here. Run scripts/demo once, or `pip install ./stubs` in a "
     "checkout."
 )
-_BUILD_ONE = "Make one with `stardust-esapi stub build`."
+_BUILD_ONE = "Create one with `esapi-stub build`."
 
 
 def clr_stand_in(database: Path) -> tuple[Path, bool]:
-    """Folder of the C# stand-in's assemblies for a stub database, and whether that is clinical.
+    """Folder of the stub's .NET assemblies for a stub database, and whether that is clinical.
 
     Raises:
         UsageError: The stub is not installed, or the folder holds no stub database.
@@ -84,13 +84,6 @@ class StubBackend:
             np.array([(p.x, p.y, p.z) for p in contour], dtype=float)
             for contour in structure.GetContoursOnImagePlane(plane)
         ]
-
-    def add_contour(self, structure: API.Structure, points: FloatArray, plane: int) -> None:
-        """Add a contour, (n, 3), mm."""
-        from esapi_stub.types import VVector
-
-        vectors = [VVector(*point) for point in points.tolist()]
-        structure.AddContourOnImagePlane(cast("Any", vectors), plane)
 
     def read_matrix(self, registration: API.Registration) -> FloatArray:
         """The registration's 4x4 matrix, mm."""

@@ -30,7 +30,7 @@ _STILL_OPEN = "Eclipse still shows what was begun, unsaved: close the patient th
 
 @dataclass(frozen=True, slots=True)
 class PlannedSet:
-    """A structure set that is about to be made.
+    """A structure set that is about to be created.
 
     Attributes:
         structure_set_id: Its id.
@@ -49,7 +49,7 @@ class WritePlan:
 
     Attributes:
         case: The case, in words.
-        structure_sets: What is to be made.
+        structure_sets: What is to be created.
     """
 
     case: str
@@ -117,8 +117,10 @@ def modifications(patient: OpenPatient, plan: WritePlan, approval: Approval) -> 
         with patient.refusals("opening the record for writing"):
             patient.api.BeginModifications()
         begun = True
-        for made in plan.structure_sets:
-            logger.info("{}: writing {} on {}", plan.case, made.structure_set_id, made.series_uid)
+        for created in plan.structure_sets:
+            logger.info(
+                "{}: writing {} on {}", plan.case, created.structure_set_id, created.series_uid
+            )
         yield
         if patient.backend.saves:
             patient.save()
@@ -142,7 +144,7 @@ def _facts(patient: OpenPatient, plan: WritePlan, approval: Approval) -> dict[st
         "eclipse_user": patient.user_id,
         "patient_id": patient.patient_id,
         "case": plan.case,
-        "structure_sets": [asdict(made) for made in plan.structure_sets],
+        "structure_sets": [asdict(created) for created in plan.structure_sets],
         "script": host.name,
         "script_version": host.version,
         "manifest": host.manifest_digest,

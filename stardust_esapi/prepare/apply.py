@@ -1,4 +1,4 @@
-"""Carry out the preparation of one case: survey what is there, then make what is missing.
+"""Carry out the preparation of one case: survey what is there, then create what is missing.
 
 :func:`survey` only reads, so a run without write goes as far and tells the same; :func:`create`
 is the only function that changes a structure set, through the write gate.
@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from stardust_esapi.choices import OnMissing
 from stardust_esapi.errors import EsapiRefusedError, PrepareError
 from stardust_esapi.esapi.backend import Backend
 from stardust_esapi.esapi.session import OpenPatient
 from stardust_esapi.esapi.write_gate import Approval, PlannedSet, WritePlan, modifications
 from stardust_esapi.geometry import FloatArray
 from stardust_esapi.judge import TumourFacts, judge
-from stardust_esapi.locate import Located, same_id
 from stardust_esapi.mask import overlap, rasterise, regular_slices
 from stardust_esapi.model import Action, Case, Finding, Kind, StructureOutcome
 from stardust_esapi.names import folding, numbered_id
@@ -32,19 +32,14 @@ from stardust_esapi.prepare.existing import (
     is_of_another_tumour,
     measure,
 )
+from stardust_esapi.prepare.locate import Located, same_id
 from stardust_esapi.prepare.plan import (
     PlannedStructure,
     PreparePlan,
     plan_structures,
     reads_as,
 )
-from stardust_esapi.settings import (
-    GTV_WORD,
-    TARGET_WORD,
-    OnMissing,
-    Settings,
-    StructureSettings,
-)
+from stardust_esapi.settings import GTV_WORD, TARGET_WORD, Settings, StructureSettings
 
 if TYPE_CHECKING:
     from VMS.TPS.Common.Model import API
@@ -83,9 +78,9 @@ class SetPlan:
         expected: The shapes it shall hold.
         resampling: How closely, where the image has another grid than the source's; else None.
         clipped: New ids of the structures that reach out of the image.
-        uid: UID of the structure set that serves already; empty while it has to be made.
+        uid: UID of the structure set that serves already; empty until it is created.
         outcomes: What became of each structure.
-        remark: A sentence for the reader; may be empty.
+        note: A sentence for the reader; may be empty.
     """
 
     kind: Kind
@@ -98,7 +93,7 @@ class SetPlan:
     clipped: frozenset[str]
     uid: str = ""
     outcomes: tuple[StructureOutcome, ...] = ()
-    remark: str = ""
+    note: str = ""
 
 
 def survey(
@@ -149,7 +144,7 @@ def create(
     settings: StructureSettings,
     approval: Approval,
 ) -> tuple[SetPlan, ...]:
-    """Make the structure sets that are missing, prove them, and save.
+    """Create the structure sets that are missing, verify them, and save.
 
     Nothing is saved unless every set holds what was planned: an error leaves the record as it
     was, because closing the patient drops what was not saved.
@@ -165,9 +160,9 @@ def create(
         return tuple(sets)
     plan = WritePlan(str(case), tuple(_planned(s) for s in missing))
     with modifications(patient, plan, approval):
-        made = {s.kind: _create_set(case, s, patient, settings) for s in missing}
+        created = {s.kind: _create_set(case, s, patient, settings) for s in missing}
     return tuple(
-        replace(made[s.kind], uid=_find_saved(case, s, patient)) if s.kind in made else s
+        replace(created[s.kind], uid=_find_saved(case, s, patient)) if s.kind in created else s
         for s in sets
     )
 
@@ -244,31 +239,31 @@ def _survey_set(
         for s in patient.view.structure_sets
         if folding(s.structure_set_id) in ours and _on_same_image(s.image, image)
     }
-    # Asked of a set that holds what would be made too: on another grid, tumours that lie close
+    # Asked of a set that holds what would be created too: on another grid, tumours that lie close
     # together are the same within the tolerance.
     candidates = {
         uid: _differences(wanted, shapes)
         for uid, shapes in there.items()
         if not _is_of_another_tumour(shapes, source, wanted.resampling, rules)
     }
-    choice, uid, remark = choose(candidates, settings.on_existing)
+    choice, uid, note = choose(candidates, settings.on_existing)
     if choice is Choice.STOP:
         raise PrepareError(
             f"{case}: a structure set {base_id} lies on the {kind} image already and does not "
-            f"hold what would be made now: {remark}. Look at it in Eclipse, then choose: remove "
-            "it, run with --on-existing new (make another one), or --on-existing reuse (export "
+            f"hold what would be created now: {note}. Look at it in Eclipse, then choose: remove "
+            "it, run with --on-existing new (create another one), or --on-existing reuse (export "
             "it as it is)."
         )
     if choice is Choice.REUSE:
-        if not remark:
+        if not note:
             return replace(wanted, uid=uid, outcomes=_outcomes(wanted))
         _check_labels(case, uid, patient, rules)
-        # What became of each structure is not known of a set that was not made by these rules.
-        return replace(wanted, uid=uid, remark=f"{base_id} on the {kind} image: {remark}.")
+        # What became of each structure is not known of a set that was not created by these rules.
+        return replace(wanted, uid=uid, note=f"{base_id} on the {kind} image: {note}.")
     if there:
         wanted = replace(wanted, structure_set_id=_free_id(case, base_id, patient))
-    remark = f"{base_id} on the {kind} image: {remark}." if remark else ""
-    return replace(wanted, outcomes=_outcomes(wanted), remark=remark)
+    note = f"{base_id} on the {kind} image: {note}." if note else ""
+    return replace(wanted, outcomes=_outcomes(wanted), note=note)
 
 
 def _is_of_another_tumour(
@@ -401,11 +396,11 @@ def _on_same_image(one: ImageView | None, other: ImageView) -> bool:
 
 def _outcomes(wanted: SetPlan) -> tuple[StructureOutcome, ...]:
     clip = "it reaches out of the image and is cut there"
-    made = tuple(
+    created = tuple(
         planned.outcome(wanted.kind, clip if planned.new_id in wanted.clipped else "")
         for planned in wanted.plan.structures
     )
-    return made + wanted.plan.skipped_outcomes(wanted.kind)
+    return created + wanted.plan.skipped_outcomes(wanted.kind)
 
 
 def _free_id(case: Case, base_id: str, patient: OpenPatient) -> str:
@@ -422,19 +417,19 @@ def _create_set(
 ) -> SetPlan:
     source = {s.Id: s for s in patient.structure_set(wanted.source_uid).Structures}
     with patient.refusals(f"making structure set {wanted.structure_set_id}"):
-        made = patient.image(wanted.image).CreateNewStructureSet()
-        made.Id = wanted.structure_set_id
+        created = patient.image(wanted.image).CreateNewStructureSet()
+        created.Id = wanted.structure_set_id
     outcomes: list[StructureOutcome] = []
     failed: list[str] = []
     for planned in wanted.plan.structures:
         try:
             with patient.refusals(f"copying structure {planned.source.structure_id}"):
-                _copy(planned, source[planned.source.structure_id], made, patient.backend)
+                _copy(planned, source[planned.source.structure_id], created, patient.backend)
         except EsapiRefusedError as error:
             outcomes.append(planned.failure(wanted.kind, str(error)))
             failed.append(planned.new_id)
-            with patient.refusals("removing a half-made structure"):
-                _remove(made, planned.new_id)
+            with patient.refusals("removing a half-created structure"):
+                _remove(created, planned.new_id)
     done = {p.new_id for p in wanted.plan.structures} - set(failed)
     outcomes += [o for o in wanted.outcomes if not o.new_id or o.new_id in done]
     essential = {settings.target_label, settings.gtv_label}
@@ -450,7 +445,7 @@ def _create_set(
         expected=tuple(s for s in wanted.expected if s.structure_id in done),
         outcomes=tuple(outcomes),
     )
-    _prove(case, result, made, patient)
+    _verify_set(case, result, created, patient)
     return result
 
 
@@ -475,10 +470,12 @@ def _remove(structure_set: API.StructureSet, identifier: str) -> None:
             structure_set.RemoveStructure(structure)
 
 
-def _prove(case: Case, wanted: SetPlan, made: API.StructureSet, patient: OpenPatient) -> None:
+def _verify_set(
+    case: Case, wanted: SetPlan, created: API.StructureSet, patient: OpenPatient
+) -> None:
     """Compare what Eclipse holds now with what was planned, before it is saved."""
     patient.refresh()
-    differing = _differences(wanted, _found(patient, made.UID))
+    differing = _differences(wanted, _found(patient, created.UID))
     if differing:
         raise FailedStructuresError(
             f"{case}: the copies in {wanted.structure_set_id} do not hold what their sources do: "

@@ -1,4 +1,4 @@
-"""Compare a structure set with what would be made now, and decide whether it may serve."""
+"""Compare a structure set with what would be created now, and decide whether it may serve."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from enum import Enum, auto
 
 import numpy as np
 
+from stardust_esapi.choices import OnExisting
 from stardust_esapi.geometry import FloatArray, Vector, covered_area_centroid
 from stardust_esapi.names import folding
-from stardust_esapi.settings import OnExisting
 
 _CENTROID_TOLERANCE_MM = 0.1
 _AREA_TOLERANCE = 0.01
@@ -91,7 +91,7 @@ def differences(
     *,
     may_be_clipped: frozenset[str] = frozenset(),
 ) -> tuple[str, ...]:
-    """Say how a structure set differs from what would be made now.
+    """Say how a structure set differs from what would be created now.
 
     Args:
         expected: The source structures under their new ids and types.
@@ -101,7 +101,7 @@ def differences(
             therefore say nothing.
 
     Returns:
-        One clause a difference; none when the set holds what would be made.
+        One clause a difference; none when the set holds what would be created.
     """
     wanted = {folding(s.structure_id): s for s in expected}
     there = {folding(s.structure_id): s for s in found}
@@ -165,7 +165,7 @@ def is_of_another_tumour(
 ) -> bool:
     """Whether a prepared set holds other structures as GTV and target than a case names.
 
-    Two rows of one plan make two sets, and each is known by what it holds: where both labels are
+    Two rows of one plan give two sets, and each is known by what it holds: where both labels are
     copies of structures of the same source, and not the two of ours, the set is the other row's.
     (The same two exchanged is no other tumour but a row that somebody has corrected.)
 
@@ -215,7 +215,7 @@ def choose(
 
     Args:
         candidates: UID of each structure set with our id on the same image, to the ways it
-            differs from what would be made now.
+            differs from what would be created now.
         on_existing: The user's choice for one that differs.
 
     Returns:

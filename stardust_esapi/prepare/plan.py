@@ -7,16 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from stardust_esapi.errors import PrepareError
-from stardust_esapi.locate import same_id
 from stardust_esapi.model import Action, Case, Kind, StructureOutcome
 from stardust_esapi.names import MAX_ESAPI_ID, as_read, folding, numbered_id
 from stardust_esapi.patient import StructureView
+from stardust_esapi.prepare.locate import same_id
 from stardust_esapi.settings import ADDABLE_TYPES, Rule, StructureSettings, Then, When
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedStructure:
-    """One structure to make.
+    """One structure to create.
 
     Attributes:
         source: The structure it is copied from.
@@ -30,14 +30,14 @@ class PlannedStructure:
     dicom_type: str
     reason: str = ""
 
-    def outcome(self, kind: Kind, remark: str = "") -> StructureOutcome:
-        """What to record once it has been made."""
+    def outcome(self, kind: Kind, note: str = "") -> StructureOutcome:
+        """What to record once it has been created."""
         action = Action.COPIED if self.new_id == self.source.structure_id else Action.RENAMED
-        reason = "; ".join(part for part in (self.reason, remark) if part)
+        reason = "; ".join(part for part in (self.reason, note) if part)
         return StructureOutcome(kind, self.source.structure_id, action, self.new_id, reason)
 
     def failure(self, kind: Kind, reason: str) -> StructureOutcome:
-        """What to record when it could not be made."""
+        """What to record when it could not be created."""
         return StructureOutcome(kind, self.source.structure_id, Action.FAILED, "", reason)
 
 

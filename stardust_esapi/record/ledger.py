@@ -3,7 +3,7 @@
 Every change of state is one transaction, durable when the method returns, and leaves an event
 with time and run number. Killed at any moment, the next run finds where the last one stood.
 
-A series goes from ``claimed`` (its folder's name is reserved) to ``staged`` (its files lie proven
+A series goes from ``claimed`` (its folder's name is reserved) to ``staged`` (its files lie verified
 in the staging folder) to ``placed`` (the folder has its final name). The folder is renamed as a
 whole, so a file's state is its series' state: the view ``file_states`` shows both together.
 """
@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, fields
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
@@ -26,6 +26,7 @@ from stardust_esapi.files import make_folder
 from stardust_esapi.model import (
     Action,
     Case,
+    CaseResult,
     CaseState,
     Finding,
     Kind,
@@ -145,19 +146,24 @@ class Ledger:
     Every method raises UsageError when the file cannot be read or written.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, of_run: int = 0) -> None:
         """Open the ledger, or begin one.
+
+        Args:
+            root: The output folder.
+            of_run: The run that has checked the file already; 0 to check it, which takes the
+                longer the more it holds.
 
         Raises:
             UsageError: The file is damaged, of a newer version, in use, or no ledger.
         """
         self.path = root / LEDGER_NAME
-        self._run = 0
+        self._run = of_run
         with self._readable():
             try:
                 make_folder(root)
             except OSError as error:
-                raise UsageError(f"{root} cannot be made: {error.strerror or error}.") from None
+                raise UsageError(f"{root} cannot be created: {error.strerror or error}.") from None
             # Transactions are begun by hand: one a state change.
             self._db = sqlite3.connect(self.path, timeout=_LOCK_SECONDS, isolation_level=None)
             try:
@@ -179,9 +185,7 @@ class Ledger:
 
     def sibling(self) -> Ledger:
         """The same ledger in the same run for another thread: a connection serves only its own."""
-        other = Ledger(self.path.parent)
-        other._run = self._run
-        return other
+        return Ledger(self.path.parent, of_run=self._run)
 
     def close(self) -> None:
         """Close the file; a run that was not ended counts as interrupted."""
@@ -253,11 +257,11 @@ class Ledger:
                 self._event(key, "", CaseState.PENDING)
 
     def identified(self, listed: Case, case: Case) -> None:
-        """Record whose case a listed one is: what is known of it stands under the proven id.
+        """Record whose case a listed one is: what is known of it stands under the verified id.
 
         Args:
             listed: The case as registered, under the patient id of its row.
-            case: The same under the id that was proven to be the patient's.
+            case: The same under the id that was verified to be the patient's.
         """
         self.register([case])
         with self._transaction():
@@ -272,7 +276,7 @@ class Ledger:
             self._event(case.key, "", "identified", f"listed as patient {listed.patient_id}")
 
     def patient_ids(self) -> dict[str, str]:
-        """The patient id that was proven, by :attr:`Case.key` under the id that was listed."""
+        """The patient id that was verified, by :attr:`Case.key` under the id that was listed."""
         rows = self._rows(
             "SELECT listed_key, patient_id FROM cases WHERE listed_key NOT IN ('', case_key)"
         )
@@ -328,7 +332,7 @@ class Ledger:
         case: Case,
         requests: Sequence[TransferRequest],
         outcomes: Sequence[StructureOutcome] = (),
-        remarks: Sequence[str] = (),
+        notes: Sequence[str] = (),
         warnings: Sequence[str] = (),
         *,
         left_out: Sequence[Kind] = (),
@@ -372,7 +376,7 @@ class Ledger:
                 [(case.key, *astuple(request)) for request in requests],
             )
             self._set_outcomes(case, outcomes)
-            self._set_list(case, "remarks", remarks)
+            self._set_list(case, "remarks", notes)
             self._set_list(case, "warnings", warnings)
             self._set_list(case, "left_out", left_out)
             self._set_list(case, "doubts", [(doubt.gate, doubt.text) for doubt in doubts])
@@ -387,7 +391,7 @@ class Ledger:
         *,
         plain: bool = True,
     ) -> None:
-        """Record that the files of a series lie complete and proven in the staging folder.
+        """Record that the files of a series lie complete and verified in the staging folder.
 
         Args:
             case: The case.
@@ -401,7 +405,7 @@ class Ledger:
                 is in its place already.
         """
         request = next((r for r in self.requests(case) if r.kind is kind), None)
-        if request is None or request != _request_of(manifest) or manifest.case_key != case.key:
+        if request is None or request != manifest.request or manifest.case_key != case.key:
             raise CaseError(
                 f"{case}: the files staged as {kind} are those of another series or case. "
                 "Run the export again; if it stays so, report this message."
@@ -434,7 +438,7 @@ class Ledger:
         """
         series = self.series_of(case).get(kind)
         if series is None or series.state is SeriesState.CLAIMED:
-            raise CaseError(f"{case}: the {kind} series was not proven before it was placed.")
+            raise CaseError(f"{case}: the {kind} series was not verified before it was placed.")
         if series.state is SeriesState.STAGED:
             with self._transaction():
                 self._set_series_state(case, kind, SeriesState.PLACED, series.manifest_sha256)
@@ -476,14 +480,14 @@ class Ledger:
     def exported(
         self,
         case: Case,
-        remarks: Sequence[str] | None = None,
+        notes: Sequence[str] | None = None,
         warnings: Sequence[str] | None = None,
     ) -> CaseState:
         """Record that every series of a prepared case is in its place.
 
         Args:
             case: The case.
-            remarks: What the reader should know; None keeps those of the preparation.
+            notes: What the reader should know; None keeps those of the preparation.
             warnings: What the reader must know; likewise.
 
         Returns:
@@ -506,10 +510,11 @@ class Ledger:
                 f"{case}: it cannot count as exported, not in place: "
                 f"{', '.join(lacking) or 'the prepared case'}. Run the export again."
             )
-        state = CaseState.PARTIAL if self.left_out(case) else CaseState.EXPORTED
+        left_out = json.loads(self._case(case)["left_out"])
+        state = CaseState.PARTIAL if left_out else CaseState.EXPORTED
         with self._transaction():
-            if remarks is not None:
-                self._set_list(case, "remarks", remarks)
+            if notes is not None:
+                self._set_list(case, "remarks", notes)
             if warnings is not None:
                 self._set_list(case, "warnings", warnings)
             self._set_state(case, state)
@@ -541,44 +546,10 @@ class Ledger:
         """State of a registered case."""
         return CaseState(self._case(case)["state"])
 
-    def reason(self, case: Case) -> str:
-        """Why the case is in its state; empty when all is well."""
-        return str(self._case(case)["reason"])
-
-    def remarks(self, case: Case) -> tuple[str, ...]:
-        """Remarks made when the case was prepared."""
-        return tuple(json.loads(self._case(case)["remarks"]))
-
-    def warnings(self, case: Case) -> tuple[str, ...]:
-        """Warnings given when the case was prepared or exported."""
-        return tuple(json.loads(self._case(case)["warnings"]))
-
-    def left_out(self, case: Case) -> tuple[Kind, ...]:
-        """Kinds that the row names and that could not be prepared."""
-        return tuple(map(Kind, json.loads(self._case(case)["left_out"])))
-
-    def doubts(self, case: Case) -> tuple[Finding, ...]:
-        """What spoke against the case when it was prepared."""
-        return _findings(self._case(case)["doubts"])
-
     def requests(self, case: Case) -> tuple[TransferRequest, ...]:
         """The series of the case when it was last prepared: CT, KM, MR."""
         rows = self._rows("SELECT * FROM requests WHERE case_key = ? ORDER BY kind", case.key)
         return tuple(_request(row) for row in rows)
-
-    def outcomes(self, case: Case) -> tuple[StructureOutcome, ...]:
-        """What became of each structure, in the order recorded."""
-        rows = self._rows("SELECT * FROM outcomes WHERE case_key = ? ORDER BY number", case.key)
-        return tuple(
-            StructureOutcome(
-                Kind(row["kind"]),
-                row["source_id"],
-                Action(row["action"]),
-                row["new_id"],
-                row["reason"],
-            )
-            for row in rows
-        )
 
     def series_of(self, case: Case) -> dict[Kind, SeriesRecord]:
         """The series of a case that have a folder, whatever their state."""
@@ -587,19 +558,26 @@ class Ledger:
 
     def folders(self, case: Case) -> dict[Kind, str]:
         """Folder of each series that is in its place, relative to the root, POSIX style."""
-        return {
-            kind: series.folder
-            for kind, series in self.series_of(case).items()
-            if series.state is SeriesState.PLACED
-        }
+        return {kind: one.folder for kind, one in _placed(self.series_of(case)).items()}
 
-    def told(self, case: Case) -> dict[Kind, str]:
-        """What the sender said of each series that is in its place."""
-        return {
-            kind: series.told
-            for kind, series in self.series_of(case).items()
-            if series.state is SeriesState.PLACED and series.told
-        }
+    def result(self, case: Case) -> CaseResult:
+        """All that is recorded of a case, as the run that recorded it said it."""
+        row = self._case(case)
+        outcomes = self._rows("SELECT * FROM outcomes WHERE case_key = ? ORDER BY number", case.key)
+        placed = _placed(self.series_of(case))
+        return CaseResult(
+            case,
+            CaseState(row["state"]),
+            row["reason"],
+            requests=self.requests(case),
+            folders={kind: series.folder for kind, series in placed.items()},
+            told={kind: series.told for kind, series in placed.items() if series.told},
+            outcomes=tuple(map(_outcome, outcomes)),
+            left_out=tuple(map(Kind, json.loads(row["left_out"]))),
+            doubts=_findings(row["doubts"]),
+            warnings=tuple(json.loads(row["warnings"])),
+            notes=tuple(json.loads(row["remarks"])),
+        )
 
     def ready(self) -> list[TransferRequest]:
         """The series of all prepared and exported cases, in list order, for the ready list."""
@@ -660,6 +638,8 @@ class Ledger:
                     f"{version}, this one knows {SCHEMA_VERSION}). Use that version, or choose "
                     "another --out."
                 )
+        if self._run:
+            return
         check = self._db.execute("PRAGMA quick_check(1)").fetchone()[0]
         if check != "ok":
             raise sqlite3.DatabaseError(str(check).splitlines()[0])
@@ -813,6 +793,17 @@ def _series_record(row: Any) -> SeriesRecord:
     )
 
 
+def _placed(series: Mapping[Kind, SeriesRecord]) -> dict[Kind, SeriesRecord]:
+    """Those that are in their places."""
+    return {kind: one for kind, one in series.items() if one.state is SeriesState.PLACED}
+
+
+def _outcome(row: Any) -> StructureOutcome:
+    return StructureOutcome(
+        Kind(row["kind"]), row["source_id"], Action(row["action"]), row["new_id"], row["reason"]
+    )
+
+
 def _findings(text: str) -> tuple[Finding, ...]:
     return tuple(Finding(gate, sentence) for gate, sentence in json.loads(text))
 
@@ -822,26 +813,5 @@ def _now() -> str:
 
 
 def _request(row: Any) -> TransferRequest:
-    return TransferRequest(
-        kind=Kind(row["kind"]),
-        patient_id=row["patient_id"],
-        plan_id=row["plan_id"],
-        study_uid=row["study_uid"],
-        series_uid=row["series_uid"],
-        structure_set_uid=row["structure_set_uid"],
-        registration_uid=row["registration_uid"],
-        images=row["images"],
-    )
-
-
-def _request_of(manifest: SeriesManifest) -> TransferRequest:
-    return TransferRequest(
-        kind=manifest.kind,
-        patient_id=manifest.patient_id,
-        plan_id=manifest.plan_id,
-        study_uid=manifest.study_uid,
-        series_uid=manifest.series_uid,
-        structure_set_uid=manifest.structure_set_uid,
-        registration_uid=manifest.registration_uid,
-        images=manifest.images,
-    )
+    values = {field.name: row[field.name] for field in fields(TransferRequest)}
+    return TransferRequest(**values | {"kind": Kind(row["kind"])})

@@ -8,12 +8,12 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from stardust_esapi.errors import UsageError
 from stardust_esapi.files import atomic_write
-from stardust_esapi.model import Kind, TransferRequest
+from stardust_esapi.model import Case, CaseResult, CaseState, Kind, TransferRequest
 
 READY_LIST_NAME = "export_list.csv"
 COLUMNS = (
@@ -90,6 +90,57 @@ def read_ready_list(path: Path) -> list[TransferRequest]:
             )
         requests.append(_request(dict(zip(header, map(str.strip, cells), strict=True)), where))
     return requests
+
+
+def read_ready_cases(path: Path, kinds: Sequence[Kind]) -> list[CaseResult]:
+    """Read a ready list as prepared cases: rows of one patient and plan belong together.
+
+    A plan may stand there for several cases: a kind that comes again begins another one.
+
+    Args:
+        path: The list.
+        kinds: The kinds that are asked for; the others are left out.
+
+    Raises:
+        UsageError: As :func:`read_ready_list` does.
+    """
+    groups: list[list[tuple[int, TransferRequest]]] = []
+    for row, request in enumerate(read_ready_list(path), start=2):
+        first = groups[-1][0][1] if groups else None
+        if (
+            first is None
+            or (first.patient_id, first.plan_id) != (request.patient_id, request.plan_id)
+            or request.kind in {other.kind for _, other in groups[-1]}
+        ):
+            groups.append([])
+        groups[-1].append((row, request))
+    # Only now: without the kinds that are not asked for, cases of one plan would run together.
+    wanted = [[pair for pair in group if pair[1].kind in kinds] for group in groups]
+    return [
+        CaseResult(_case_of(group), CaseState.PREPARED, requests=tuple(r for _, r in group))
+        for group in wanted
+        if group
+    ]
+
+
+def is_ready(request: TransferRequest) -> bool:
+    """Whether all that a request asks for is there: an MR needs nothing prepared."""
+    return request.kind is Kind.MR or bool(request.structure_set_uid)
+
+
+def _case_of(group: Sequence[tuple[int, TransferRequest]]) -> Case:
+    """The case behind rows of a ready list, as far as they tell it."""
+    row, first = group[0]
+    series = {request.kind: request.series_uid for _, request in group}
+    return Case(
+        row=row,
+        patient_id=first.patient_id,
+        plan_id=first.plan_id,
+        series_uid=series.get(Kind.CT, ""),
+        structure_set_uid=first.structure_set_uid,
+        km_series_uid=series.get(Kind.KM, ""),
+        mr_series_uid=series.get(Kind.MR, ""),
+    )
 
 
 def _request(row: dict[str, str], where: str) -> TransferRequest:

@@ -119,8 +119,8 @@ def _view(result: CaseResult, pictures: Mapping[str, Mapping[Kind, bytes]]) -> _
     ]
     if shown:
         digest.append(_number(len(shown), "picture"))
-    if result.remarks:
-        digest.append(_number(len(result.remarks), "remark"))
+    if result.notes:
+        digest.append(_number(len(result.notes), "note"))
     return _CaseView(
         result=result,
         state=shown_state(result),

@@ -1,8 +1,9 @@
 """One small picture a kind and case: the GTV's middle slice with its outlines.
 
-The pictures are drawn from the exported files, not from Eclipse: they show what a reader of the
-export will find. Everything is sampled on one square grid in the slice's plane, so millimetres are
-square whatever the pixels are, and the MR lies under the CT's outlines in the same way.
+The pictures are drawn from the exported files, not from Eclipse, and with the very readers and
+masks that training files are created with: they show what a reader of the export will find.
+Everything is sampled on one square grid in the slice's plane, so millimetres are square whatever
+the pixels are, and the MR lies under the CT's outlines in the same way.
 """
 
 from __future__ import annotations
@@ -14,17 +15,19 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom import Dataset, dcmread
-from pydicom.pixels.processing import apply_rescale
-from pydicom.pixels.utils import pixel_array
-from scipy.ndimage import map_coordinates
 
-from stardust_esapi.geometry import FloatArray
-from stardust_esapi.model import Kind
+from stardust_esapi.dicom.read_registration import read_mr_to_ct
+from stardust_esapi.dicom.read_series import Stack, read_stack
+from stardust_esapi.dicom.read_structure_set import read_structures_on
+from stardust_esapi.errors import CaseError
+from stardust_esapi.geometry import FloatArray, moved
+from stardust_esapi.mask import Mask, empty, rasterise
+from stardust_esapi.model import Kind, Role
+from stardust_esapi.names import LOOKED_FOR, role_of
 
 # Okabe and Ito's palette: told apart with any colour vision, and both bright on grey.
-OUTLINES = {"gtv+": "#E69F00", "target+": "#56B4E9"}
-"""What is outlined: the part of the ROI name that the consumer looks for, and its colour."""
+OUTLINES = {Role.GTV: "#E69F00", Role.TARGET: "#56B4E9"}
+"""What is outlined, and in which colour."""
 
 _PIXELS = 320
 _GREYS = 40
@@ -32,25 +35,8 @@ _MARGIN_MM = 25.0
 _SMALLEST_HALF_MM = 50.0
 _CT_LEVEL, _CT_WIDTH = 40.0, 400.0  # HU; as the consumer windows it
 _MR_PERCENTILES = (0.5, 99.5)  # of the non-zero voxels; as the consumer clips it
-_SAME_PLACE_MM = 0.01
 _LETTER_COSINE = 0.26  # a direction within 75 degrees of an axis carries that axis' letter
 _BORDERS = {"left": (0.03, 0.5), "right": (0.97, 0.5), "top": (0.5, 0.97), "bottom": (0.5, 0.03)}
-
-# Read nothing that names the patient: what goes wrong below ends up in the report.
-_IMAGE_TAGS = [
-    "Columns",
-    "FrameOfReferenceUID",
-    "ImageOrientationPatient",
-    "ImagePositionPatient",
-    "PixelSpacing",
-    "RescaleIntercept",
-    "RescaleSlope",
-    "Rows",
-    "SOPInstanceUID",
-    "SliceThickness",
-]
-_STRUCTURE_TAGS = ["ROIContourSequence", "StructureSetROISequence"]
-_REGISTRATION_TAGS = ["FrameOfReferenceUID", "RegistrationSequence"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +52,11 @@ class Pictures:
     problems: tuple[str, ...]
 
 
-class _NoPictureError(Exception):
-    """Why one kind has no picture."""
-
-
 def case_pictures(folders: Mapping[Kind, Path]) -> Pictures:
     """Draw the GTV's middle slice on every exported series of a case.
 
-    The slice is the one with a ``gtv+`` contour that lies nearest to the middle of all slices with
-    one. CT and contrast CT carry the outlines of their own structure set; the MR is sampled in the
+    The slice is the one with voxels of ``gtv+`` that lies nearest to the middle of all slices with
+    some. CT and contrast CT carry the outlines of their own structure set; the MR is sampled in the
     plane of the planning CT, through the registration beside it (PS3.3 C.20.2), and carries the
     CT's outlines. Only the slices that a picture needs are decoded.
 
@@ -96,82 +78,23 @@ def case_pictures(folders: Mapping[Kind, Path]) -> Pictures:
             if kind is Kind.MR:
                 images[kind] = _draw_mr(folders[kind], scenes.get(Kind.CT))
             else:
-                scenes[kind] = _set_scene(_load_series(folders[kind], kind), folders[kind])
+                scenes[kind] = _set_scene(folders[kind])
                 images[kind] = _draw_ct(scenes[kind])
                 problems += [
-                    f"The picture of the {kind} shows no {name}: it has no contour on the GTV's "
-                    "middle slice."
-                    for name, polygons in scenes[kind].outlines.items()
-                    if not polygons
+                    f"The picture of the {kind} shows no {LOOKED_FOR[role]}: it has no voxel on "
+                    "the GTV's middle slice."
+                    for role in OUTLINES
+                    if not scenes[kind].inside(role).any()
                 ]
-        except _NoPictureError as why:
-            problems.append(f"No picture of the {kind}: {why}.")
-        # The files have been verified; whatever else is odd in them must not cost the case.
+        except CaseError as why:
+            problems.append(f"No picture of the {kind}: {why}")
+        # The files have been verified; whatever else is odd in them must not cost the case. What
+        # an error says is not shown: it may hold a name.
         except Exception as error:  # noqa: BLE001
-            problems.append(f"No picture of the {kind}: {type(error).__name__}: {error}")
+            problems.append(
+                f"No picture of the {kind}: it cannot be read ({type(error).__name__})."
+            )
     return Pictures(images, tuple(problems))
-
-
-@dataclass(frozen=True, eq=False)
-class _Series:
-    """The slices of one series in order along their common normal.
-
-    Attributes:
-        paths: The files.
-        headers: Their headers, without pixels.
-        origins: Image Position (Patient), shape (n, 3), mm.
-        row: Unit vector along a row (rising column index).
-        column: Unit vector along a column (rising row index).
-        normal: ``row`` x ``column``.
-        distances: ``origins`` along ``normal``, rising, shape (n,), mm.
-        gap: Distance from slice to slice (median), mm.
-    """
-
-    paths: list[Path]
-    headers: list[Dataset]
-    origins: FloatArray
-    row: FloatArray
-    column: FloatArray
-    normal: FloatArray
-    distances: FloatArray
-    gap: float
-
-    @property
-    def frame(self) -> str:
-        """Frame of Reference UID (0020,0052)."""
-        return str(self.headers[0].get("FrameOfReferenceUID", ""))
-
-    def sample(self, points: FloatArray) -> FloatArray:
-        """Interpolate linearly at (…, 3) patient points, mm; NaN outside the series.
-
-        Slices may lie at unequal distances, and their origins may shift sideways (a tilted gantry).
-        """
-        along = points @ self.normal
-        plane = np.interp(along, self.distances, np.arange(len(self.paths)))
-        origin = np.stack([np.interp(along, self.distances, o) for o in self.origins.T], axis=-1)
-        spacing = self.headers[0].PixelSpacing
-        rows = (points - origin) @ self.column / float(spacing[0])
-        columns = (points - origin) @ self.row / float(spacing[1])
-        inside = (
-            (along >= self.distances[0] - self.gap / 2)
-            & (along <= self.distances[-1] + self.gap / 2)
-            & (rows >= -0.5)
-            & (rows <= self.headers[0].Rows - 0.5)
-            & (columns >= -0.5)
-            & (columns <= self.headers[0].Columns - 0.5)
-        )
-        if not inside.any():
-            return np.full(inside.shape, np.nan)
-        # Rounded, so that a point on a slice needs that slice alone.
-        needed = np.round(plane[inside], 3)
-        first, last = int(np.floor(needed.min())), int(np.ceil(needed.max()))
-        voxels = np.stack([self._read(index) for index in range(first, last + 1)])
-        values = map_coordinates(voxels, [plane - first, rows, columns], order=1, mode="nearest")
-        return np.where(inside, values, np.nan)
-
-    def _read(self, index: int) -> NDArray[np.float32]:
-        raw = pixel_array(self.paths[index])
-        return apply_rescale(raw, self.headers[index]).astype(np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,181 +102,95 @@ class _Scene:
     """What a picture shows: a square in a CT slice's plane, and outlines in it.
 
     Attributes:
-        series: The CT.
+        stack: The CT.
+        plane: Which of its slices.
+        masks: What is outlined.
         centre: Middle of the square in patient space, mm.
         half: Half its side, mm.
-        outlines: By name as in :data:`OUTLINES`: polygons of shape (n, 2), mm along row and column
-            from the centre.
     """
 
-    series: _Series
+    stack: Stack
+    plane: int
+    masks: dict[Role, Mask]
     centre: FloatArray
     half: float
-    outlines: dict[str, list[FloatArray]]
+
+    def steps(self) -> FloatArray:
+        """Millimetres from the centre to each pixel of a row or column."""
+        return ((np.arange(_PIXELS) + 0.5) / _PIXELS * 2 - 1) * self.half
 
     def grid(self) -> FloatArray:
         """Patient points (mm) of the picture's pixels, shape (pixels, pixels, 3)."""
-        steps = ((np.arange(_PIXELS) + 0.5) / _PIXELS * 2 - 1) * self.half
-        across, down = np.meshgrid(steps, steps)
-        series = self.series
-        return self.centre + across[..., None] * series.row + down[..., None] * series.column
+        across, down = np.meshgrid(self.steps(), self.steps())
+        x, y, _ = self.stack.axes
+        points: FloatArray = self.centre + across[..., None] * x + down[..., None] * y
+        return points
+
+    def inside(self, role: Role) -> NDArray[np.bool_]:
+        """Which voxels of the slice belong to a structure, shape (rows, columns)."""
+        return self.masks.get(role, empty()).plane(self.plane, self.stack.shape)
+
+    def coverage(self, role: Role) -> FloatArray:
+        """How far each pixel of the picture lies within a structure: above a half, it does.
+
+        At the centre of a voxel it is 1 or 0, as the training has it; between centres it is
+        interpolated, so that the outline runs half-way between voxels in and out.
+        """
+        from scipy.ndimage import map_coordinates
+
+        rows, columns = np.moveaxis(self.stack.to_index(self.grid())[..., 1:], -1, 0)
+        inside = self.inside(role).astype(float)
+        covered: FloatArray = map_coordinates(inside, [rows, columns], order=1, mode="constant")
+        return covered
 
 
 def _draw_ct(scene: _Scene) -> bytes:
-    values = scene.series.sample(scene.grid())
+    values = scene.stack.sample(scene.grid())
     return _draw(scene, values, _CT_LEVEL - _CT_WIDTH / 2, _CT_LEVEL + _CT_WIDTH / 2)
 
 
 def _draw_mr(folder: Path, scene: _Scene | None) -> bytes:
     if scene is None:
-        raise _NoPictureError("it would carry the planning CT's outlines, and there are none")
-    series = _load_series(folder, Kind.MR)
-    matrix = _ct_to_mr(scene.series, series, folder)
-    values = series.sample(scene.grid() @ matrix[:3, :3].T + matrix[:3, 3])
+        raise CaseError("it would carry the planning CT's outlines, and there are none.")
+    mr = read_stack(folder)
+    mr_to_ct = read_mr_to_ct(sorted(folder.glob("RE*.dcm")), mr, scene.stack)
+    values = mr.sample(moved(np.asarray(np.linalg.inv(mr_to_ct), dtype=float), scene.grid()))
     shown = values[np.isfinite(values) & (values != 0)]
     if not shown.size:
-        raise _NoPictureError("the MR shows nothing where the GTV lies on the planning CT")
+        raise CaseError("the MR shows nothing where the GTV lies on the planning CT.")
     low, high = np.percentile(shown, _MR_PERCENTILES).tolist()
     return _draw(scene, values, low, max(high, low + 1e-6))
 
 
-def _load_series(folder: Path, kind: Kind) -> _Series:
-    paths = sorted(folder.glob(f"{kind.modality}*.dcm"))
-    if not paths:
-        raise _NoPictureError(f"its folder holds no {kind.modality}*.dcm")
-    headers = [dcmread(p, stop_before_pixels=True, specific_tags=_IMAGE_TAGS) for p in paths]
-    if any("ImagePositionPatient" not in h or "ImageOrientationPatient" not in h for h in headers):
-        raise _NoPictureError("images do not say where they lie (Image Position (Patient))")
-    cosines = np.array([h.ImageOrientationPatient for h in headers], dtype=float)
-    grids = {(h.Rows, h.Columns, *map(float, h.PixelSpacing)) for h in headers}
-    if len(grids) > 1 or np.abs(cosines - cosines[0]).max() > 1e-3:
-        raise _NoPictureError("its images differ in size, spacing or orientation")
-    row, column = (v / np.linalg.norm(v) for v in cosines[0].reshape(2, 3))
-    normal = np.cross(row, column)
-    origins = np.array([h.ImagePositionPatient for h in headers], dtype=float)
-    order = np.argsort(origins @ normal)
-    distances = (origins @ normal)[order]
-    steps = np.diff(distances)
-    if (steps < _SAME_PLACE_MM).any():
-        raise _NoPictureError("several of its images lie in one place")
-    thickness = float(headers[0].get("SliceThickness") or 1.0)
-    return _Series(
-        paths=[paths[i] for i in order],
-        headers=[headers[i] for i in order],
-        origins=origins[order],
-        row=row,
-        column=column,
-        normal=normal,
-        distances=distances,
-        gap=float(np.median(steps)) if steps.size else thickness,
-    )
-
-
-def _set_scene(series: _Series, folder: Path) -> _Scene:
-    path = next(iter(sorted(folder.glob("RS*.dcm"))), None)
-    if path is None:
-        raise _NoPictureError("its folder holds no structure set (RS*.dcm)")
-    structures = dcmread(path, specific_tags=_STRUCTURE_TAGS)
-    by_plane = {name: _contours(structures, name, series) for name in OUTLINES}
-    occupied = sorted(by_plane["gtv+"])
-    if not occupied:
-        raise _NoPictureError("its structure set has no gtv+ contour on any of its images")
+def _set_scene(folder: Path) -> _Scene:
+    stack = read_stack(folder)
+    if stack.facts.duplicate_positions:
+        raise CaseError("several of its images lie in one place.")
+    masks: dict[Role, Mask] = {}
+    for roi in read_structures_on(stack, folder).rois:
+        role = role_of(roi.name)
+        if role is not Role.OTHER and role not in masks:  # as the training takes the first
+            mask = rasterise(roi.contours, stack)
+            if mask.voxels:
+                masks[role] = mask
+    if Role.GTV not in masks:
+        raise CaseError("its structure set has no gtv+ with a voxel on any of its images.")
+    gtv = masks[Role.GTV]
+    occupied = np.flatnonzero(gtv.inside.any(axis=(1, 2))) + gtv.box[0].start
     middle = (occupied[0] + occupied[-1]) / 2
-    plane = min(occupied, key=lambda index: abs(index - middle))
+    plane = int(min(occupied, key=lambda index: abs(index - middle)))
 
-    axes = np.stack([series.row, series.column], axis=1)
-    origin = series.origins[plane]
-    drawn = {
-        name: [(points - origin) @ axes for points in planes.get(plane, [])]
-        for name, planes in by_plane.items()
-    }
-    every = np.concatenate([polygon for polygons in drawn.values() for polygon in polygons])
+    every = np.concatenate([np.argwhere(m.plane(plane, stack.shape)) for m in masks.values()])
     low, high = every.min(axis=0), every.max(axis=0)
-    centre = (low + high) / 2
+    across, down, _ = stack.geometry.spacing
+    side = float(((high - low + 1) * (down, across)).max())
     return _Scene(
-        series=series,
-        centre=origin + axes @ centre,
-        half=max(float((high - low).max()) / 2 + _MARGIN_MM, _SMALLEST_HALF_MM),
-        outlines={n: [polygon - centre for polygon in polygons] for n, polygons in drawn.items()},
+        stack=stack,
+        plane=plane,
+        masks=masks,
+        centre=stack.to_patient(np.array([plane, *(low + high) / 2])),
+        half=max(side / 2 + _MARGIN_MM, _SMALLEST_HALF_MM),
     )
-
-
-def _contours(structures: Dataset, name: str, series: _Series) -> dict[int, list[FloatArray]]:
-    """Closed contours (n, 3), mm, of the ROIs whose name contains ``name``, by slice index."""
-    rois = [
-        roi
-        for roi in structures.get("StructureSetROISequence", [])
-        if name in _folded(str(roi.get("ROIName", "")))
-    ]
-    if any(roi.get("ReferencedFrameOfReferenceUID", series.frame) != series.frame for roi in rois):
-        raise _NoPictureError(f"{name} lies in another frame of reference than the images")
-    numbers = {roi.ROINumber for roi in rois}
-    found: dict[int, list[FloatArray]] = {}
-    for roi in structures.get("ROIContourSequence", []):
-        if roi.ReferencedROINumber not in numbers:
-            continue
-        for contour in roi.get("ContourSequence", []):
-            if not contour.ContourGeometricType.startswith("CLOSED"):
-                continue
-            points = np.array(contour.ContourData, dtype=float).reshape(-1, 3)
-            offsets = np.abs(series.distances - points.mean(axis=0) @ series.normal)
-            plane = int(offsets.argmin())
-            if offsets[plane] <= series.gap / 2:
-                found.setdefault(plane, []).append(points)
-    return found
-
-
-def _folded(name: str) -> str:
-    """The ROI name as the consumer compares it: without case, blanks, ``_`` and ``-``."""
-    return "".join(name.casefold().split()).replace("_", "").replace("-", "")
-
-
-def _ct_to_mr(ct: _Series, mr: _Series, folder: Path) -> FloatArray:
-    """The (4, 4) matrix that takes patient points (mm) of the CT to those of the MR."""
-    if ct.frame and ct.frame == mr.frame:
-        return np.eye(4)
-    found = []
-    for path in sorted(folder.glob("RE*.dcm")):
-        registration = dcmread(path, specific_tags=_REGISTRATION_TAGS)
-        from_ct, from_mr = (_to_registered(registration, series) for series in (ct, mr))
-        if from_ct is not None and from_mr is not None:
-            found.append(np.linalg.inv(from_mr) @ from_ct)
-    if not found:
-        raise _NoPictureError("no registration (RE*.dcm) beside it links it to the planning CT")
-    return _agreed(found)
-
-
-def _to_registered(registration: Dataset, series: _Series) -> FloatArray | None:
-    """The (4, 4) matrix from a series into the registration's own frame of reference.
-
-    PS3.3 C.20.2: each item's matrix maps what the item refers to, a frame of reference or images,
-    into the frame of reference of the object. A series that already lies in it needs no item.
-    """
-    images = {str(header.SOPInstanceUID) for header in series.headers}
-    found = []
-    for item in registration.get("RegistrationSequence", []):
-        referenced = item.get("ReferencedImageSequence", [])
-        if "FrameOfReferenceUID" in item:
-            if item.FrameOfReferenceUID != series.frame:
-                continue
-        elif not any(str(r.ReferencedSOPInstanceUID) in images for r in referenced):
-            continue
-        matrices = item.MatrixRegistrationSequence[0].MatrixSequence
-        if len(matrices) != 1:
-            # Programs read the order of a chain in both ways, and a wrong picture is worse than
-            # none.
-            raise _NoPictureError("its registration is a chain of several matrices")
-        values = matrices[0].FrameOfReferenceTransformationMatrix
-        found.append(np.array(values, dtype=float).reshape(4, 4))
-    if found:
-        return _agreed(found)
-    return np.eye(4) if registration.get("FrameOfReferenceUID") == series.frame else None
-
-
-def _agreed(matrices: list[FloatArray]) -> FloatArray:
-    if not all(np.allclose(matrix, matrices[0], atol=1e-4) for matrix in matrices):
-        raise _NoPictureError("several registrations link it to the planning CT and disagree")
-    return matrices[0]
 
 
 def _draw(scene: _Scene, values: FloatArray, low: float, high: float) -> bytes:
@@ -361,7 +198,7 @@ def _draw(scene: _Scene, values: FloatArray, low: float, high: float) -> bytes:
     # Imported here: it takes a second, and a run without pictures needs none of it. The Figure
     # is used by itself because pyplot would keep every figure of a long run alive.
     from matplotlib.figure import Figure
-    from matplotlib.patheffects import withStroke
+    from matplotlib.patheffects import AbstractPathEffect, withStroke
     from PIL import Image
 
     half = scene.half
@@ -372,17 +209,19 @@ def _draw(scene: _Scene, values: FloatArray, low: float, high: float) -> bytes:
     axes.imshow(
         grey, cmap="gray", vmin=0, vmax=1, extent=(-half, half, half, -half), interpolation="none"
     )
-    halo = [withStroke(linewidth=2.6, foreground="#000000a0")]
-    for name, colour in OUTLINES.items():
-        for number, polygon in enumerate(scene.outlines[name]):
-            axes.fill(
-                *polygon.T,
-                fill=False,
-                edgecolor=colour,
-                linewidth=1.4,
-                label=name if number == 0 else None,
-                path_effects=halo,
+    halo: list[AbstractPathEffect] = [withStroke(linewidth=2.6, foreground="#000000a0")]
+    for role, colour in OUTLINES.items():
+        if scene.inside(role).any():
+            outline = axes.contour(
+                scene.steps(),
+                scene.steps(),
+                scene.coverage(role),
+                levels=[0.5],
+                colors=[colour],
+                linewidths=1.4,
             )
+            outline.set_path_effects(halo)
+            axes.plot([], [], color=colour, linewidth=1.4, label=LOOKED_FOR[role])
     axes.set(xlim=(-half, half), ylim=(half, -half))
     axes.legend(
         loc="lower left",
@@ -394,7 +233,7 @@ def _draw(scene: _Scene, values: FloatArray, low: float, high: float) -> bytes:
         borderaxespad=0.4,
         handlelength=1.4,
     )
-    for border, letters in border_letters(scene.series.row, scene.series.column).items():
+    for border, letters in border_letters(*scene.stack.axes[:2]).items():
         x, y = _BORDERS[border]
         axes.text(
             x,

@@ -30,9 +30,9 @@ class RunSummary:
         row_problems: Why rows of the list are not among the cases.
         duplicates: One sentence for each group of rows that mean the same case.
         results: One result a case, in the order of the list.
-        put_aside: One sentence for each instance that arrived and was not taken.
+        quarantined: One sentence for each instance that arrived and was not taken.
         launcher: Name and version of the launcher it ran in; empty where Python was the host.
-        list_remarks: How the list was read: which sheet, what was hidden.
+        list_notes: How the list was read: which sheet, what was hidden.
         comments: Comments of the accepted rows, and how many carry each. People type names into
             them: for the terminal, not for a report.
         audit: What the audit log holds after the run, and the end of its chain; may be empty.
@@ -50,9 +50,9 @@ class RunSummary:
     row_problems: tuple[RowProblem, ...] = ()
     duplicates: tuple[str, ...] = ()
     results: tuple[CaseResult, ...] = ()
-    put_aside: tuple[str, ...] = ()
+    quarantined: tuple[str, ...] = ()
     launcher: str = ""
-    list_remarks: tuple[str, ...] = ()
+    list_notes: tuple[str, ...] = ()
     comments: tuple[tuple[str, int], ...] = ()
     audit: str = ""
     pictures: Mapping[str, Mapping[Kind, bytes]] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Bring one series under its final name: whole and proven, or not at all."""
+"""Bring one series under its final name: whole and verified, or not at all."""
 
 from __future__ import annotations
 
@@ -11,12 +11,8 @@ from stardust_esapi.model import Case, TransferRequest
 from stardust_esapi.names import folder_name
 from stardust_esapi.record.ledger import Ledger, SeriesRecord, SeriesState
 from stardust_esapi.transfer.engine import Engine
-from stardust_esapi.verify.manifest import (
-    inspect_folder,
-    manifest_digest,
-    read_manifest,
-    write_manifest,
-)
+from stardust_esapi.verify.inspect import inspect_folder
+from stardust_esapi.verify.manifest import manifest_digest, read_manifest, write_manifest
 
 STAGING = ".staging"
 _MOST_NAMESAKES = 99
@@ -32,7 +28,7 @@ def deliver(
 ) -> str:
     """Export one series of a prepared case, unless it is in its place already.
 
-    Files are written to a staging folder, proven against the request, and appear under their
+    Files are written to a staging folder, verified against the request, and appear under their
     final name by one rename. Killed at any point, the next run finds the series whole or starts
     it again.
 
@@ -87,7 +83,7 @@ def _check_own(case: Case, final: Path, series: SeriesRecord) -> None:
 def _candidates(case: Case, request: TransferRequest) -> Iterator[str]:
     """Folder names, best first: another case of the same series may have the plain one."""
     patient, series = folder_name(request.patient_id), folder_name(request.series_uid)
-    own = folder_name(case.plan_id or case.structure_set_id)
+    own = folder_name(case.plan_id or case.structure_set_id or case.structure_set_uid)
     parent = f"{request.kind.folder}/{patient}"
     yield f"{parent}/{series}"
     yield f"{parent}/{series}~{own}"

@@ -33,7 +33,7 @@ class Engine(Protocol):
     ) -> Fetched:
         """Write the files of a request into an empty staging folder.
 
-        What arrives is proven afterwards, file by file, whatever an engine believes.
+        What arrives is verified afterwards, file by file, whatever an engine believes.
 
         Args:
             request: The series and every UID of what goes with it.
@@ -49,7 +49,7 @@ class NetworkEngine(Engine, Protocol):
     """An engine that needs no ESAPI, and that several threads may use at once."""
 
     @property
-    def put_aside(self) -> tuple[str, ...]:
+    def quarantined(self) -> tuple[str, ...]:
         """A sentence for each instance that arrived and was not taken, so far."""
 
     def cancel(self) -> None:

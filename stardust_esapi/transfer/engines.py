@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from stardust_esapi.choices import EngineName
 from stardust_esapi.errors import UsageError
-from stardust_esapi.settings import Engine as Choice
 from stardust_esapi.settings import Settings
 from stardust_esapi.transfer.engine import NetworkEngine
 
@@ -31,7 +31,7 @@ def network_engine(settings: Settings, root: Path) -> Iterator[NetworkEngine]:
             "AE@HOST:PORT, or `peer` under [network] in the settings."
         )
     # Each is imported when chosen only: pynetdicom takes its time.
-    if settings.engine is Choice.QR:
+    if settings.engine is EngineName.QR:
         from stardust_esapi.transfer.network.qr_engine import QrEngine
 
         with QrEngine(settings.network, root / QUARANTINE) as engine:

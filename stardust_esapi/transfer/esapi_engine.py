@@ -14,13 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stardust_esapi.errors import TransferError
-from stardust_esapi.esapi import read
-from stardust_esapi.esapi.session import OpenPatient
-from stardust_esapi.geometry import GEOMETRY_TOLERANCE_MM, ImageGeometry
-from stardust_esapi.model import TransferRequest
-from stardust_esapi.patient import ImageView
-from stardust_esapi.transfer.dicom import (
+from stardust_esapi.dicom import (
     Device,
     ImageSeries,
     PatientIdentity,
@@ -34,7 +28,13 @@ from stardust_esapi.transfer.dicom import (
     write_registration,
     write_structure_set,
 )
-from stardust_esapi.transfer.dicom.images import reference
+from stardust_esapi.dicom.write_images import reference
+from stardust_esapi.errors import TransferError
+from stardust_esapi.esapi import read
+from stardust_esapi.esapi.session import OpenPatient
+from stardust_esapi.geometry import GEOMETRY_TOLERANCE_MM, ImageGeometry
+from stardust_esapi.model import TransferRequest
+from stardust_esapi.patient import ImageView
 from stardust_esapi.transfer.engine import Fetched
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Prove an exported folder again, from its manifests alone: no Eclipse, no case list.
+"""Verify an exported folder again, from its manifests alone: no Eclipse, no case list.
 
 A file is read in blocks, so that memory holds neither a series nor a large structure set.
 """
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from stardust_esapi.dicom.instance import owner_of
 from stardust_esapi.errors import UsageError, VerifyError
 from stardust_esapi.model import Kind
 from stardust_esapi.verify.manifest import (
@@ -18,7 +19,6 @@ from stardust_esapi.verify.manifest import (
     FileEntry,
     RootEntry,
     SeriesManifest,
-    owner_of,
     read_manifest,
     read_root_manifest,
 )
@@ -52,21 +52,21 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class VerifyReport:
-    """What was proven, what was found wrong, and what cannot be told.
+    """What was verified, what was found wrong, and what cannot be said.
 
     Attributes:
         root: The checked folder.
         series: How many series folders were checked.
         files: How many files are exactly as their manifest says.
         findings: Everything that is wrong, in the order of paths.
-        unproven: Sentences on what this check cannot tell.
+        unverified: Sentences on what this check cannot tell.
     """
 
     root: Path
     series: int
     files: int
     findings: tuple[Finding, ...]
-    unproven: tuple[str, ...]
+    unverified: tuple[str, ...]
 
     @property
     def ok(self) -> bool:
@@ -100,17 +100,17 @@ def verify_tree(root: Path) -> VerifyReport:
 
 
 def _verify_series(folder: Path) -> VerifyReport:
-    findings, proven = _check_series(folder, "", None)
-    unproven = (
+    findings, verified = _check_series(folder, "", None)
+    unverified = (
         f"Whether {MANIFEST_NAME} itself was changed, and whether the case has other series: "
         "only a check of the whole output folder tells.",
     )
-    return VerifyReport(folder, 1, proven, _sorted(findings), unproven)
+    return VerifyReport(folder, 1, verified, _sorted(findings), unverified)
 
 
 def _verify_root(root: Path) -> VerifyReport:
     findings: list[Finding] = []
-    unproven: list[str] = []
+    unverified: list[str] = []
     try:
         entries = {entry.folder: entry for entry in read_root_manifest(root)}
     except VerifyError as error:
@@ -123,11 +123,11 @@ def _verify_root(root: Path) -> VerifyReport:
                 f"{error} Without it no series folder is known to be part of this export.",
             )
         )
-    proven = 0
+    verified = 0
     for entry in entries.values():
         found, good = _check_series(root / entry.folder, entry.folder, entry)
         findings += found
-        proven += good
+        verified += good
         if not entry.exported:
             detail = (
                 f"The case ({entry.case_key}) that it belongs to is not exported as a whole: "
@@ -137,11 +137,11 @@ def _verify_root(root: Path) -> VerifyReport:
     for kind in Kind:
         if (root / kind.folder).is_dir():
             findings += _strangers(root, root / kind.folder, entries)
-    unproven.append(
+    unverified.append(
         f"Whether Eclipse still holds the same data, and whether someone changed files and "
         f"{MANIFEST_NAME} together: the manifests are all that is compared."
     )
-    return VerifyReport(root, len(entries), proven, _sorted(findings), tuple(unproven))
+    return VerifyReport(root, len(entries), verified, _sorted(findings), tuple(unverified))
 
 
 def _check_series(folder: Path, where: str, entry: RootEntry | None) -> tuple[list[Finding], int]:
@@ -157,13 +157,13 @@ def _check_series(folder: Path, where: str, entry: RootEntry | None) -> tuple[li
         return [_unreadable(where or ".", error)], 0
     except VerifyError as error:
         problem = Problem.CHANGED if MANIFEST_NAME in present else Problem.MISSING
-        detail = f"{error} Nothing in this folder can be proven."
+        detail = f"{error} Nothing in this folder can be verified."
         return [Finding(problem, prefix + MANIFEST_NAME, detail)], 0
     findings: list[Finding] = []
     if entry is not None and digest != entry.manifest_sha256:
         findings.append(_changed_manifest(prefix + MANIFEST_NAME, manifest, entry))
     del present[MANIFEST_NAME]
-    proven = 0
+    verified = 0
     for file in manifest.files:
         path = present.pop(file.name, None)
         if path is None:
@@ -172,9 +172,9 @@ def _check_series(folder: Path, where: str, entry: RootEntry | None) -> tuple[li
         elif finding := _check_file(path, prefix + file.name, file, manifest):
             findings.append(finding)
         else:
-            proven += 1
+            verified += 1
     findings += [_unnamed(path, prefix + name, manifest) for name, path in present.items()]
-    return findings, proven
+    return findings, verified
 
 
 def _check_file(
@@ -209,20 +209,21 @@ def _other_owner(path: Path, manifest: SeriesManifest) -> str:
     owner = owner_of(path)
     if owner is None:
         return ""
-    patient_id, series_uid = owner
-    if patient_id != manifest.patient_id:
-        return f"It belongs to patient {patient_id or 'without id'}, not {manifest.patient_id}."
+    (patient_id, series_uid), right = owner, manifest.request.patient_id
+    if patient_id != right:
+        return f"It belongs to patient {patient_id or 'without id'}, not {right}."
     if series_uid not in {file.series_uid for file in manifest.files}:
         return f"It belongs to series {series_uid or 'without UID'}, which is not of this folder."
     return ""
 
 
 def _changed_manifest(where: str, manifest: SeriesManifest, entry: RootEntry) -> Finding:
-    if (manifest.case_key, manifest.kind) != (entry.case_key, entry.kind):
+    kind = manifest.request.kind
+    if (manifest.case_key, kind) != (entry.case_key, entry.kind):
         return Finding(
             Problem.FOREIGN,
             where,
-            f"It was written for case {manifest.case_key} ({manifest.kind}), but this folder is "
+            f"It was written for case {manifest.case_key} ({kind}), but this folder is "
             f"of case {entry.case_key} ({entry.kind}).",
         )
     return Finding(

@@ -2,32 +2,113 @@
 
 The classes of :mod:`esapi_stub.api` are written once, with the members of every version;
 :func:`versioned` makes of such a class the one of a version, so that a member of a later version
-is simply not there.
+is simply not there. The typings and the .NET skin are generated from the same lines, which
+:func:`parse` alone reads.
 """
 
 from __future__ import annotations
 
 import json
-import re
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Any, TypeVar
+from typing import Any, TypedDict, TypeVar
 
 from esapi_stub.system import NotImplementedException
 
 VERSIONS = ("15.6", "16.1")
 _OF_SYSTEM_OBJECT = {"ToString": False, "Equals": False, "GetHashCode": False, "GetType": False}
-_MEMBER = re.compile(r"(?:^|\s)(?P<name>\w+)\s*(?P<rest>\{[^}]*\}|\(.*\))$")
 
 T = TypeVar("T")
 
 
+class TypeInfo(TypedDict):
+    """One type in ``surface.json``."""
+
+    base: str
+    kind: str
+    members: list[str]
+
+
+Surface = dict[str, TypeInfo]
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter of a method."""
+
+    name: str
+    type: str
+    out: bool
+
+
+@dataclass(frozen=True)
+class Member:
+    """One parsed line of a type's members.
+
+    Attributes:
+        name: Its .NET name; of an indexer ``Item[…]``.
+        type: The .NET type that it has or returns.
+        parameters: Of a method; None for what is no method.
+        static: Whether it belongs to the type.
+        settable: Of a property: whether it can be set.
+        field: Whether it is a field rather than a property.
+        value: Of an enum member.
+        note: Which version lacks it, for a comment.
+    """
+
+    name: str
+    type: str
+    parameters: tuple[Parameter, ...] | None = None
+    static: bool = False
+    settable: bool = False
+    field: bool = False
+    value: str = ""
+    note: str = ""
+
+
+def split_top(text: str) -> list[str]:
+    """Split at commas that stand outside ``<…>`` and ``[…]``."""
+    parts, depth = [""], 0
+    for character in text:
+        depth += (character in "<[") - (character in ">]")
+        if character == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return [part.strip() for part in parts if part.strip()]
+
+
+def parse(line: str) -> Member:
+    """Parse one line of a type's members."""
+    static = line.startswith("static ")
+    text = line.removeprefix("static ").removeprefix("const ")
+    if text.endswith(")"):
+        head, _, inside = text[:-1].partition("(")
+        type_name, name = head.rsplit(" ", 1)
+        parameters = []
+        for parameter in split_top(inside):
+            kind, _, called = parameter.removeprefix("out ").rpartition(" ")
+            parameters.append(Parameter(called, kind, parameter.startswith("out ")))
+        return Member(name, type_name, tuple(parameters), static)
+    text, _, value = text.partition(" = ")
+    text, brace, accessors = text.partition(" { ")
+    type_name, name = text.rsplit(" ", 1)
+    settable = "set;" in accessors
+    return Member(name, type_name, static=static, settable=settable, field=not brace, value=value)
+
+
 @cache
-def load(version: str) -> dict[str, dict[str, Any]]:
-    """Types of a version by their shortened name, such as ``API.Image``: base, kind, members."""
+def every_version() -> dict[str, Surface]:
+    """What ``surface.json`` holds: versions, and of each its types by their shortened name."""
     with files("esapi_stub").joinpath("surface.json").open(encoding="utf-8") as file:
-        found: dict[str, dict[str, Any]] = json.load(file)[version]
+        found: dict[str, Surface] = json.load(file)
     return found
+
+
+def load(version: str) -> Surface:
+    """Types of a version by their shortened name, such as ``API.Image``."""
+    return every_version()[version]
 
 
 @cache
@@ -35,11 +116,8 @@ def members(version: str, type_name: str) -> dict[str, bool]:
     """Public members of a type and its bases, and which of them are properties that can be set."""
     found: dict[str, bool] = dict(_OF_SYSTEM_OBJECT)
     while type_name in (surface := load(version)):
-        for signature in surface[type_name]["members"]:
-            match = _MEMBER.search(signature)
-            if match:
-                settable = "set;" in match["rest"] and match["rest"].startswith("{")
-                found[match["name"]] = found.get(match["name"], False) or settable
+        for member in map(parse, surface[type_name]["members"]):
+            found[member.name] = found.get(member.name, False) or member.settable
         type_name = surface[type_name]["base"]
     return found
 

@@ -58,16 +58,16 @@ def write_wheel() -> WriteWheel:
 def wheels(write_wheel, tmp_path_factory) -> Path:
     """A folder with wheels of the package and what it depends on, small ones, and their lock."""
     folder = tmp_path_factory.mktemp("wheels")
-    made = [
+    created = [
         write_wheel(
             folder,
             "stardust_esapi",
             "0.1.0",
             {
                 "stardust_esapi/__init__.py": b'"""The package."""\n',
-                "stardust_esapi/cli.py": PROGRAM.encode(),
+                "stardust_esapi/commands/program.py": PROGRAM.encode(),
                 "stardust_esapi-0.1.0.dist-info/entry_points.txt": (
-                    b"[console_scripts]\nstardust-esapi = stardust_esapi.cli:main\n"
+                    b"[console_scripts]\nstardust-esapi = stardust_esapi.commands.program:main\n"
                 ),
             },
         ),
@@ -91,7 +91,7 @@ def wheels(write_wheel, tmp_path_factory) -> Path:
         ),
     ]
     lines = []
-    for wheel in made:
+    for wheel in created:
         name, version, *_ = wheel.name.split("-")
         digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
         lines.append(f"{name}=={version} --hash=sha256:{digest}\n")

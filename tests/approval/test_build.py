@@ -29,8 +29,8 @@ def built(pristine_site, esapi, approval, tmp_path_factory) -> Path:
     """Folder with the four launchers of the pristine site folder."""
     out = tmp_path_factory.mktemp("built") / "out"
     manifest = read_site(pristine_site).manifest
-    made = build_launchers(approval / "launchers", esapi, pristine_site / RUNTIME, manifest, out)
-    assert [path.name for path in made] == FILES
+    created = build_launchers(approval / "launchers", esapi, pristine_site / RUNTIME, manifest, out)
+    assert [path.name for path in created] == FILES
     assert {path.name for path in out.iterdir()} == set(FILES)
     return out
 
@@ -159,7 +159,7 @@ def test_check_of_files_as_approved(run, built, site) -> None:
 
 
 def test_check_names_every_difference(run, built, site) -> None:
-    (site / "stardust_esapi" / "cli.py").write_bytes(b"changed")
+    (site / "stardust_esapi" / "commands" / "program.py").write_bytes(b"changed")
     (site / "thing" / "Größe µ.txt").unlink()
     (site / "thing" / "evil.py").write_bytes(b"")
     (site / "bin" / "sitecustomize.py").write_bytes(b"")
@@ -171,7 +171,7 @@ def test_check_names_every_difference(run, built, site) -> None:
         assert [line for line in lines if line.startswith(f"{name}: ")] == [
             f"{name}: added [red]evil[bold].txt",
             f"{name}: added bin/sitecustomize.py",
-            f"{name}: changed stardust_esapi/cli.py",
+            f"{name}: changed stardust_esapi/commands/program.py",
             f"{name}: missing thing/Größe µ.txt",
             f"{name}: added thing/evil.py",
         ]
@@ -254,7 +254,7 @@ def test_a_template_that_is_not_there(build, site, approval, tmp_path) -> None:
     sources = shutil.copytree(approval / "launchers", tmp_path / "launchers")
     said = build(site, tmp_path / "out", launchers=sources)
     assert said.code == 2
-    assert "The record cannot be made from" in said.err
+    assert "The record cannot be created from" in said.err
 
 
 def test_no_compiler(monkeypatch, tmp_path) -> None:
@@ -267,8 +267,8 @@ def test_no_compiler(monkeypatch, tmp_path) -> None:
 def test_the_projects_own_launchers_compile(pristine_site, esapi, tmp_path) -> None:
     manifest = read_site(pristine_site).manifest
     sources = ROOT / "approval" / "launchers"
-    made = build_launchers(sources, esapi, pristine_site / RUNTIME, manifest, tmp_path / "out")
-    for launcher, path in zip(LAUNCHERS, made, strict=True):
+    created = build_launchers(sources, esapi, pristine_site / RUNTIME, manifest, tmp_path / "out")
+    for launcher, path in zip(LAUNCHERS, created, strict=True):
         read = read_assembly(path)
         assert (read.version, read.writable, read.manifest) == (
             manifest.version,

@@ -74,10 +74,10 @@ def bundle(tmp_path_factory, worker_id) -> Path:
     folder = (root if worker_id == "master" else root.parent) / "bundle"
     with FileLock(f"{folder}.lock"):
         if not (folder / NAME).exists():
-            made = make("--out", folder, SOURCE_DATE_EPOCH="1700000000")
-            assert made.returncode == 0, made.stdout
+            created = make("--out", folder, SOURCE_DATE_EPOCH="1700000000")
+            assert created.returncode == 0, created.stdout
             digest = hashlib.sha256((folder / NAME).read_bytes()).hexdigest()
-            assert made.stdout.endswith(f"{folder / NAME}\nSHA-256 {digest}\n")
+            assert created.stdout.endswith(f"{folder / NAME}\nSHA-256 {digest}\n")
     return folder / NAME
 
 
@@ -224,11 +224,11 @@ def test_the_same_sources_make_the_same_bundle(bundle, tmp_path) -> None:
     report.write_text("<testsuites/>")
     digests = set()
     for folder in ("once", "again"):
-        made = make(
+        created = make(
             *("--out", tmp_path / folder, "--evidence", report), SOURCE_DATE_EPOCH="1700000000"
         )
-        assert made.returncode == 0, made.stdout
-        assert "Downloading" not in made.stdout  # the wheels are there from the first time
+        assert created.returncode == 0, created.stdout
+        assert "Downloading" not in created.stdout  # the wheels are there from the first time
         digests.add(hashlib.sha256((tmp_path / folder / NAME).read_bytes()).hexdigest())
     assert len(digests) == 1
     with zipfile.ZipFile(tmp_path / "once" / NAME) as file, zipfile.ZipFile(bundle) as other:
@@ -248,15 +248,17 @@ def test_installed_offline_as_on_the_workstation(unpacked, run, esapi, tmp_path)
     checked = run("approval", "check", "--site", site, out)
     assert checked.code == 0, checked.text
 
-    made = read_site(site)
-    assert made.manifest.target == target
-    assert {RUNTIME, "stardust_esapi/cli.py", "_cffi_backend.cp312-win_amd64.pyd"} <= set(
-        made.manifest.files
-    )
-    assert len(made.dependencies) == len(wanted())
-    assert read_assembly(out / "StardustExporter.exe").version == made.manifest.version
-    record = (out / f"record-{made.manifest.version}.md").read_text(encoding="utf-8")
-    for dependency in made.dependencies:
+    created = read_site(site)
+    assert created.manifest.target == target
+    assert {
+        RUNTIME,
+        "stardust_esapi/commands/program.py",
+        "_cffi_backend.cp312-win_amd64.pyd",
+    } <= set(created.manifest.files)
+    assert len(created.dependencies) == len(wanted())
+    assert read_assembly(out / "StardustExporter.exe").version == created.manifest.version
+    record = (out / f"record-{created.manifest.version}.md").read_text(encoding="utf-8")
+    for dependency in created.dependencies:
         assert f"| {dependency.name} | {dependency.version} |" in record
     assert "Not for clinical use" in record
 
@@ -274,7 +276,8 @@ def test_the_command_line_without_a_launcher(site, tmp_path) -> None:
         stdout=subprocess.PIPE,
         text=True,
     )
-    assert said.stdout == f"{site / 'stardust_esapi' / 'cli.py'} ['check', 'x y']\n"
+    program = site / "stardust_esapi" / "commands" / "program.py"
+    assert said.stdout == f"{program} ['check', 'x y']\n"
     assert not list(site.rglob("__pycache__"))
 
 
@@ -302,18 +305,20 @@ def make_from(lock: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_package_that_has_its_source_alone(lock) -> None:
-    made = make_from(lock)
-    assert made.returncode == 1
-    assert "No bundle: pip found no wheels (a package that offers its source alone" in made.stdout
-    assert "lonely==1.0" in made.stdout
+    created = make_from(lock)
+    assert created.returncode == 1
+    assert (
+        "No bundle: pip found no wheels (a package that offers its source alone" in created.stdout
+    )
+    assert "lonely==1.0" in created.stdout
     assert not (lock.parent / "dist").exists()
 
 
 def test_a_wheel_whose_hash_is_not_pinned(lock, write_wheel) -> None:
     write_wheel(lock.parent / "index", "lonely", "1.0", {"lonely.py": b""})
-    made = make_from(lock)
-    assert made.returncode == 1
-    assert "HASH" in made.stdout.upper()
+    created = make_from(lock)
+    assert created.returncode == 1
+    assert "HASH" in created.stdout.upper()
     write_wheel(lock.parent / "wheels", "lonely", "1.0", {"lonely.py": b""})
     assert make_from(lock).returncode == 1
 
@@ -323,22 +328,22 @@ def test_a_wheel_for_another_system(lock, write_wheel) -> None:
     wheel = write_wheel(lock.parent / "wheels", "lonely", "1.0", {"lonely.so": b""}, tag)
     digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
     lock.write_text(f"lonely==1.0 --hash=sha256:{digest}\n")
-    made = make_from(lock)
-    assert made.returncode == 1
-    assert "pip found no wheels" in made.stdout
+    created = make_from(lock)
+    assert created.returncode == 1
+    assert "pip found no wheels" in created.stdout
 
 
 @pytest.mark.parametrize("line", ["lonely==1.0\n", "lonely>=1.0 --hash=sha256:" + "0" * 64 + "\n"])
 def test_a_lock_that_pins_nothing(lock, line) -> None:
     lock.write_text(line)
-    made = make_from(lock)
-    assert made.returncode == 1
-    assert "lonely is not pinned by hash. Run scripts/lock." in made.stdout
+    created = make_from(lock)
+    assert created.returncode == 1
+    assert "lonely is not pinned by hash. Run scripts/lock." in created.stdout
 
 
 def test_a_python_that_is_none() -> None:
-    made = make("--python", "312")
-    assert (made.returncode, "write it as 3.12" in made.stdout) == (1, True)
+    created = make("--python", "312")
+    assert (created.returncode, "write it as 3.12" in created.stdout) == (1, True)
 
 
 # --- the scripts for Windows: PowerShell is not here, so they are read
@@ -452,15 +457,15 @@ def test_the_scripts_need_no_rights_and_know_no_place(script) -> None:
 def test_the_files_that_the_scripts_name_are_in_the_bundle(script, bundle) -> None:
     with zipfile.ZipFile(bundle) as file:
         names = {*file.namelist(), *map(str, {PurePosixPath(n).parent for n in file.namelist()})}
-    made = {"installed.txt", "evidence.xml", "python.exe", "python{0}.dll"}
-    made |= {"StardustExporter.exe", "StardustExporter.ini"}
+    created = {"installed.txt", "evidence.xml", "python.exe", "python{0}.dll"}
+    created |= {"StardustExporter.exe", "StardustExporter.ini"}
     literals = {word.strip("'") for word in words(script, "verbatim_string_characters")}
     named = {
         word for word in literals if re.fullmatch(r"[\w/.{}-]+\.\w+|wheels|approval/\w+", word)
     }
     esapi = {"VMS.TPS.Common.Model.API.dll", "VMS.TPS.Common.Model.Types.dll"}
     types = {word for word in named if word.startswith(("System.", "Text."))}
-    assert named - names <= made | esapi | types
+    assert named - names <= created | esapi | types
     if script == "Install.ps1":
         assert {"SHA256SUMS", "bundle.json", "requirements.txt", "Uninstall.ps1"} <= literals
         assert {"approval/launchers", "approval/StardustExporter.ini", "wheels"} <= named

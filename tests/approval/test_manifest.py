@@ -183,7 +183,7 @@ def test_every_difference_is_named_whatever_the_names(files, data) -> None:
 @pytest.mark.parametrize(
     ("path", "covered"),
     [
-        ("stardust_esapi/cli.py", True),
+        ("stardust_esapi/commands/program.py", True),
         ("bin", True),
         ("bin/tool", False),
         ("bin/tool.exe", False),

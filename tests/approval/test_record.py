@@ -204,7 +204,7 @@ def test_what_is_no_evidence(report, content, says) -> None:
 @pytest.mark.parametrize("text", ["{{ nonsense }}", "{% if %}"])
 def test_a_broken_template(tmp_path, text) -> None:
     (tmp_path / "record.md.j2").write_text(text)
-    with pytest.raises(UsageError, match="The record cannot be made from"):
+    with pytest.raises(UsageError, match="The record cannot be created from"):
         record(template=tmp_path / "record.md.j2")
 
 

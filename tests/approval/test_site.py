@@ -26,7 +26,7 @@ def test_what_a_site_folder_holds(pristine_site) -> None:
         RUNTIME,
         "share/thing.1",
         "stardust_esapi/__init__.py",
-        "stardust_esapi/cli.py",
+        "stardust_esapi/commands/program.py",
         "thing/Größe µ.txt",
         "thing/core.cp312-win_amd64.pyd",
     ]
@@ -52,7 +52,7 @@ def test_a_wheel_that_nobody_pinned_is_not_installed(wheels, write_wheel, tmp_pa
     other = shutil.copytree(wheels, tmp_path / "wheels")
     write_wheel(other, "pythonnet", "3.2.1", {"pythonnet/evil.py": b""})
     site = tmp_path / "site"
-    with pytest.raises(UsageError, match=r"(?s)pip could not make the site folder:.*HASH"):
+    with pytest.raises(UsageError, match=r"(?s)pip could not create the site folder:.*HASH"):
         make_site(site, other / "requirements.txt", wheels=other, target=WINDOWS)
     assert [path.name for path in tmp_path.iterdir()] == ["wheels"]
 
@@ -60,7 +60,7 @@ def test_a_wheel_that_nobody_pinned_is_not_installed(wheels, write_wheel, tmp_pa
 def test_requirements_without_hashes_are_not_installed(wheels, tmp_path) -> None:
     lock = tmp_path / "requirements.txt"
     lock.write_text("pythonnet==3.2.1\n")
-    with pytest.raises(UsageError, match=r"(?s)pip could not make the site folder:.*hash"):
+    with pytest.raises(UsageError, match=r"(?s)pip could not create the site folder:.*hash"):
         make_site(tmp_path / "site", lock, wheels=wheels, target=WINDOWS)
     assert not (tmp_path / "site").exists()
 

@@ -11,7 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from stardust_esapi.caselist import CaseList, read_case_list
-from stardust_esapi.caselist.names import LABELS, MINING, TAIL
+from stardust_esapi.caselist.column_names import LABELS, MINING, TAIL
 from stardust_esapi.errors import UsageError
 from stardust_esapi.model import Case
 

@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 
 from list_forms import Tail, prefiltered, read_excel, refine, select, to_excel
 from stardust_esapi.caselist import CaseList, read_case_list
+from stardust_esapi.caselist.column_names import LABELS, MINING, TAIL
 from stardust_esapi.caselist.damage import comment_damage, volume_of
-from stardust_esapi.caselist.names import LABELS, MINING, TAIL
 from stardust_esapi.errors import UsageError
 from stardust_esapi.model import Case
 
@@ -205,7 +205,7 @@ TITLE = "Accepted cases, January"
 
 
 @pytest.mark.parametrize(
-    ("change", "name", "encoding", "row", "remark"),
+    ("change", "name", "encoding", "row", "note"),
     [
         (lambda text: "sep=;\n" + text, "list.csv", "utf-8", 2, "sep=;"),
         (lambda text: '"sep=;"\r\n' + text, "list.csv", "utf-8-sig", 2, "sep=;"),
@@ -228,7 +228,7 @@ def test_what_people_make_of_a_list(
     name: str,
     encoding: str,
     row: int,
-    remark: str,
+    note: str,
 ) -> None:
     text, expected = labelled
     # The comment with a separator of its own is quoted for that one only.
@@ -240,8 +240,8 @@ def test_what_people_make_of_a_list(
     assert what_matters(cases) == expected
     assert [case.row for case in cases.cases] == [row, row + 1, row + 2, row + 3]
     assert [case.case_kind for case in cases.cases] == KINDS
-    assert remark in " ".join(cases.remarks)
-    assert bool(cases.remarks) is bool(remark)
+    assert note in " ".join(cases.notes)
+    assert bool(cases.notes) is bool(note)
 
 
 def test_under_a_title_the_columns_keep_their_names(tmp_path: Path) -> None:
@@ -258,7 +258,7 @@ def test_under_a_title_the_columns_keep_their_names(tmp_path: Path) -> None:
         cases = read_case_list(listed)
         assert cases.problems == ()
         assert [(case.target_id, case.gtv_id) for case in cases.cases] == [("PTV1", "GTV1")] * 4
-        assert any("header stands in row 2" in remark for remark in cases.remarks)
+        assert any("header stands in row 2" in note for note in cases.notes)
 
 
 def test_names_that_are_not_enough_are_no_reason_to_go_by_position(tmp_path: Path) -> None:
@@ -278,7 +278,7 @@ def test_a_title_above_a_list_without_a_header(tmp_path: Path, padding: int) -> 
     cases = read_case_list(path)
     assert [case.row for case in cases.cases] == [3, 4, 5, 6]
     assert cases.problems == ()
-    assert any("above row 3" in remark for remark in cases.remarks)
+    assert any("above row 3" in note for note in cases.notes)
 
 
 def test_a_title_that_may_hide_the_header_is_refused(tmp_path: Path) -> None:
@@ -413,7 +413,7 @@ def test_what_pandas_writes_for_an_empty_cell(tmp_path: Path, empty: str) -> Non
     path = listed(tmp_path, **dict.fromkeys(optional, empty))
     (case,) = read_case_list(path).cases
     assert (case.km_series_uid, case.mr_series_uid, case.mr_registration_uid) == ("", "", "")
-    assert (case.mr_slices, case.case_kind, case.remarks) == (None, "", ())
+    assert (case.mr_slices, case.case_kind, case.notes) == (None, "", ())
     for name in ("Patient_ID", "TargetID", "GTV"):
         cases = read_case_list(listed(tmp_path, **{name: empty}))
         assert cases.cases == ()
@@ -424,10 +424,10 @@ def test_what_pandas_writes_for_an_empty_cell(tmp_path: Path, empty: str) -> Non
 def test_a_plan_called_nan_may_be_none(tmp_path: Path, empty: str) -> None:
     (case,) = read_case_list(listed(tmp_path, PlanID=empty)).cases
     assert case.plan_id == ""
-    (remark,) = case.remarks
-    assert f"PlanID is {empty.strip()}" in remark
+    (note,) = case.notes
+    assert f"PlanID is {empty.strip()}" in note
     (case,) = read_case_list(listed(tmp_path, PlanID="")).cases
-    assert case.remarks == ()
+    assert case.notes == ()
     cases = read_case_list(listed(tmp_path, PlanID=empty, StructureSetID=empty))
     assert [problem.column for problem in cases.problems] == ["PlanID"]
 
@@ -476,7 +476,7 @@ def test_patient_ids_that_may_have_been_numbers(
 ) -> None:
     (case,) = read_case_list(listed(tmp_path, Patient_ID=value, PNG_Path=path)).cases
     assert (case.patient_id, case.id_is_number, case.picture_id) == expected
-    assert case.remarks == ()
+    assert case.notes == ()
 
 
 BIG = 2**53
@@ -542,8 +542,8 @@ def test_the_picture_settles_an_id_that_lost_digits(
             True,
             picture_id,
         )
-        (remark,) = case.remarks
-        assert f"{picture_id} was taken from PNG_Path" in remark
+        (note,) = case.notes
+        assert f"{picture_id} was taken from PNG_Path" in note
 
 
 @pytest.mark.parametrize(("value", "picture_id"), [*UNSETTLED, *NOT_IN_A_WORKBOOK])
@@ -639,7 +639,7 @@ def test_two_sheets_with_a_list_are_refused(tmp_path: Path) -> None:
     for name, ids in (("January", ["01"]), ("february", ["02", "03"])):
         cases = read_case_list(path, sheet=name)
         assert [case.patient_id for case in cases.cases] == ids
-        assert f"sheet {name.title()} was read" in cases.remarks[0]
+        assert f"sheet {name.title()} was read" in cases.notes[0]
     with pytest.raises(UsageError, match="no sheet March; choose one of Notes, January, February"):
         read_case_list(path, sheet="March")
     with pytest.raises(UsageError, match=r"\(sheet Notes\) has no column TargetID, GTV"):
@@ -652,7 +652,7 @@ def test_one_list_among_other_sheets(tmp_path: Path) -> None:
     for rows in (rows_of("01"), titled, rows_of("01")[1:]):
         cases = read_case_list(book_of(tmp_path, Notes=[["?"]], List=rows, More=[["Fx", 3]]))
         assert [case.patient_id for case in cases.cases] == ["01"]
-        assert "The sheet List was read, not Notes, not More." in cases.remarks
+        assert "The sheet List was read, not Notes, not More." in cases.notes
     cases = read_case_list(book_of(tmp_path, Notes=notes, List=rows_of("01")))
     assert [case.patient_id for case in cases.cases] == ["01"]
     with pytest.raises(UsageError, match=r"\(List, Old\)"):
@@ -666,7 +666,7 @@ def test_a_workbook_with_macros(tmp_path: Path) -> None:
 
 def test_hidden_rows_are_read_and_counted(tmp_path: Path) -> None:
     path = as_workbook(tmp_path / "list.xlsx", [TITLE], *rows_of(*IDS), [], [])
-    assert not any("idden" in remark for remark in read_case_list(path).remarks)
+    assert not any("idden" in note for note in read_case_list(path).notes)
     book = openpyxl.load_workbook(path)
     book.active.auto_filter.ref = "A2:AA6"
     book.active.auto_filter.add_filter_column(0, [IDS[0]])
@@ -677,14 +677,14 @@ def test_hidden_rows_are_read_and_counted(tmp_path: Path) -> None:
     book.save(path)
     cases = read_case_list(path)
     assert len(cases.cases) == 4
-    assert any("by a filter or by hand: 2." in remark for remark in cases.remarks)
+    assert any("by a filter or by hand: 2." in note for note in cases.notes)
 
 
-def test_a_plain_list_needs_no_remark(tmp_path: Path) -> None:
+def test_a_plain_list_needs_no_note(tmp_path: Path) -> None:
     frame = read_excel(mined_workbook(tmp_path, IDS))
     cases = read_case_list(select(tmp_path / "list.csv", frame, ACCEPT))
-    assert cases.remarks == ()
-    assert all(case.remarks == () for case in cases.cases)
+    assert cases.notes == ()
+    assert all(case.notes == () for case in cases.cases)
 
 
 @pytest.mark.parametrize("at", [1, 3, 4])

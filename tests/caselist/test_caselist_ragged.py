@@ -10,7 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from stardust_esapi.caselist import CaseList, read_case_list
-from stardust_esapi.caselist.names import LABELS, MINING, TAIL
+from stardust_esapi.caselist.column_names import LABELS, MINING, TAIL
 
 VALUES = {
     "Patient-ID": "0001",

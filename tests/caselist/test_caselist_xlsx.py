@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stardust_esapi.caselist import CaseList, read_case_list
-from stardust_esapi.caselist.names import LABELS, MINING, TAIL
+from stardust_esapi.caselist.column_names import LABELS, MINING, TAIL
 from stardust_esapi.caselist.workbook import read_sheet
 from stardust_esapi.errors import UsageError
 

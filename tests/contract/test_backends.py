@@ -1,6 +1,6 @@
 """What the product asks of a backend: every way of reaching ESAPI must give the same.
 
-``ESAPI_CONTRACT=clr-15.6`` or ``clr-16.1`` chooses the C# stand-in through pythonnet, as in
+``ESAPI_CONTRACT=clr-15.6`` or ``clr-16.1`` chooses the .NET skin through pythonnet, as in
 :mod:`test_esapi_behaviour`; the Python stub on the same database is what it is held against.
 """
 
@@ -19,12 +19,12 @@ from esapi_stub.build import build
 from esapi_stub.database import configure
 from esapi_stub.sample import Phantom, PhantomContrast, PhantomMr, write_phantom
 from stand_ins import assemblies
-from stardust_esapi import pipeline
-from stardust_esapi.doctor import Health, examine
 from stardust_esapi.errors import NotApprovedError
 from stardust_esapi.esapi.backend import Backend
 from stardust_esapi.esapi.connect import connect
 from stardust_esapi.esapi.session import Session
+from stardust_esapi.job.readiness import Health, examine
+from stardust_esapi.job.run import Job, check, export
 from stardust_esapi.model import CaseState
 from stardust_esapi.settings import load_settings
 from support import Clinic, exported_tree, row_of, write_case_list
@@ -132,29 +132,6 @@ def test_matrices_are_those_of_the_python_stub(clinic) -> None:
     assert not np.array_equal(found[0], np.eye(4))
 
 
-def test_contours_written_as_a_block_come_back_as_a_block(clinic) -> None:
-    angles = np.linspace(0, 2 * np.pi, 200, endpoint=False)
-    circle = np.stack([20 * np.cos(angles), 15 * np.sin(angles), np.zeros(200)], axis=1)
-
-    def write(backend: Backend, patient: Any) -> Any:
-        view = next(v for v in patient.view.images if v.modality == "CT")
-        middle = np.asarray(view.geometry.to_patient(np.asarray(view.geometry.size) / 2))
-        patient.api.BeginModifications()
-        made = patient.image(view).CreateNewStructureSet()
-        structure = made.AddStructure("CONTROL", "ring")
-        backend.add_contour(structure, circle + middle, 5)
-        return circle + middle, backend.read_contours(structure, 5)
-
-    wanted, [found] = seen(*clinic[:2], write)
-    assert abs(area(found) / area(wanted) - 1) < 0.02
-    np.testing.assert_allclose(found[:, :2].mean(axis=0), wanted[:, :2].mean(axis=0), atol=0.5)
-
-
-def area(polygon: np.ndarray) -> float:
-    x, y = polygon[:, 0], polygon[:, 1]
-    return float(abs(np.dot(x, np.roll(y, 1)) - np.dot(y, np.roll(x, 1))) / 2)
-
-
 def test_members_are_asked_for_by_feature(clinic) -> None:
     def settable(backend: Backend, patient: Any) -> bool:
         structure_set = patient.structure_set(clinic[0].patients[0].structure_set_uid)
@@ -186,8 +163,8 @@ def test_a_whole_export_is_that_of_the_python_stub_byte_for_byte(
     trees = []
     for name, esapi in (("found", choice), ("wanted", f"stub:{tmp_path / 'other'}")):
         settings = load_settings(None, {"esapi": esapi}, tmp_path)
-        job = pipeline.Job(cases, tmp_path / name, settings, write=True)
-        [result] = pipeline.export(job, Silent()).results
+        job = Job(cases, tmp_path / name, settings, write=True)
+        [result] = export(job, Silent()).results
         assert result.state is CaseState.EXPORTED, result.reason
         trees.append(exported_tree(tmp_path / name))
     assert trees[0] == trees[1]
@@ -205,12 +182,12 @@ def test_python_itself_is_refused_the_write_before_anything_is_opened(
     configure(place.db, clinical=True)
     cases = write_case_list(tmp_path / "cases.csv", [row_of(place.patients[0])])
     settings = load_settings(None, {"esapi": choice}, tmp_path)
-    job = pipeline.Job(cases, tmp_path / "out", settings, write=True)
+    job = Job(cases, tmp_path / "out", settings, write=True)
     with pytest.raises(NotApprovedError, match=r"launcher is the way.*Nothing was opened"):
-        pipeline.export(job, Silent())
+        export(job, Silent())
     assert not (tmp_path / "out").exists()
     # What it may do is look.
-    [result] = pipeline.check(job, Silent()).results
+    [result] = check(job, Silent()).results
     assert result.planned
 
 

@@ -28,7 +28,7 @@ from stardust_esapi.dataset.build import (
 from stardust_esapi.dataset.entry import Entry
 from stardust_esapi.dataset.pseudonym import open_pseudonyms
 from stardust_esapi.dataset.split import Part
-from stardust_esapi.dataset.task import Task
+from stardust_esapi.dataset.tasks import Task
 from stardust_esapi.errors import UsageError
 from stardust_esapi.model import Kind
 from stardust_esapi.settings import Dataset, Gates
@@ -78,15 +78,15 @@ def make(
 def test_makes_what_an_export_holds(exported: Path, tmp_path: Path, key: Path) -> None:
     out, watcher = tmp_path / "dataset", Watcher()
     summary = make(exported, out, watcher, key=key, workers=2, dicom=True, formats="npz,nifti")
-    assert sorted(entry.kind for entry in summary.made) == ["CT", "CT", "KM", "MR", "MR"]
+    assert sorted(entry.kind for entry in summary.created) == ["CT", "CT", "KM", "MR", "MR"]
     assert len(summary.failed) == 2  # one not exported, one that would count twice
     assert watcher.started == len(watcher.entries) == 5
-    for entry in summary.made:
+    for entry in summary.created:
         suffixes = [name.removeprefix(entry.name) for name in entry.files[:5]]
         assert suffixes == [".npz", ".nii.gz", "_gts.nii.gz", ".png", ".json"]
         assert all((out / name).exists() for name in entry.files)
         assert json.loads((out / f"{entry.name}.json").read_text())["case"] == entry.case
-    named = {name for entry in summary.made for name in entry.files}
+    named = {name for entry in summary.created for name in entry.files}
     listed = {path for path in tree(out) if path.startswith("cases/")}
     assert listed == {name for name in named if name.startswith("cases/")}
     assert {path.name for path in out.iterdir()} == {
@@ -94,14 +94,14 @@ def test_makes_what_an_export_holds(exported: Path, tmp_path: Path, key: Path) -
         ".in-use",
     }  # fmt: skip
     # Of the case with a contrast CT the planning CT is no task: its copy goes with the MR.
-    (km,) = (entry for entry in summary.made if entry.kind is Kind.KM)
-    (mr,) = (e for e in summary.made if e.case == km.case and e.kind is Kind.MR)
+    (km,) = (entry for entry in summary.created if entry.kind is Kind.KM)
+    (mr,) = (e for e in summary.created if e.case == km.case and e.kind is Kind.MR)
     assert mr.files[-2:] == (
         f"dicom/{mr.patient}/{mr.case}_MR",
         f"dicom/{mr.patient}/{mr.case}_MR_structures",
     )
     assert list((out / mr.files[-1]).glob("RS*.dcm"))
-    others = [e for e in summary.made if e.kind is Kind.MR and e.case != km.case]
+    others = [e for e in summary.created if e.kind is Kind.MR and e.case != km.case]
     assert [entry.files[-1] for entry in others] == [
         f"dicom/{e.patient}/{e.case}_MR" for e in others
     ]
@@ -112,7 +112,7 @@ def test_says_what_lies_there(cohort: Path, tmp_path: Path, key: Path) -> None:
     summary = make(cohort, out, key=key)
     assert summary.verdict == "5 training cases of 5 patients"
     document = json.loads((out / DATASET_NAME).read_text())
-    assert document["counts"] == {"made": 5}
+    assert document["counts"] == {"created": 5}
     assert document["settings"]["split"] == 0.8
     assert "key" not in document["settings"]
     names = [f"cases/{e['patient']}/{e['case']}_{e['kind']}" for e in document["entries"]]
@@ -171,9 +171,9 @@ def test_a_case_that_fails_leaves_nothing_of_before(
         assert "The GTV is tiny" in entry.reasons[0]
         assert not (out / "cases" / entry.patient).exists()
         assert not (out / "dicom" / entry.patient).exists()
-    assert {path.name for path in (out / "cases").iterdir()} == {e.patient for e in summary.made}
+    assert {path.name for path in (out / "cases").iterdir()} == {e.patient for e in summary.created}
     # Tried again, and made, when the gate opens again.
-    assert len(make(cohort, out, key=key).made) == 5
+    assert len(make(cohort, out, key=key).created) == 5
 
 
 def test_grows_with_its_export(cohort: Path, tmp_path: Path, key: Path) -> None:
@@ -183,7 +183,7 @@ def test_grows_with_its_export(cohort: Path, tmp_path: Path, key: Path) -> None:
     write_case(source, 77)
     second = make(source, out, watcher, key=key)
     assert watcher.started == 1
-    assert len(second.made) == 6
+    assert len(second.created) == 6
     parts = second.split.patients
     assert {patient: parts[patient] for patient in first.split.patients} == first.split.patients
 
@@ -200,7 +200,7 @@ def test_keeps_cases_that_the_export_no_longer_lists(
     # Whoever takes its files away takes it out of the dataset.
     gone = open_pseudonyms(out, key).patient("000002")
     shutil.rmtree(out / "cases" / gone)
-    assert len(make(source, out, key=key).made) == 4
+    assert len(make(source, out, key=key).created) == 4
 
 
 def test_a_case_of_another_kind_takes_the_place_of_its_earlier_one(
@@ -216,8 +216,8 @@ def test_a_case_of_another_kind_takes_the_place_of_its_earlier_one(
     first = make(before, out, key=key, dicom=True)
     summary = make(exported, out, key=key, dicom=True)
     fresh = make(exported, tmp_path / "fresh", key=key, dicom=True)
-    assert {entry.name for entry in first.made} != {entry.name for entry in fresh.made}
-    assert [entry.name for entry in summary.made] == [entry.name for entry in fresh.made]
+    assert {entry.name for entry in first.created} != {entry.name for entry in fresh.created}
+    assert [entry.name for entry in summary.created] == [entry.name for entry in fresh.created]
     assert {n for n in tree(out) if n.startswith(("cases/", "dicom/"))} == {
         n for n in tree(tmp_path / "fresh") if n.startswith(("cases/", "dicom/"))
     }
@@ -235,8 +235,8 @@ def test_a_worker_that_dies_fails_its_case_alone(
     assert [entry.patient for entry in summary.failed] == [patient]
     assert "died" in summary.failed[0].reasons[0]
     assert not list(out.glob(f"cases/{patient}/*.npz"))
-    assert len(summary.made) == 4
-    assert make(cohort, out, key=key).made == undisturbed.made
+    assert len(summary.created) == 4
+    assert make(cohort, out, key=key).created == undisturbed.created
     # Who came later got what part was left; all else is the same.
     later = ("split.json", OVERVIEW_NAME)
     assert _without(tree(out), *later) == _without(tree(tmp_path / "undisturbed"), *later)
@@ -260,9 +260,9 @@ def test_a_case_whose_files_vanish_meanwhile_is_not_called_made(
     assert failed.name == thief.entries[0].name
     assert "no longer all there" in failed.reasons[0]
     assert not list(out.glob(f"{failed.name}*"))
-    assert len(summary.made) == sum(map(len, summary.split.cases.values())) == 4
-    assert json.loads((out / DATASET_NAME).read_text())["counts"] == {"failed": 1, "made": 4}
-    assert len(make(cohort, out, key=key).made) == 5
+    assert len(summary.created) == sum(map(len, summary.split.cases.values())) == 4
+    assert json.loads((out / DATASET_NAME).read_text())["counts"] == {"failed": 1, "created": 4}
+    assert len(make(cohort, out, key=key).created) == 5
 
 
 def _without(files: dict[str, str], *names: str) -> dict[str, str]:
@@ -360,7 +360,7 @@ def test_killed_at_any_moment_it_goes_on(pair: Path, tmp_path: Path, key: Path, 
             name = path.relative_to(out).as_posix()
             assert tree(out)[name] == expected[name], (point, name)
         summary = make(pair, out, key=key, dicom=True)
-        assert len(summary.made) == 2
+        assert len(summary.created) == 2
         assert tree(out) == expected, point
 
 
@@ -438,5 +438,5 @@ def test_the_mapping_is_written_where_the_user_says(
     assert not out.exists()
     summary = build_dataset(DatasetJob(cohort, out, settings, tmp_path / "m.csv"), Watcher())
     lines = (tmp_path / "m.csv").read_text().splitlines()[1:]
-    assert {line.partition(";")[0] for line in lines} == {e.patient for e in summary.made}
+    assert {line.partition(";")[0] for line in lines} == {e.patient for e in summary.created}
     assert {line.partition(";")[2] for line in lines} == {f"{n:06}" for n in range(5)}

@@ -19,7 +19,7 @@ from esapi_stub.sample.dicom import rigid
 from stardust_esapi.dataset.convert import convert
 from stardust_esapi.dataset.entry import Entry
 from stardust_esapi.dataset.pseudonym import Pseudonyms
-from stardust_esapi.dataset.task import Task, find_tasks
+from stardust_esapi.dataset.tasks import Task, find_tasks
 from stardust_esapi.model import Kind
 from stardust_esapi.settings import Dataset, Format
 from stardust_esapi.verify.manifest import MANIFEST_NAME
@@ -69,7 +69,7 @@ def test_the_consumer_finds_what_it_trains_on_in_every_case(exported: Path, tmp_
     to_ct = rigid(mr.rotation, mr.translation)
     for task in tasks(exported):
         entry = convert(task, Dataset(), PSEUDONYMS, tmp_path)
-        assert entry.made, entry.reasons
+        assert entry.created, entry.reasons
         (name,) = (name for name in entry.files if name.endswith(".npz"))
         read = Consumer(tmp_path / name)
         centre = read.centre(1)
@@ -153,8 +153,8 @@ def test_what_was_proven_must_still_be_there(
     else:
         (folder / MANIFEST_NAME).write_text("{")
     entry = convert(task, Dataset(), PSEUDONYMS, tmp_path / "out")
-    assert "not those that were proven" in entry.reasons[0]
-    assert not entry.made
+    assert "not those that were verified" in entry.reasons[0]
+    assert not entry.created
     assert task.patient_id not in repr(entry)
     assert files(tmp_path / "out") == {}
 
@@ -171,7 +171,7 @@ def test_an_mr_that_shows_a_part_of_the_gtv_is_not_made(exported: Path, tmp_path
         if float(pydicom.dcmread(path).ImagePositionPatient[2]) > middle:
             path.unlink()
     entry = convert(task, Dataset(), PSEUDONYMS, tmp_path / "out")
-    assert not entry.made
+    assert not entry.created
     assert entry.reasons[0].startswith("The MR shows ")
     assert entry.reasons[0].endswith("% of the GTV; it must show 95 %.")
 
@@ -202,7 +202,7 @@ class TestFailed:
 
     def fails(self, task: Task, out: Path, *words: str) -> None:
         entry = self.convert(task, out)
-        assert (entry.made, entry.files, entry.thumbnail) == (False, (), "")
+        assert (entry.created, entry.files, entry.thumbnail) == (False, (), "")
         text = " ".join(entry.reasons)
         for word in words:
             assert word in text
@@ -211,10 +211,10 @@ class TestFailed:
         assert files(out) == {}
 
     def test_it_is_made_when_nothing_is_wrong(self, task: Task, out: Path):
-        assert self.convert(task, out).made
+        assert self.convert(task, out).created
 
     def test_a_gate_stops_it_and_older_files_go(self, task: Task, out: Path):
-        assert convert(task, Dataset(formats=tuple(Format)), PSEUDONYMS, out).made
+        assert convert(task, Dataset(formats=tuple(Format)), PSEUDONYMS, out).created
         assert len(files(out)) == 5
         (path,) = task.folder.glob("RS*.dcm")
         ds = pydicom.dcmread(path)
@@ -223,7 +223,7 @@ class TestFailed:
         self.fails(task, out, "GTV is missing")
 
     def test_files_of_other_formats_do_not_stay(self, task: Task, out: Path):
-        assert convert(task, Dataset(formats=tuple(Format)), PSEUDONYMS, out).made
+        assert convert(task, Dataset(formats=tuple(Format)), PSEUDONYMS, out).created
         entry = self.convert(task, out)
         assert set(files(out)) == set(entry.files)
         assert len(entry.files) == 3
@@ -233,7 +233,7 @@ class TestFailed:
         (out / f"{entry.name}.npz").unlink()
         (out / f"{entry.name}.npz").mkdir()  # as good as a file that another program holds
         entry = self.convert(task, out)
-        assert not entry.made
+        assert not entry.created
         assert "do not train on them" in entry.reasons[0]
 
     def test_no_structure_set(self, task: Task, out: Path):
@@ -269,7 +269,7 @@ class TestFailed:
         out.mkdir()
         (out / "cases").write_bytes(b"")
         entry = self.convert(task, out)
-        assert not entry.made
+        assert not entry.created
         assert entry.reasons[0].startswith("Its files cannot be read or written")
         assert str(out) not in repr(entry)
 
@@ -287,11 +287,11 @@ class TestFailed:
         write_series(folder, grid(size=(20, 20, 5)), 100, modality="MR", name="MR", frame="1.2.3.4")
         self.fails(replace(task, kind=Kind.MR, folder=folder), out, "no registration")
 
-    def test_points_are_left_out_with_a_remark(self, task: Task, out: Path):
+    def test_points_are_left_out_with_a_note(self, task: Task, out: Path):
         (path,) = task.folder.glob("RS*.dcm")
         ds = pydicom.dcmread(path)
         ds.ROIContourSequence[1].ContourSequence[0].ContourGeometricType = "OPEN_PLANAR"
         ds.save_as(path)
         entry = self.convert(task, out)
-        assert entry.made
-        assert any("points or open lines" in remark for remark in entry.remarks)
+        assert entry.created
+        assert any("points or open lines" in note for note in entry.notes)

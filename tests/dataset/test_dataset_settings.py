@@ -33,7 +33,7 @@ lowest_hu = -500
 highest_hu = 50
 share_below = 0.25
 share_above = 0.02
-remark_only = ["values", "contours"]
+note_only = ["values", "contours"]
 """
 
 
@@ -72,7 +72,7 @@ def test_every_setting_can_stand_in_the_file(tmp_path: Path):
             highest_hu=50.0,
             share_below=0.25,
             share_above=0.02,
-            remark_only=(Gate.VALUES, Gate.CONTOURS),
+            note_only=(Gate.VALUES, Gate.CONTOURS),
         ),
     )
     set_there = set(Dataset.model_fields) | set(Gates.model_fields)
@@ -101,7 +101,7 @@ def test_a_flag_beats_the_file_and_leaves_the_rest(tmp_path: Path, monkeypatch: 
         ('mapping = "mapping.csv"', "dataset.mapping"),  # on the command line alone
         ("gates.gtv = 1", "dataset.gates.gtv"),
         ("gates.gtv_in_target = 95", "dataset.gates.gtv_in_target"),
-        ('gates.remark_only = ["hu"]', "dataset.gates.remark_only"),
+        ('gates.note_only = ["hu"]', "dataset.gates.note_only"),
     ],
 )
 def test_what_makes_no_sense_is_named(tmp_path: Path, line: str, named: str):

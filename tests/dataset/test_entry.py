@@ -8,7 +8,7 @@ import pytest
 from stardust_esapi.dataset.convert import convert
 from stardust_esapi.dataset.entry import entry_line, failed, read_entry
 from stardust_esapi.dataset.pseudonym import Pseudonyms
-from stardust_esapi.dataset.task import find_tasks
+from stardust_esapi.dataset.tasks import find_tasks
 from stardust_esapi.settings import Dataset
 
 PSEUDONYMS = Pseudonyms(b"k" * 32)
@@ -17,7 +17,7 @@ PSEUDONYMS = Pseudonyms(b"k" * 32)
 def test_what_convert_says_comes_back_from_its_line(exported: Path, tmp_path: Path):
     task = next(task for task in find_tasks(exported) if not task.problem)
     entry = convert(task, Dataset(), PSEUDONYMS, tmp_path)
-    assert entry.made
+    assert entry.created
     assert entry.structures
     line = entry_line(entry)
     assert line.count(b"\n") == 1
@@ -32,7 +32,7 @@ def test_what_convert_says_comes_back_from_its_line(exported: Path, tmp_path: Pa
 def test_a_task_with_a_problem_gives_an_entry_that_names_nobody(exported: Path):
     for task in find_tasks(exported):
         entry = failed(task, PSEUDONYMS, *([] if task.problem else ["Its worker died."]))
-        assert not entry.made
+        assert not entry.created
         assert entry.reasons == (task.problem or "Its worker died.",)
         line = entry_line(entry)
         assert read_entry(line) == entry

@@ -8,17 +8,12 @@ import pydicom
 import pytest
 
 from stardust_esapi.dataset.convert import convert
-from stardust_esapi.dataset.facts import (
-    CaseFacts,
-    IntensityFacts,
-    Role,
-    StructureFacts,
-    VolumeFacts,
-)
+from stardust_esapi.dataset.facts import CaseFacts, IntensityFacts, StructureFacts
 from stardust_esapi.dataset.gates import judge
 from stardust_esapi.dataset.pseudonym import Pseudonyms
-from stardust_esapi.dataset.task import find_tasks
-from stardust_esapi.model import Kind
+from stardust_esapi.dataset.tasks import find_tasks
+from stardust_esapi.dicom.read_series import VolumeFacts
+from stardust_esapi.model import Kind, Role
 from stardust_esapi.settings import Dataset, Gate, Gates
 from stardust_esapi.verify.manifest import MANIFEST_NAME
 
@@ -144,9 +139,9 @@ def test_each_fault_fails_its_gate_with_a_reason(facts: CaseFacts, gate: Gate, t
     assert text in finding.text
     assert finding.text.endswith(".")
     assert finding.fatal
-    (told,) = judge(facts, Gates(remark_only=(gate,)))
+    (told,) = judge(facts, Gates(note_only=(gate,)))
     assert told == replace(finding, fatal=False)
-    assert judge(facts, Gates(remark_only=tuple(set(Gate) - {gate}))) == (finding,)
+    assert judge(facts, Gates(note_only=tuple(set(Gate) - {gate}))) == (finding,)
 
 
 def test_a_case_with_several_faults_tells_them_all():
@@ -161,13 +156,13 @@ def test_a_case_with_several_faults_tells_them_all():
     assert gates == [Gate.TARGET, Gate.SLICES, Gate.DUPLICATES, Gate.CONTOURS, Gate.VALUES]
 
 
-def test_a_target_that_the_image_shows_a_part_of_leaves_a_remark():
+def test_a_target_that_the_image_shows_a_part_of_leaves_a_note():
     (finding,) = judge(with_structures(GTV, replace(TARGET, in_image=0.5)), Gates())
     assert (finding.gate, finding.fatal) == (Gate.TARGET, False)
     assert finding.text == "The CT shows 50 % of the target."
 
 
-def test_other_structures_off_their_slices_leave_a_remark():
+def test_other_structures_off_their_slices_leave_a_note():
     (finding,) = judge(with_structures(GTV, TARGET, replace(LUNG, off_slice_mm=2.0)), Gates())
     assert not finding.fatal
     assert finding.text.startswith("Lung_neg+: contours lie up to 2.00 mm off")
@@ -208,13 +203,13 @@ def test_a_site_sets_its_own_thresholds_and_the_threshold_itself_passes(
 
 def test_what_the_stub_exports_passes_every_gate(exported: Path, tmp_path: Path):
     pseudonyms = Pseudonyms(b"k" * 32)
-    made = [
+    created = [
         convert(task, Dataset(), pseudonyms, tmp_path)
         for task in find_tasks(exported)
         if not task.problem
     ]
-    assert [(one.state, one.reasons) for one in made] == [("made", ())] * 5
-    assert {one.kind for one in made} == set(Kind)
+    assert [(one.state, one.reasons) for one in created] == [("created", ())] * 5
+    assert {one.kind for one in created} == set(Kind)
 
 
 def test_a_case_that_fails_says_why_and_leaves_no_file(exported: Path, tmp_path: Path):
@@ -223,7 +218,7 @@ def test_a_case_that_fails_says_why_and_leaves_no_file(exported: Path, tmp_path:
     task = next(task for task in find_tasks(export) if not task.problem)
     out = tmp_path / "dataset"
     whole = convert(task, Dataset(), pseudonyms, out)
-    assert whole.state == "made"
+    assert whole.state == "created"
     assert len(whole.files) == 3
 
     images = sorted(task.folder.glob("CT*.dcm"), key=position)

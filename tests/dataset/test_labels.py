@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dataset_series import grid, write_series
-from stardust_esapi.dataset.facts import Role
 from stardust_esapi.dataset.labels import (
     MOST_OTHERS,
     Named,
@@ -17,8 +16,9 @@ from stardust_esapi.dataset.labels import (
     role_of,
     window,
 )
-from stardust_esapi.dataset.volume import Stack, read_stack
+from stardust_esapi.dicom.read_series import Stack, read_stack
 from stardust_esapi.mask import Mask, empty
+from stardust_esapi.model import Role
 
 SIZE = (20, 16, 4)
 
@@ -60,7 +60,7 @@ def test_order_priority_and_names(stack: Stack):
     assert gtv.voxels == 32
     assert gtv.volume_ml == pytest.approx(32 * 2.0 * 2.5 * 4.0 / 1000)
     assert gtv.in_target == 1.0
-    assert numbered.remarks == ()
+    assert numbered.notes == ()
 
 
 def test_one_shared_voxel_is_an_overlap(stack: Stack):
@@ -98,7 +98,7 @@ def test_a_second_gtv_and_an_empty_structure_are_told(stack: Stack):
     second = box("GTV+ 2", (0, 1), (0, 2), (0, 2))
     numbered = number([GTV, second, Named("Node", empty()), LARGE], stack)
     assert numbered.names == {1: "gtv+", 3: "Lung_pos+"}
-    assert numbered.remarks == (
+    assert numbered.notes == (
         "GTV+ 2 was left out: gtv+ is taken for gtv+.",
         "Node has no voxel and was left out.",
     )
@@ -117,8 +117,8 @@ def test_the_smallest_of_too_many_are_left_out(stack: Stack):
     assert max(numbered.names) == 255
     assert numbered.names[3] == "Lung_neg+"
     assert len(numbered.names) == MOST_OTHERS
-    assert len(numbered.remarks) == 3
-    assert "s254 was left out" in numbered.remarks[-1]
+    assert len(numbered.notes) == 3
+    assert "s254 was left out" in numbered.notes[-1]
 
 
 BOXES = st.tuples(*[st.tuples(st.integers(0, n - 1), st.integers(1, n)) for n in (4, 16, 20)])

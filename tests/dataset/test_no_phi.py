@@ -28,14 +28,13 @@ from pydicom.sequence import Sequence
 
 from stardust_esapi.dataset.build import DatasetJob, build_dataset
 from stardust_esapi.dataset.entry import Entry
-from stardust_esapi.model import Kind, TransferRequest
+from stardust_esapi.model import Kind
 from stardust_esapi.record.ledger import LEDGER_NAME
 from stardust_esapi.settings import Dataset as DatasetSettings
 from stardust_esapi.settings import Format
+from stardust_esapi.verify.inspect import inspect_folder
 from stardust_esapi.verify.manifest import (
     MANIFEST_NAME,
-    SeriesManifest,
-    inspect_folder,
     read_manifest,
     write_manifest,
 )
@@ -107,13 +106,13 @@ def export(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     patients: dict[str, int] = {}
     for folder in sorted(path.parent for path in root.glob(f"*/*/*/{MANIFEST_NAME}")):
         before = read_manifest(folder)
-        patient = patients.setdefault(before.patient_id, len(patients) + 1)
+        patient = patients.setdefault(before.request.patient_id, len(patients) + 1)
         for number, path in enumerate(sorted(folder.glob("*.dcm"))):
             dataset = pydicom.dcmread(path)
             identify(dataset, patient, number)
             dataset.save_as(path)
         (folder / MANIFEST_NAME).unlink()
-        write_manifest(folder, inspect_folder(folder, _request(before), before.case_key))
+        write_manifest(folder, inspect_folder(folder, before.request, before.case_key))
     assert len(patients) == 3
     # A case that a gate stops, and one that cannot be read: reasons tell no names either.
     (plain,) = (root / "CT_Export" / "PAT-ÄÖ-778899").iterdir()
@@ -142,19 +141,6 @@ def _nth(folder: Path, pattern: str, number: int) -> Path:
     return sorted(folder.glob(pattern))[number]
 
 
-def _request(manifest: SeriesManifest) -> TransferRequest:
-    return TransferRequest(
-        manifest.kind,
-        manifest.patient_id,
-        manifest.plan_id,
-        manifest.study_uid,
-        manifest.series_uid,
-        manifest.structure_set_uid,
-        manifest.registration_uid,
-        manifest.images,
-    )
-
-
 class Silent:
     def start(self, cases: int) -> None: ...
 
@@ -162,7 +148,7 @@ class Silent:
 
 
 def make_dataset(export: Path, out: Path, key: Path, mapping: Path) -> list[Entry]:
-    """Make a dataset of an export, with everything that can be in one."""
+    """Create a dataset from an export, with everything that can be in one."""
     key.write_text(KEY.hex())  # the same in every run: so are all bytes, and so is what is found
     settings = DatasetSettings(formats=(Format.NPZ, Format.NIFTI), dicom=True, key=key, workers=1)
     return list(build_dataset(DatasetJob(export, out, settings, mapping), Silent()).entries)
@@ -180,7 +166,8 @@ def identifying(root: Path) -> dict[str, str]:
         found.setdefault(path.stem if path.is_file() else path.name, "a path")
         if path.name == MANIFEST_NAME:
             manifest = read_manifest(path.parent)
-            found |= {manifest.patient_id: "a patient id", manifest.case_key: "a case's key"}
+            found[manifest.request.patient_id] = "a patient id"
+            found[manifest.case_key] = "a case's key"
         if path.suffix == ".dcm" and path.stat().st_size > 1000:
             dataset = pydicom.dcmread(path, stop_before_pixels=True)
             for value, keyword in _values(dataset):
@@ -338,7 +325,7 @@ def _png(secret: str) -> bytes:
 def test_nothing_of_the_export_is_in_any_byte_of_the_dataset(export: Path, tmp_path: Path):
     out, key, mapping = (tmp_path / name for name in ("dataset", "site.key", "mapping.csv"))
     entries = make_dataset(export, out, key, mapping)
-    assert {entry.kind for entry in entries if entry.made} == set(Kind)
+    assert {entry.kind for entry in entries if entry.created} == set(Kind)
     reasons = [reason for entry in entries for reason in entry.reasons]
     assert any("slices are missing" in reason for reason in reasons)
     assert any("damaged" in reason for reason in reasons)

@@ -16,10 +16,10 @@ from dataset_cohort import write_cohort
 from stardust_esapi.dataset import charts as charts_module
 from stardust_esapi.dataset.build import DatasetJob, DatasetSummary, build_dataset
 from stardust_esapi.dataset.entry import Entry
-from stardust_esapi.dataset.facts import Role, StructureFacts
+from stardust_esapi.dataset.facts import StructureFacts
 from stardust_esapi.dataset.overview import render_overview, write_overview
 from stardust_esapi.dataset.split import Part, assign
-from stardust_esapi.model import Kind
+from stardust_esapi.model import Kind, Role
 from stardust_esapi.settings import Dataset
 
 HOSTILE = """<script>alert(1)</script>"'>&<img src=x onerror=y>{{ 7*7 }}"""
@@ -34,7 +34,7 @@ def an_entry(number: int, **changes: Any) -> Entry:
         case=case,
         patient=patient,
         kind=kind,
-        state="made",
+        state="created",
         label=LABELS[number // 2 % 3],
         body_region=("HEAD", "CHEST", "unknown")[number % 3],
         shape=(100 + number, 512, 512),
@@ -104,14 +104,14 @@ def test_counts_the_cohort_by_label_and_body_region() -> None:
 
 
 def test_shows_every_case_and_every_failure() -> None:
-    entries = [an_entry(number, remarks=("Mind the gap.",) * (number == 3)) for number in range(8)]
+    entries = [an_entry(number, notes=("Mind the gap.",) * (number == 3)) for number in range(8)]
     page = Text(render_overview(a_summary(*entries, a_failure(40), a_failure(41, "It is odd."))))
     sources = [str(attributes["src"]) for tag, attributes in page.elements if tag == "img"]
     shown = [source for source in sources if not source.startswith("data:")]
     assert shown == [entry.thumbnail for entry in entries]
     assert all("GTV's middle slice" in text for text in pictures_of(page, "cases/"))
     for words in ("c040 p040 CT glioma The GTV is tiny.", "c041 p041 CT glioma It is odd.",
-                  "1 remark Mind the gap.", "512 x 512 x 103 voxels of 0.98 x 0.98 x 2 mm",
+                  "1 note Mind the gap.", "512 x 512 x 103 voxels of 0.98 x 0.98 x 2 mm",
                   "gtv+ 2 ml · target+ 6 ml"):  # fmt: skip
         assert words in page.text.replace("\N{MULTIPLICATION SIGN}", "x")
     cards = [a for tag, a in page.elements if tag == "li" and "data-part" in a]
@@ -162,13 +162,13 @@ def test_charts_take_any_volumes(volumes: list[float]) -> None:
 def test_an_empty_dataset_says_so() -> None:
     text = Text(render_overview(a_summary(a_failure(1)))).text
     assert "0 training cases of 0 patients; 1 failed" in text
-    assert "No case could be made." in text
+    assert "No case could be converted." in text
 
 
 def test_names_are_text_whatever_they_contain() -> None:
     structure = StructureFacts(HOSTILE, 1, Role.GTV, 9, 1.0, 0, 0)
     entry = an_entry(
-        1, label=HOSTILE, body_region=HOSTILE, structures=(structure,), remarks=(HOSTILE,)
+        1, label=HOSTILE, body_region=HOSTILE, structures=(structure,), notes=(HOSTILE,)
     )
     page = Text(render_overview(a_summary(entry, a_failure(2, HOSTILE))))
     assert page.text.count(HOSTILE) >= 6
@@ -244,7 +244,7 @@ def test_opens_from_disk_with_its_pictures(page: Any, tmp_path: Path) -> None:
         "[...document.querySelectorAll('.gallery img')].map(i => [i.naturalWidth, i.naturalHeight])"
     )
     expected = []
-    for entry in summary.made:
+    for entry in summary.created:
         with Image.open(moved / entry.thumbnail) as picture:
             expected.append(list(picture.size))
     assert sizes == expected

@@ -186,7 +186,7 @@ def test_a_lost_key_is_not_silently_made_anew(tmp_path: Path):
     out = tmp_path / "dataset"
     open_pseudonyms(out)
     default_key_file(out).unlink()
-    with pytest.raises(UsageError, match=r"was made with a key that is not at.*--key"):
+    with pytest.raises(UsageError, match=r"was created with a key that is not at.*--key"):
         open_pseudonyms(out)
     assert not default_key_file(out).exists()
 
@@ -195,7 +195,7 @@ def test_another_key_is_refused(tmp_path: Path):
     open_pseudonyms(tmp_path / "a")
     open_pseudonyms(tmp_path / "b")
     before = contents(tmp_path / "a")
-    with pytest.raises(UsageError, match="was made with another key"):
+    with pytest.raises(UsageError, match="was created with another key"):
         open_pseudonyms(tmp_path / "a", default_key_file(tmp_path / "b"))
     assert contents(tmp_path / "a") == before
 

@@ -138,7 +138,7 @@ def test_workers_import_neither_the_program_nor_what_it_brings_along(tmp_path: P
     process = script(
         tmp_path,
         "import pandas, dataset_work, json\n"
-        "import stardust_esapi.cli, stardust_esapi.dataset.build\n"
+        "import stardust_esapi.commands.program, stardust_esapi.dataset.build\n"
         "from stardust_esapi.dataset.schedule import run_all\n"
         "print(json.dumps(list(run_all([0], dataset_work.modules, str, workers=1))))\n",
     )
@@ -147,7 +147,7 @@ def test_workers_import_neither_the_program_nor_what_it_brings_along(tmp_path: P
     assert '"stardust_esapi.dataset.convert"' in out
     for heavy in ("pandas", "matplotlib", "jinja2", "distributed", "pynetdicom", "typer"):
         assert f'"{heavy}"' not in out
-    for own in ("cli", "pipeline", "report.html", "dataset.overview", "esapi.session"):
+    for own in ("commands.program", "job.run", "report.html", "dataset.overview", "esapi.session"):
         assert f'"stardust_esapi.{own}"' not in out
 
 

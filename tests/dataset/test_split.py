@@ -32,13 +32,15 @@ Fractions = st.one_of(
 Seeds = st.integers(0, 2**31)
 
 
-def entry(patient: str, number: int, label: str, state: str = "made") -> Entry:
+def entry(patient: str, number: int, label: str, state: str = "created") -> Entry:
     kind = Kind.MR if number % 3 == 2 else Kind.CT
     return Entry(f"c{patient}{number}", patient, kind, state, label=label)  # type: ignore[arg-type]
 
 
 # The labels of each patient's cases; some failed.
-_Case = st.tuples(st.sampled_from(LABELS), st.sampled_from(["made", "made", "made", "failed"]))
+_Case = st.tuples(
+    st.sampled_from(LABELS), st.sampled_from(["created", "created", "created", "failed"])
+)
 Cohorts = st.dictionaries(
     st.from_regex(r"p[a-z2-7]{4}", fullmatch=True), st.lists(_Case, min_size=1, max_size=4),
     max_size=40,
@@ -58,7 +60,7 @@ PlainCohorts = st.dictionaries(
 def strata(entries: Sequence[Entry]) -> dict[tuple[str, ...], set[str]]:
     labels: dict[str, set[str]] = {}
     for one in entries:
-        if one.state == "made":
+        if one.state == "created":
             labels.setdefault(one.patient, set()).add(one.label)
     found: dict[tuple[str, ...], set[str]] = {}
     for patient, own in labels.items():
@@ -75,10 +77,10 @@ def test_no_patient_is_on_both_sides_and_no_file_is_lost(
     entries: list[Entry], fraction: float, seed: int
 ):
     split = assign(entries, fraction, seed)
-    made = [one for one in entries if one.state == "made"]
+    created = [one for one in entries if one.state == "created"]
     listed = [name for part in Part for name in split.cases[part]]
-    assert sorted(listed) == sorted(one.name for one in made)
-    assert split.patients.keys() == {one.patient for one in made}
+    assert sorted(listed) == sorted(one.name for one in created)
+    assert split.patients.keys() == {one.patient for one in created}
     sides = {part: {name.split("/")[1] for name in split.cases[part]} for part in Part}
     assert not sides[Part.TRAIN] & sides[Part.VALIDATION]
 
@@ -200,7 +202,7 @@ def test_there_is_nobody_before_the_first_split(tmp_path: Path):
 def test_another_fraction_or_seed_is_not_mixed_in(tmp_path: Path, fraction: float, seed: int):
     update_split(tmp_path, [entry("p1", 0, "")], 0.8, 3)
     before = (tmp_path / SPLIT_NAME).read_bytes()
-    with pytest.raises(UsageError, match=r"made with --split 0\.8 --seed 3.*remove the file"):
+    with pytest.raises(UsageError, match=r"created with --split 0\.8 --seed 3.*remove the file"):
         update_split(tmp_path, [entry("p1", 0, "")], fraction, seed)
     assert (tmp_path / SPLIT_NAME).read_bytes() == before
 

@@ -13,8 +13,8 @@ from PIL import Image
 
 from dataset_series import OBLIQUE, grid, write_series
 from stardust_esapi.dataset.labels import Labelled, Named, label
-from stardust_esapi.dataset.volume import Stack, read_stack
 from stardust_esapi.dataset.write import write_nifti, write_npz, write_picture, write_sidecar
+from stardust_esapi.dicom.read_series import Stack, read_stack
 from stardust_esapi.errors import CaseError
 from stardust_esapi.mask import Mask
 

@@ -147,8 +147,8 @@ def audited(approval: Approval) -> list[dict[str, Any]]:
 
 
 def make(patient: OpenPatient) -> None:
-    made = patient.image(patient.view.images[0]).CreateNewStructureSet()
-    made.Id = "zCopyFromPlan"
+    created = patient.image(patient.view.images[0]).CreateNewStructureSet()
+    created.Id = "zCopyFromPlan"
 
 
 def test_what_the_gate_lets_through_is_saved_and_in_the_audit_log(
@@ -208,9 +208,9 @@ def test_what_is_not_ours_leaves_its_kind_alone_in_the_audit_log(
         (
             Host(
                 "Exporter", "1.2.3.4", is_launcher=True, is_writeable=True,
-                difference="changed stardust_esapi/pipeline.py",
+                difference="changed stardust_esapi/job/run.py",
             ),
-            "changed stardust_esapi/pipeline.py",
+            "changed stardust_esapi/job/run.py",
         ),
     ],
 )  # fmt: skip

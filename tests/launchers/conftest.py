@@ -66,6 +66,6 @@ def installation(origin: Path, launchers: Path, database: Path, tmp_path: Path) 
     shutil.copytree(origin, folder / "site")
     for assembly in assemblies(ESAPI).glob("*.dll"):
         shutil.copy(assembly, folder)
-    made = Installation(folder, shutil.copytree(database, tmp_path / "db"))
-    made.configure()
-    return made
+    created = Installation(folder, shutil.copytree(database, tmp_path / "db"))
+    created.configure()
+    return created

@@ -1,4 +1,4 @@
-"""Stands in for ``stardust_esapi.launcher``: tells what it finds, and does as it is told."""
+"""Stands in for ``stardust_esapi.commands.launcher``: tells what it finds, does as it is told."""
 
 import json
 import os
@@ -157,19 +157,19 @@ def plug_in_finish_badly(context, window):
 
 def plug_in_write(context, window):
     context.Patient.BeginModifications()
-    return _made(context)
+    return _created(context)
 
 
 def plug_in_write_more(context, window):
     if len(list(context.Patient.StructureSets)) == 1:
         context.Patient.BeginModifications()
-    return _made(context)
+    return _created(context)
 
 
-def _made(context):
-    made = context.StructureSet.Image.CreateNewStructureSet()
-    made.Id = f"made {len(list(context.Patient.StructureSets))}"
-    return f"{made.Id} is there."
+def _created(context):
+    created = context.StructureSet.Image.CreateNewStructureSet()
+    created.Id = f"made {len(list(context.Patient.StructureSets))}"
+    return f"{created.Id} is there."
 
 
 def plug_in_show(context, window):

@@ -11,7 +11,7 @@ import pytest
 from launchers.installed import INI, RUNTIME, VERSION, Installation, shared_python
 from stardust_esapi.approval.manifest import compare, read_files
 
-LAUNCHER = "stardust_esapi/launcher.py"
+LAUNCHER = "stardust_esapi/commands/launcher.py"
 
 
 def change(site: Path) -> str:
@@ -212,9 +212,9 @@ def python_less_library() -> Path:
 def test_another_python(installation, launchers) -> None:
     for name in ("StardustExporter.exe", "StardustExporterReadOnly.exe"):
         data = (launchers / name).read_bytes()
-        made = data.replace(f"\npython {VERSION}\n".encode(), b"\npython 3.99\n")
-        assert made != data
-        (installation.folder / name).write_bytes(made)
+        created = data.replace(f"\npython {VERSION}\n".encode(), b"\npython 3.99\n")
+        assert created != data
+        (installation.folder / name).write_bytes(created)
         said = installation.run("nothing", program=name)
         assert_usage(said, str(shared_python()), f"is Python {VERSION}.", "for Python 3.99")
 

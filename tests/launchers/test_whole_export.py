@@ -91,9 +91,9 @@ def installed(
     shutil.copytree(real_launchers, folder)
     for assembly in assemblies(ESAPI).glob("*.dll"):
         shutil.copy(assembly, folder)
-    made = Installation(folder, shutil.copytree(clinic.db, tmp_path / "db"))
-    made.configure(dll=str(shared_python()), site=str(real_site))
-    return made
+    created = Installation(folder, shutil.copytree(clinic.db, tmp_path / "db"))
+    created.configure(dll=str(shared_python()), site=str(real_site))
+    return created
 
 
 def set_ids(db: Path) -> dict[str, list[str]]:
@@ -217,6 +217,6 @@ def test_the_read_only_plug_in_says_what_it_would_do(
         "StardustExporterReadOnly.esapi.dll", patient="0815", screen="C1/Plan1", save=True
     )
     assert said.code == 0, said.text
-    assert "Would make structure set zCopyFromPlan" in said.out
+    assert "Would create structure set zCopyFromPlan" in said.out
     assert (installed.folder / "out" / "plan.html").is_file()
     assert set_ids(installed.db) == before

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from stardust_esapi.choices import OnExisting
 from stardust_esapi.geometry import FloatArray
 from stardust_esapi.prepare.existing import (
     Choice,
@@ -13,7 +14,6 @@ from stardust_esapi.prepare.existing import (
     is_of_another_tumour,
     measure,
 )
-from stardust_esapi.settings import OnExisting
 
 
 def square(z: float, half: float = 10.0, x: float = 0.0) -> FloatArray:
@@ -81,13 +81,13 @@ def test_choices() -> None:
         assert choose({}, any_of)[0] is Choice.CREATE
         assert choose({"1": ["x"], "2": []}, any_of) == (Choice.REUSE, "2", "")
     assert choose({"1": ["gtv+ is missing"]}, stop) == (Choice.STOP, "", "gtv+ is missing")
-    choice, uid, remark = choose({"1": ["x differs"]}, reuse)
+    choice, uid, note = choose({"1": ["x differs"]}, reuse)
     assert (choice, uid) == (Choice.REUSE, "1")
-    assert "x differs" in remark
+    assert "x differs" in note
     assert choose({"1": ["x"], "2": ["y"]}, reuse)[0] is Choice.STOP
-    choice, uid, remark = choose({"1": ["x differs"]}, new)
+    choice, uid, note = choose({"1": ["x differs"]}, new)
     assert (choice, uid) == (Choice.CREATE, "")
-    assert "left as it is" in remark
+    assert "left as it is" in note
 
 
 GTV1, GTV2 = block("GTV1", x=0.0), block("GTV2", x=30.0)

@@ -26,15 +26,15 @@ def plan(*others: StructureView, settings: StructureSettings = RULES) -> Prepare
     return plan_structures(CASE, (GTV, PTV, *others), settings)
 
 
-def new_ids(made: PreparePlan) -> dict[str, str]:
-    return {p.source.structure_id: p.new_id for p in made.structures}
+def new_ids(created: PreparePlan) -> dict[str, str]:
+    return {p.source.structure_id: p.new_id for p in created.structures}
 
 
 def test_gtv_and_target_get_the_labels_and_keep_their_types() -> None:
-    made = plan()
-    assert new_ids(made) == {"GTV1": "gtv+", "PTV1": "target+"}
-    assert [p.dicom_type for p in made.structures] == ["GTV", "PTV"]
-    assert made.structures[0].outcome(Kind.CT).action is Action.RENAMED
+    created = plan()
+    assert new_ids(created) == {"GTV1": "gtv+", "PTV1": "target+"}
+    assert [p.dicom_type for p in created.structures] == ["GTV", "PTV"]
+    assert created.structures[0].outcome(Kind.CT).action is Action.RENAMED
 
 
 @pytest.mark.parametrize(
@@ -52,9 +52,9 @@ def test_gtv_and_target_get_the_labels_and_keep_their_types() -> None:
     ],
 )
 def test_todays_words_leave_a_structure_out_and_say_which(identifier: str, word: str) -> None:
-    made = plan(structure(identifier))
-    assert identifier not in new_ids(made)
-    [outcome] = made.skipped_outcomes(Kind.KM)
+    created = plan(structure(identifier))
+    assert identifier not in new_ids(created)
+    [outcome] = created.skipped_outcomes(Kind.KM)
     assert outcome.source_id == identifier
     assert outcome.action is Action.SKIPPED
     assert f"“{word}”" in outcome.reason
@@ -69,9 +69,9 @@ def test_the_suffix_oar_goes() -> None:
 
 
 def test_the_suffix_stays_where_the_short_id_is_taken() -> None:
-    made = plan(structure("Lung L"), structure("Lung L OAR"))
-    assert new_ids(made)["Lung L OAR"] == "Lung L OAR"
-    assert "taken" in made.structures[-1].reason
+    created = plan(structure("Lung L"), structure("Lung L OAR"))
+    assert new_ids(created)["Lung L OAR"] == "Lung L OAR"
+    assert "taken" in created.structures[-1].reason
 
 
 @pytest.mark.parametrize(
@@ -92,44 +92,44 @@ def test_the_suffix_stays_where_the_short_id_is_taken() -> None:
 def test_an_id_that_the_reader_would_take_for_a_label_is_changed_and_recognisable(
     identifier: str, new_id: str, word: str
 ) -> None:
-    made = plan(structure(identifier))
-    outcome = made.structures[-1].outcome(Kind.CT)
+    created = plan(structure(identifier))
+    outcome = created.structures[-1].outcome(Kind.CT)
     assert (outcome.action, outcome.new_id) == (Action.RENAMED, new_id)
     assert f"“{word}”" in outcome.reason
 
 
 def test_ids_that_become_the_same_are_told_apart() -> None:
-    made = plan(structure("GTV2"), structure("G TV2"), structure("GT2"))
-    assert list(new_ids(made).values())[2:] == ["GT2_2", "GT2_3", "GT2"]
-    assert "taken" in made.structures[2].reason
+    created = plan(structure("GTV2"), structure("G TV2"), structure("GT2"))
+    assert list(new_ids(created).values())[2:] == ["GT2_2", "GT2_3", "GT2"]
+    assert "taken" in created.structures[2].reason
 
 
 def test_a_rule_may_take_all_of_a_reserved_id() -> None:
     rule = Rule(name="all", when=When.STARTS_WITH, words=("GTV",), then=Then.REMOVE)
     settings = StructureSettings(rules=(rule,))
-    made = plan(structure("GTV"), structure("GTV "), settings=settings)
-    ids = list(new_ids(made).values())[2:]
+    created = plan(structure("GTV"), structure("GTV "), settings=settings)
+    ids = list(new_ids(created).values())[2:]
     assert len(set(ids)) == 2
     assert all(i.startswith("GT") and not reads_as(i, "gtv") for i in ids)
 
 
 def test_the_words_are_a_clinics_choice() -> None:
     settings = StructureSettings(reserved={"gtv": "TV", "target": "Ziel"})
-    made = plan(structure("GTV2"), structure("Target 3"), settings=settings)
-    assert list(new_ids(made).values())[2:] == ["TV2", "Ziel 3"]
+    created = plan(structure("GTV2"), structure("Target 3"), settings=settings)
+    assert list(new_ids(created).values())[2:] == ["TV2", "Ziel 3"]
 
 
 def test_a_person_named_the_target_so_no_rule_takes_it_away() -> None:
     case = Case(row=5, patient_id="1", plan_id="B", target_id="zPTV ring", gtv_id="GTV1")
-    made = plan_structures(case, (GTV, structure("zPTV ring", "PTV")), RULES)
-    assert new_ids(made)["zPTV ring"] == "target+"
+    created = plan_structures(case, (GTV, structure("zPTV ring", "PTV")), RULES)
+    assert new_ids(created)["zPTV ring"] == "target+"
 
 
 @pytest.mark.parametrize("own", ["", "BOLUS", "MARKER", "ISOCENTER"])
 def test_a_type_that_cannot_be_added_is_mapped_and_said(own: str) -> None:
-    made = plan(structure("Thing", own))
-    assert made.structures[-1].dicom_type == "CONTROL"
-    assert "CONTROL" in made.structures[-1].reason
+    created = plan(structure("Thing", own))
+    assert created.structures[-1].dicom_type == "CONTROL"
+    assert "CONTROL" in created.structures[-1].reason
 
 
 @pytest.mark.parametrize(
@@ -167,13 +167,13 @@ def test_every_structure_has_one_outcome_and_the_prepared_set_is_legal(
     others: list[StructureView],
 ) -> None:
     others = [s for s in others if folding(s.structure_id.strip()) not in {"gtv1", "ptv1"}]
-    made = plan(*others)
-    kept = [p.source.structure_id for p in made.structures]
-    left_out = [source for source, _ in made.skipped]
+    created = plan(*others)
+    kept = [p.source.structure_id for p in created.structures]
+    left_out = [source for source, _ in created.skipped]
     assert sorted(kept + left_out) == sorted(s.structure_id for s in (GTV, PTV, *others))
-    ids = [p.new_id for p in made.structures]
+    ids = [p.new_id for p in created.structures]
     assert len({folding(i) for i in ids}) == len(ids)
     assert all(0 < len(i) <= 16 for i in ids)
-    assert all(p.dicom_type in ADDABLE_TYPES for p in made.structures)
+    assert all(p.dicom_type in ADDABLE_TYPES for p in created.structures)
     assert [i for i in ids if reads_as(i, "gtv")] == ["gtv+"]
     assert [i for i in ids if reads_as(i, "target")] == ["target+"]

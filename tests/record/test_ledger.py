@@ -8,8 +8,10 @@ import sys
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pytest_mock import MockerFixture
 
 from stardust_esapi.errors import CaseError, UsageError
 from stardust_esapi.model import (
@@ -46,18 +48,7 @@ def manifest(request: TransferRequest, case: Case = CASE) -> SeriesManifest:
         FileEntry(f"{request.kind}.{n}.dcm", f"1.9.{n}", "1.2", request.series_uid, n, "a" * 64)
         for n in range(request.images)
     )
-    return SeriesManifest(
-        request.kind,
-        request.patient_id,
-        request.plan_id,
-        request.study_uid,
-        request.series_uid,
-        request.structure_set_uid,
-        request.registration_uid,
-        request.images,
-        files,
-        case.key,
-    )
+    return SeriesManifest(request, files, case.key)
 
 
 @pytest.fixture
@@ -110,8 +101,8 @@ def test_a_case_goes_its_way_and_every_step_is_an_event(ledger: Ledger) -> None:
     again = reopened(ledger)
     assert again.state(CASE) is CaseState.EXPORTED
     assert again.requests(CASE) == (CT_REQUEST, MR_REQUEST)
-    assert again.outcomes(CASE) == OUTCOMES
-    assert again.remarks(CASE) == ("MR_Slices says 3.",)
+    assert again.result(CASE).outcomes == OUTCOMES
+    assert again.result(CASE).notes == ("MR_Slices says 3.",)
     assert again.folders(CASE) == {
         Kind.CT: "CT_Export/0042/1.2.1",
         Kind.MR: "MR_Export/0042/1.2.3",
@@ -186,11 +177,14 @@ def test_a_large_list_is_registered_quickly(tmp_path: Path) -> None:
 def test_a_failed_case_says_why_and_is_tried_again(ledger: Ledger) -> None:
     ledger.failed(CASE, "structure GTV is empty", OUTCOMES[1:])
     again = reopened(ledger)
-    assert (again.state(CASE), again.reason(CASE)) == (CaseState.FAILED, "structure GTV is empty")
-    assert again.outcomes(CASE) == OUTCOMES[1:]
+    assert (again.state(CASE), again.result(CASE).reason) == (
+        CaseState.FAILED,
+        "structure GTV is empty",
+    )
+    assert again.result(CASE).outcomes == OUTCOMES[1:]
     again.prepared(CASE, [CT_REQUEST], OUTCOMES)
-    assert (again.state(CASE), again.reason(CASE)) == (CaseState.PREPARED, "")
-    assert again.outcomes(CASE) == OUTCOMES
+    assert (again.state(CASE), again.result(CASE).reason) == (CaseState.PREPARED, "")
+    assert again.result(CASE).outcomes == OUTCOMES
 
 
 def test_a_case_that_was_never_registered_is_a_fault(ledger: Ledger) -> None:
@@ -285,12 +279,12 @@ def test_a_case_without_series_or_failed_is_not_exported(ledger: Ledger) -> None
 @pytest.mark.parametrize(
     "change",
     [
-        {"patient_id": "0043"},
-        {"series_uid": "1.3.1"},
-        {"structure_set_uid": "1.2.6"},
-        {"images": 4},
+        {"request": replace(CT_REQUEST, patient_id="0043")},
+        {"request": replace(CT_REQUEST, series_uid="1.3.1")},
+        {"request": replace(CT_REQUEST, structure_set_uid="1.2.6")},
+        {"request": replace(CT_REQUEST, images=4)},
         {"case_key": OTHER.key},
-        {"kind": Kind.KM},
+        {"request": replace(CT_REQUEST, kind=Kind.KM)},
     ],
 )
 def test_files_of_another_series_are_not_staged(ledger: Ledger, change) -> None:
@@ -306,7 +300,7 @@ def test_steps_cannot_be_left_out_or_go_back(ledger: Ledger) -> None:
     with pytest.raises(CaseError, match="has no folder"):
         ledger.staged(CASE, Kind.CT, manifest(CT_REQUEST))
     ledger.claim_folder(CASE, Kind.CT, ["CT_Export/0042/1.2.1"])
-    with pytest.raises(CaseError, match="not proven"):
+    with pytest.raises(CaseError, match="not verified"):
         ledger.placed(CASE, Kind.CT)
     ledger.staged(CASE, Kind.CT, manifest(CT_REQUEST))
     ledger.placed(CASE, Kind.CT)
@@ -364,10 +358,10 @@ def test_what_the_sender_said_is_kept(ledger: Ledger) -> None:
     ledger.prepared(CASE, [CT_REQUEST])
     ledger.claim_folder(CASE, Kind.CT, ["CT_Export/0042/1.2.1"])
     ledger.staged(CASE, Kind.CT, manifest(CT_REQUEST), "C-MOVE: B000, 1 failed.", plain=False)
-    assert ledger.told(CASE) == {}
+    assert ledger.result(CASE).told == {}
     ledger.placed(CASE, Kind.CT)
     ledger = reopened(ledger)
-    assert ledger.told(CASE) == {Kind.CT: "C-MOVE: B000, 1 failed."}
+    assert ledger.result(CASE).told == {Kind.CT: "C-MOVE: B000, 1 failed."}
     assert not ledger.series_of(CASE)[Kind.CT].plain
     assert ("transferred", "C-MOVE: B000, 1 failed.") in query(
         ledger, "SELECT state, detail FROM events"
@@ -418,9 +412,9 @@ def test_a_case_of_which_a_kind_was_left_out_is_exported_in_part(ledger: Ledger)
     assert ledger.exported(CASE, warnings=["The MR was left out.", "Twice."]) is CaseState.PARTIAL
     again = reopened(ledger)
     assert again.state(CASE) is CaseState.PARTIAL
-    assert again.left_out(CASE) == (Kind.MR,)
-    assert again.warnings(CASE) == ("The MR was left out.", "Twice.")
-    assert again.doubts(CASE) == (doubt,)
+    assert again.result(CASE).left_out == (Kind.MR,)
+    assert again.result(CASE).warnings == ("The MR was left out.", "Twice.")
+    assert again.result(CASE).doubts == (doubt,)
     assert again.ready() == [CT_REQUEST]
     assert [entry.exported for entry in again.series()] == [True]
     record = next(r for r in read_cases(again.path.parent) if r.key == CASE.key)
@@ -429,7 +423,7 @@ def test_a_case_of_which_a_kind_was_left_out_is_exported_in_part(ledger: Ledger)
     again.prepared(CASE, [CT_REQUEST, MR_REQUEST])  # found after all
     place(again, MR_REQUEST)
     assert again.exported(CASE) is CaseState.EXPORTED
-    assert again.warnings(CASE) == ()
+    assert again.result(CASE).warnings == ()
 
 
 def test_a_doubtful_case_is_recorded_as_such(ledger: Ledger) -> None:
@@ -474,15 +468,37 @@ def test_a_damaged_ledger_is_refused(ledger: Ledger) -> None:
             Ledger(ledger.path.parent)
 
 
+def test_another_threads_connection_does_not_check_the_file_again(
+    tmp_path: Path, mocker: MockerFixture
+) -> None:
+    """A check reads the whole file: once a run, not once a case."""
+    statements: list[str] = []
+
+    def connect(*args: Any, **kwargs: Any) -> sqlite3.Connection:
+        db = sqlite3.Connection(*args, **kwargs)
+        db.set_trace_callback(statements.append)
+        return db
+
+    mocker.patch("stardust_esapi.record.ledger.sqlite3.connect", connect)
+    with Ledger(tmp_path) as ledger:
+        ledger.begin_run(**RUN)
+        assert [s for s in statements if "quick_check" in s]
+        statements.clear()
+        with ledger.sibling() as other:
+            other.register([CASE])
+        assert statements
+        assert not [s for s in statements if "quick_check" in s]
+
+
 def test_damage_that_shows_later_is_wrong_use_too(ledger: Ledger) -> None:
     ledger._db.execute("DROP TABLE outcomes")
     with pytest.raises(UsageError, match="cannot be used: no such table"):
-        ledger.outcomes(CASE)
+        ledger.result(CASE)
 
 
 def test_a_folder_that_cannot_be_made_is_wrong_use(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(UsageError, match="cannot be made"):
+    with pytest.raises(UsageError, match="cannot be created"):
         Ledger(tmp_path / "file" / "out")
 
 
@@ -518,7 +534,7 @@ def work(root, die_at):
             if ledger.state(case) is CaseState.EXPORTED:
                 continue
             requests = [replace(r, patient_id=case.patient_id) for r in (CT_REQUEST, MR_REQUEST)]
-            ledger.prepared(case, requests, OUTCOMES, ["remark"])
+            ledger.prepared(case, requests, OUTCOMES, ["note"])
             for request in requests:
                 if request.kind not in ledger.folders(case):
                     place(ledger, request, case)
@@ -581,8 +597,8 @@ def assert_consistent(root: Path) -> CaseState:
             if ledger.state(case) is CaseState.EXPORTED:
                 assert list(ledger.folders(case)) == [Kind.CT, Kind.MR]
             if ledger.state(case) is not CaseState.PENDING:
-                assert ledger.outcomes(case) == OUTCOMES
-                assert ledger.remarks(case) == ("remark",)
+                assert ledger.result(case).outcomes == OUTCOMES
+                assert ledger.result(case).notes == ("note",)
                 assert len(ledger.requests(case)) == 2
         return ledger.state(CASE)
 

@@ -79,7 +79,7 @@ def a_result(row: int, state: CaseState = CaseState.EXPORTED, text: str = "") ->
         folders={request.kind: f"{request.kind}_Export/{row}" for request in requests},
         outcomes=outcomes,
         warnings=(text,) if text else (),
-        remarks=(text or "Mind the gap.",),
+        notes=(text or "Mind the gap.",),
     )
 
 
@@ -95,7 +95,7 @@ def a_summary(*results: CaseResult, text: str = "") -> RunSummary:
         rejected=tuple(range(100, 137)),
         row_problems=(RowProblem(19, "SeriesUID", text or "Row 19: the UID is lost."),),
         duplicates=(text or "Rows 4 and 12 mean the same case.",),
-        list_remarks=(text or "The sheet Data was read.",),
+        list_notes=(text or "The sheet Data was read.",),
         results=results,
         pictures={r.case.key: {Kind.MR: b"\x89PNG mr", Kind.CT: b"\x89PNG ct"} for r in results},
     )
@@ -103,7 +103,7 @@ def a_summary(*results: CaseResult, text: str = "") -> RunSummary:
 
 def test_says_what_the_sender_said_and_what_was_put_aside() -> None:
     result = replace(a_result(2), told={Kind.CT: f"C-MOVE: 50 completed {HOSTILE}"})
-    summary = replace(a_summary(result), put_aside=(f"Instance 1.2.3 was not taken {HOSTILE}",))
+    summary = replace(a_summary(result), quarantined=(f"Instance 1.2.3 was not taken {HOSTILE}",))
     page = Page(render_report(summary))
     assert f"C-MOVE: 50 completed {HOSTILE}" in page.text
     assert f"Instance 1.2.3 was not taken {HOSTILE}" in page.text
@@ -145,7 +145,7 @@ def test_says_what_happened() -> None:
     ]
 
 
-def test_a_warning_stands_beside_the_state_and_not_among_the_remarks() -> None:
+def test_a_warning_stands_beside_the_state_and_not_among_the_notes() -> None:
     partial = replace(
         a_result(2, CaseState.PARTIAL), warnings=("The MR was left out.", "Somebody has to look.")
     )

@@ -86,6 +86,7 @@ def write_images(folder: Path, kind: Kind, grid: Grid, values: Values) -> Path:
     for index in range(grid.size[2]):
         image = Dataset()
         image.Modality = kind.modality
+        image.SeriesInstanceUID = f"{grid.frame}.1"
         image.FrameOfReferenceUID = grid.frame
         image.ImagePositionPatient = [float(f"{v:.9g}") for v in grid.origin(index)]
         image.ImageOrientationPatient = [float(f"{v:.9g}") for v in (*grid.row, *grid.column)]
@@ -329,7 +330,9 @@ def test_contrast_ct_has_its_own_structure_set(tmp_path: Path) -> None:
     (ct / "RS.1.dcm").unlink()
     found = case_pictures({Kind.CT: ct, Kind.KM: km})
     assert list(found.images) == [Kind.KM]
-    assert found.problems == ("No picture of the CT: its folder holds no structure set (RS*.dcm).",)
+    assert found.problems == (
+        "No picture of the CT: there is no structure set (RS*.dcm) beside its CT. Export it again.",
+    )
 
 
 def spoil_nothing(ct: Path, mr: Path) -> None:
@@ -364,7 +367,7 @@ def spoil_elsewhere(ct: Path, mr: Path) -> None:
     ("spoil", "reason"),
     [
         (spoil_nothing, "no registration"),
-        (spoil_other_link, "no registration"),
+        (spoil_other_link, "does not name the frame of reference of the CT"),
         (spoil_contradiction, "disagree"),
         (spoil_chain, "chain of several matrices"),
         (spoil_elsewhere, "shows nothing"),
@@ -408,7 +411,7 @@ def twice_in_one_place(folder: Path) -> None:
 
 def two_sizes(folder: Path) -> None:
     image = dcmread(folder / "CT.003.dcm")
-    image.Rows = 80
+    image.Rows = 30
     image.save_as(folder / "CT.003.dcm")
 
 
@@ -419,13 +422,13 @@ def not_dicom(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
-        (no_images, "holds no CT*.dcm"),
+        (no_images, "no images (CT*.dcm, MR*.dcm)"),
         (other_frame, "another frame of reference"),
-        (other_place, "no gtv+ contour on any of its images"),
-        (empty_gtv, "no gtv+ contour on any of its images"),
+        (other_place, "no gtv+ with a voxel on any of its images"),
+        (empty_gtv, "no gtv+ with a voxel on any of its images"),
         (twice_in_one_place, "lie in one place"),
-        (two_sizes, "differ in size"),
-        (not_dicom, "InvalidDicomError"),
+        (two_sizes, "differ in rows and columns"),
+        (not_dicom, "damaged or lacks what a slice needs (InvalidDicomError)"),
     ],
 )
 def test_says_why_there_is_no_picture(

@@ -1,4 +1,4 @@
-"""The C# stand-in under scripts of its own: an EXE, a plug-in, and Python as the host."""
+"""The .NET skin under scripts of its own: an EXE, a plug-in, and Python as the host."""
 
 from __future__ import annotations
 
@@ -193,6 +193,7 @@ def test_a_plug_in_sees_the_screen_and_writes_into_the_open_patient(
         "user": "stub",
         "application": f"esapi_stub {version}",
         "patient": PATIENT,
+        "same patient": "True",
         "course": "C1",
         "plan": "Plan1 Plan1",
         "plans": "Plan1",

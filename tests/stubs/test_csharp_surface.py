@@ -1,4 +1,4 @@
-"""The C# stand-in's types and members against ESAPI's own, by reflection, for each version."""
+"""The .NET skin's types and members against ESAPI's own, by reflection, for each version."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from esapi_members import CLASSES, MET, public
+from esapi_members import MET
 from esapi_stub import types as python_types
+from esapi_stub.api.classes import CLASSES, public
 from esapi_stub.surface import VERSIONS, load, versioned
 from stand_ins import assemblies
 

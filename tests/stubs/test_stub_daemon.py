@@ -790,7 +790,7 @@ def test_several_at_once(pair) -> None:
 
 
 def serve(*arguments: object) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "stardust_esapi", "stub", "serve", *map(str, arguments)]
+    command = [sys.executable, "-m", "esapi_stub", "serve", *map(str, arguments)]
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1
     )
@@ -837,15 +837,15 @@ def test_command_line(clinic, tmp_path, number) -> None:
         (["--host", "192.0.2.1"], "Choose another --aet, --host or --port"),
     ],
 )
-def test_command_line_mistakes(clinic, run, arguments, told) -> None:
-    done = run("stub", "serve", clinic / "db", "--port", 0, *arguments)
+def test_command_line_mistakes(clinic, run_stub, arguments, told) -> None:
+    done = run_stub("serve", clinic / "db", "--port", 0, *arguments)
     assert done.code == 2
     assert told in done.err
     assert "Traceback" not in done.text
 
 
-def test_a_port_in_use_is_told(clinic, run) -> None:
+def test_a_port_in_use_is_told(clinic, run_stub) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        done = run("stub", "serve", clinic / "db", "--port", taken.getsockname()[1])
+        done = run_stub("serve", clinic / "db", "--port", taken.getsockname()[1])
     assert done.code == 2
     assert "cannot be served" in done.err

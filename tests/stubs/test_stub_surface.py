@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import inspect
 import re
+import subprocess
+import sys
 from enum import IntEnum
+from pathlib import Path
 
 import pytest
 
-from esapi_members import CLASSES, MET, OBJECT, public
+from esapi_members import MET, OBJECT
 from esapi_stub import types
+from esapi_stub.api.classes import CLASSES, public
 from esapi_stub.surface import VERSIONS, load, versioned
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def signatures(version: str, kind: str) -> dict[str, list[str]]:
@@ -78,3 +84,10 @@ def test_enums_and_structs_are_esapis(version) -> None:
             for member in public(value):
                 assert re.search(rf"\b{member}\b", text), f"{name}.{member}"
     assert compared >= 9
+
+
+def test_the_surface_holds_what_is_used(tmp_path: Path) -> None:
+    script = ROOT / "scripts" / "trim_surface.py"
+    subprocess.run([sys.executable, script, "--out", tmp_path / "surface.json"], check=True)
+    kept = (ROOT / "stubs" / "esapi_stub" / "surface.json").read_bytes()
+    assert (tmp_path / "surface.json").read_bytes() == kept

@@ -39,11 +39,11 @@ from esapi_stub.sample import (
     write_phantom,
 )
 from esapi_stub.sample.dicom import registration, rigid, save, transform
-from stardust_esapi import pipeline
 from stardust_esapi.errors import TransferError
 from stardust_esapi.esapi.connect import connect
 from stardust_esapi.esapi.session import Session
 from stardust_esapi.geometry import ImageGeometry
+from stardust_esapi.job import run
 from stardust_esapi.model import Action, Case, CaseResult, CaseState, Kind, TransferRequest
 from stardust_esapi.settings import load_settings
 from stardust_esapi.transfer.esapi_engine import EsapiEngine, rescale, slice_uids
@@ -318,8 +318,8 @@ def export(
     """Export a list with write, in this process; odd phantoms are wanted as they are."""
     cases = write_case_list(folder / f"{name}.csv", rows)
     loaded = load_settings(None, {"esapi": f"stub:{db}", **flags}, folder)
-    job = pipeline.Job(cases, folder / name, loaded, write=True, accept_doubtful=True)
-    return list(pipeline.export(job, Silent()).results)
+    job = run.Job(cases, folder / name, loaded, write=True, accept_doubtful=True)
+    return list(run.export(job, Silent()).results)
 
 
 def export_phantoms(
@@ -494,8 +494,8 @@ class TestStructureSet:
         for kind in set(exported.kinds) - {Kind.MR}:
             told = [o for o in exported.result.outcomes if o.kind is kind]
             assert sorted(o.source_id for o in told) == sorted(s.id for s in STRUCTURES)
-            made = {o.source_id: o.new_id for o in told if o.new_id}
-            assert made == {old: new_id for old, (new_id, _) in PREPARED.items()}
+            created = {o.source_id: o.new_id for o in told if o.new_id}
+            assert created == {old: new_id for old, (new_id, _) in PREPARED.items()}
             skipped = {o.source_id: o.reason for o in told if o.action is Action.SKIPPED}
             assert set(skipped) == {"BODY", "zHelp", "PRV Cord", "Cavity", "Marker"}
             assert skipped["Cavity"] == skipped["Marker"] == "it is empty"

@@ -14,7 +14,8 @@ from pydicom.uid import (
 )
 
 from stardust_esapi.model import Kind, TransferRequest
-from stardust_esapi.verify.manifest import inspect_folder, manifest_digest, write_manifest
+from stardust_esapi.verify.inspect import inspect_folder
+from stardust_esapi.verify.manifest import manifest_digest, write_manifest
 
 Request = TransferRequest
 

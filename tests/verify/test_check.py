@@ -10,9 +10,9 @@ import pytest
 from stardust_esapi.errors import UsageError
 from stardust_esapi.model import Kind
 from stardust_esapi.verify.check import Problem, verify_tree
+from stardust_esapi.verify.inspect import inspect_folder
 from stardust_esapi.verify.manifest import (
     RootEntry,
-    inspect_folder,
     manifest_digest,
     read_root_manifest,
     write_manifest,
@@ -61,8 +61,8 @@ def test_an_untouched_export_is_proven(root: Path) -> None:
     assert report.findings == ()
     assert report.ok
     assert (report.series, report.files) == (4, 4 + 3 + 3 + 4)
-    assert len(report.unproven) == 1
-    assert "Eclipse" in report.unproven[0]
+    assert len(report.unverified) == 1
+    assert "Eclipse" in report.unverified[0]
 
 
 @pytest.mark.parametrize("name", ["CT.2.dcm", "RS.1.dcm"])
@@ -224,7 +224,7 @@ def test_all_folders_gone(root: Path) -> None:
 def test_a_single_series_folder(root: Path) -> None:
     report = verify_tree(root / CT)
     assert (report.ok, report.series, report.files) == (True, 1, 4)
-    assert "manifest.json itself" in report.unproven[0]
+    assert "manifest.json itself" in report.unverified[0]
     (root / CT / "RS.1.dcm").unlink()
     (root / CT / "x").touch()
     assert found(root / CT) == [(Problem.MISSING, "RS.1.dcm"), (Problem.EXTRA, "x")]

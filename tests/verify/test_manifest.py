@@ -11,15 +11,15 @@ import pytest
 from pydicom.sequence import Sequence
 from pydicom.uid import JPEGBaseline8Bit, RTDoseStorage
 
+from stardust_esapi.dicom.instance import owner_of
 from stardust_esapi.errors import VerifyError
 from stardust_esapi.model import Kind
+from stardust_esapi.verify.inspect import inspect_folder
 from stardust_esapi.verify.manifest import (
     RootEntry,
     holds_what_is_listed,
-    inspect_folder,
     manifest_bytes,
     manifest_digest,
-    owner_of,
     read_manifest,
     read_root_manifest,
     write_manifest,
@@ -49,11 +49,7 @@ def test_a_whole_series_of_each_kind_is_described(tmp_path: Path, make, kind: Ki
     request, folder = make.requests[kind], tmp_path / "s"
     make.fill(folder, request)
     manifest = inspect_folder(folder, request, "case1")
-    assert (manifest.kind, manifest.patient_id, manifest.plan_id) == (kind, "0042", "Plan")
-    assert (manifest.study_uid, manifest.series_uid) == (request.study_uid, request.series_uid)
-    assert manifest.structure_set_uid == request.structure_set_uid
-    assert manifest.registration_uid == request.registration_uid
-    assert (manifest.images, manifest.case_key) == (request.images, "case1")
+    assert (manifest.request, manifest.case_key) == (request, "case1")
     assert [f.name for f in manifest.files] == sorted(p.name for p in folder.iterdir())
     for file in manifest.files:
         data = (folder / file.name).read_bytes()
@@ -148,7 +144,7 @@ def test_a_file_that_does_not_belong(ct, name: str, values, message: str) -> Non
 
 def test_padding_of_the_patient_id_is_no_difference(ct) -> None:
     edit(ct[0] / "CT.1.dcm", PatientID="0042 ")
-    assert inspect_folder(*ct, "case1").patient_id == "0042"
+    assert inspect_folder(*ct, "case1").request.patient_id == "0042"
 
 
 def test_contrast_ct_and_planning_ct_do_not_mix(ct, make) -> None:

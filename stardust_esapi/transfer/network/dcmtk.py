@@ -25,10 +25,12 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
 from stardust_esapi import files
+from stardust_esapi.choices import Retrieve
+from stardust_esapi.dicom.instance import Identity, identify
 from stardust_esapi.errors import TransferError, UsageError, VerifyError
 from stardust_esapi.model import TransferRequest
 from stardust_esapi.names import folder_name
-from stardust_esapi.settings import Network, Retrieve
+from stardust_esapi.settings import Network
 from stardust_esapi.transfer.engine import Fetched
 from stardust_esapi.transfer.network.dcmtk_commands import (
     ENVIRONMENT,
@@ -50,7 +52,6 @@ from stardust_esapi.transfer.network.query import (
     identifier,
 )
 from stardust_esapi.transfer.network.session import listing
-from stardust_esapi.verify.manifest import Identity, identify
 
 __all__ = ["DcmtkEngine", "write_commands"]
 

@@ -16,11 +16,12 @@ from typing import Final
 
 from pydicom.dataset import Dataset
 
+from stardust_esapi.choices import Retrieve
 from stardust_esapi.errors import UsageError
 from stardust_esapi.files import atomic_write
 from stardust_esapi.model import TransferRequest
 from stardust_esapi.names import folder_name
-from stardust_esapi.settings import Network, Peer, Retrieve
+from stardust_esapi.settings import Network, Peer
 from stardust_esapi.transfer.network.query import identifier
 
 SCRIPT_NAME: Final = "transfer"

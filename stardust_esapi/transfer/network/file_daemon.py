@@ -25,11 +25,11 @@ from typing import Final, NamedTuple
 
 from pydicom.uid import UID
 
+from stardust_esapi.dicom.instance import identify
 from stardust_esapi.errors import TransferError, VerifyError
 from stardust_esapi.files import atomic_write
 from stardust_esapi.names import folder_name
 from stardust_esapi.transfer.network.entity import IMAGE_CLASSES, PREFIXES
-from stardust_esapi.verify.manifest import identify
 
 _PAUSE: Final = 0.25
 """Seconds between two looks."""

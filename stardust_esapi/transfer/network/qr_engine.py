@@ -15,9 +15,10 @@ from typing import Self
 from loguru import logger
 from pydicom.dataset import Dataset
 
+from stardust_esapi.choices import Retrieve
 from stardust_esapi.errors import TransferError, UsageError
 from stardust_esapi.model import TransferRequest
-from stardust_esapi.settings import Network, Retrieve
+from stardust_esapi.settings import Network
 from stardust_esapi.transfer.engine import Fetched
 from stardust_esapi.transfer.network.file_daemon import FolderCollector
 from stardust_esapi.transfer.network.inbox import Delivery, Expected, Inbox, Pulse, Quarantined

@@ -23,8 +23,9 @@ from pynetdicom.status import (
     code_to_category,
 )
 
+from stardust_esapi.choices import Retrieve
 from stardust_esapi.errors import TransferError, UsageError
-from stardust_esapi.settings import Network, Retrieve
+from stardust_esapi.settings import Network
 from stardust_esapi.transfer.network.dimse import Store
 from stardust_esapi.transfer.network.entity import (
     MAX_PDU,

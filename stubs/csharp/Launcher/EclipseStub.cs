@@ -1,5 +1,4 @@
 using System;
-using System.Collections.Generic;
 using System.Linq;
 using System.Reflection;
 using VMS.TPS.Common.Model.API;
@@ -30,7 +29,7 @@ namespace EsapiStub
                 Console.Error.WriteLine(Help);
                 return Usage;
             }
-            Environment.SetEnvironmentVariable(Session.Variable, words[0]);
+            Environment.SetEnvironmentVariable(Scripts.Variable, words[0]);
             string patient = words[1] == "-" ? null : words[1];
             try
             {
@@ -57,7 +56,7 @@ namespace EsapiStub
                 {
                     for (; at < plugIns.Length && plugIns[at] == file; at++)
                     {
-                        fine &= Execute(plugIn, Context(launcher, screen));
+                        fine &= Execute(plugIn, launcher.Screen(screen));
                     }
                     Close(launcher, save);
                 }
@@ -82,37 +81,6 @@ namespace EsapiStub
                 Console.Error.WriteLine($"The script ended with an error: {error.InnerException.Message}");
                 return false;
             }
-        }
-
-        private static ScriptContext Context(Launcher launcher, string screen)
-        {
-            if (screen == null)
-            {
-                return launcher.Context(null, null);
-            }
-            PatientRecord record = launcher.Record
-                ?? throw new DatabaseError($"Without a patient there is no {screen}.");
-            string plan = Only(
-                screen, record.Plans.Where(p => $"{p.CourseId}/{p.Id}" == screen).Select(p => p.Uid));
-            string set = Only(
-                screen,
-                record.StructureSets
-                    .Where(s => !s.Removed && (s.Id == screen || s.Uid == screen))
-                    .Select(s => s.Uid));
-            if (plan == null && set == null)
-            {
-                throw new DatabaseError(
-                    $"Patient {record.Summary.Id} has no plan and no structure set {screen}.");
-            }
-            return plan != null ? launcher.Context(plan, null) : launcher.Context(null, set);
-        }
-
-        private static string Only(string screen, IEnumerable<string> uids)
-        {
-            string[] found = uids.ToArray();
-            return found.Length < 2
-                ? found.SingleOrDefault()
-                : throw new DatabaseError($"{screen} is ambiguous: {string.Join(", ", found)}.");
         }
 
         private static void Close(Launcher launcher, bool save)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,22 @@ from esapi_stub.api.base import (
     storage,
 )
 from esapi_stub.api.patient import Patient
-from esapi_stub.database import Database
+from esapi_stub.database import Database, Settings
 from esapi_stub.records import SummaryRecord
 from esapi_stub.system import ApplicationException, DateTime
 
 _alive: list[Application] = []
 
 
-def open_application(db: Path) -> Application:
+def open_application(
+    db: Path, script: Callable[[Settings], Settings] = lambda settings: settings
+) -> Application:
     """Start ESAPI on a stub database; stands for ``Application.CreateApplication``.
+
+    Args:
+        db: Folder of the stub database.
+        script: What the script that runs makes of the database's settings; by itself the stub is
+            the script that they describe.
 
     Raises:
         DatabaseError: The folder holds no stub database.
@@ -34,7 +42,7 @@ def open_application(db: Path) -> Application:
         raise ApplicationException(
             "An Application is alive in this process already: only one can be. Dispose of it."
         )
-    desk = Desk(Database.open(db), Lease())
+    desk = Desk(Database.open(db), Lease(), script)
     application = desk.make(Application)
     _alive.append(application)
     return application
@@ -81,7 +89,7 @@ class Application(SerializableObject):
         with storage(f"patient {summary.id}"):
             # The settings are read again, so that a lock made meanwhile counts.
             database = Database.open(self._desk.database.root)
-            chart = Chart(database, database.load(summary), self._desk.lease)
+            chart = Chart(database, database.load(summary), self._desk)
         self._chart = chart
         return chart.make(Patient, chart.record)
 

@@ -30,6 +30,7 @@ from esapi_stub.system import (
     AccessViolationException,
     ApplicationException,
     ArgumentException,
+    ArgumentNullException,
     DateTime,
     InvalidOperationException,
     ObjectDisposedException,
@@ -44,6 +45,8 @@ _DEAD = (
     "Attempted to read or write protected memory. "
     "This is often an indication that other memory is corrupt."
 )
+# Which thread asks; where the callers live in another process, that tells (esapi_stub.skin).
+asking_thread: Callable[[], int] = threading.get_ident
 _NO_LICENSE = "No valid license to modify patient data with script."
 
 
@@ -57,7 +60,7 @@ class Lease:
     def __init__(self, above: Lease | None = None) -> None:
         self.above = above
         self.ended = False
-        self._thread = threading.get_ident()
+        self._thread = asking_thread()
 
     def check(self) -> None:
         """Raise what a dead object raises, or one that is used on a foreign thread."""
@@ -67,23 +70,39 @@ class Lease:
             if self.above is None:
                 raise ObjectDisposedException("Cannot access a disposed object.")
             raise AccessViolationException(_DEAD)
-        if threading.get_ident() != self._thread:
+        if asking_thread() != self._thread:
             raise InvalidOperationException(
                 "The calling thread cannot access this object because a different thread owns it."
             )
 
 
-class Desk:
-    """What API objects stand on: the database, and how long they live."""
+def _as_they_are(settings: Settings) -> Settings:
+    return settings
 
-    def __init__(self, database: Database, lease: Lease) -> None:
+
+class Desk:
+    """What API objects stand on: the database, who runs, and how long they live.
+
+    Args:
+        database: The stub database.
+        lease: How long its objects live.
+        script: What the script that runs makes of the database's settings.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        lease: Lease,
+        script: Callable[[Settings], Settings] = _as_they_are,
+    ) -> None:
         self.database = database
         self.lease = lease
+        self.script = script
 
     @property
     def settings(self) -> Settings:
         """How the database refuses."""
-        return self.database.settings
+        return self.script(self.database.settings)
 
     def make(self, kind: type[T], *arguments: Any) -> T:
         """Make an API object of this database's version."""
@@ -94,8 +113,8 @@ class Desk:
 class Chart(Desk):
     """The open patient behind the API objects: records, what was changed, what may be changed."""
 
-    def __init__(self, database: Database, record: PatientRecord, application: Lease) -> None:
-        super().__init__(database, Lease(application))
+    def __init__(self, database: Database, record: PatientRecord, application: Desk) -> None:
+        super().__init__(database, Lease(application.lease), application.script)
         self.record = record
         self.begun = False
         self.changed_sets: set[str] = set()
@@ -361,8 +380,11 @@ def check_id(value: str, taken: Iterable[str]) -> str:
         The id.
 
     Raises:
+        ArgumentNullException: There is none.
         ArgumentException: It is empty, longer than 16 characters, or taken (ignoring case).
     """
+    if value is None:
+        raise ArgumentNullException("Value cannot be null. Parameter name: value")
     if not isinstance(value, str):
         raise TypeError("value cannot be converted to System.String")
     identifier = value.strip()

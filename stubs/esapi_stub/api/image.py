@@ -292,7 +292,7 @@ class Image(ApiDataObject):
         Raises:
             ArgumentException: The buffer has fewer than two places.
         """
-        count = len(preallocatedBuffer)
+        count = 0 if preallocatedBuffer is None else len(preallocatedBuffer)
         if count < 2:
             raise ArgumentException("preallocatedBuffer must hold at least two values.")
         step = (stop - start) / (count - 1)

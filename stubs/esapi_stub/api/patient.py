@@ -194,11 +194,11 @@ class Course(ApiDataObject):
         return Enumerable(self._desk.lease, self._plans)
 
     @property
-    def ExternalPlanSetups(self) -> Enumerable[PlanSetup]:
+    def ExternalPlanSetups(self) -> Enumerable[ExternalPlanSetup]:
         """Plans for external beams: all."""
         return Enumerable(self._desk.lease, self._plans)
 
-    def _plans(self) -> list[PlanSetup]:
+    def _plans(self) -> list[ExternalPlanSetup]:
         ours = [p for p in self._desk.record.plans if p.course_id == self._record.id]
         return [self._desk.make(ExternalPlanSetup, p) for p in ours]
 

@@ -468,7 +468,7 @@ class Structure(ApiDataObject):
     def _points(self, contour: Sequence[VVector], z: int) -> FloatArray:
         self._require_editable()
         self._check_plane(z)
-        points = coordinates(contour)
+        points = coordinates(() if contour is None else contour)
         if len(points) < 3:
             raise ArgumentException("A contour needs at least three points.")
         return self._grid.onto_plane(points, z)

@@ -16,6 +16,7 @@ namespace VMS.TPS
             Console.WriteLine($"user: {context.CurrentUser.Id}");
             Console.WriteLine($"application: {context.ApplicationName} {context.VersionInfo}");
             Console.WriteLine($"patient: {context.Patient?.Id}");
+            Console.WriteLine($"same patient: {ReferenceEquals(context.Patient, context.Patient)}");
             Console.WriteLine($"course: {context.Course?.Id}");
             Console.WriteLine($"plan: {context.PlanSetup?.Id} {context.ExternalPlanSetup?.Id}");
             Console.WriteLine($"plans: {string.Join(" ", context.PlansInScope.Select(p => p.Id))}");

@@ -22,7 +22,7 @@ from stardust_esapi.model import Kind, TransferRequest
 from stardust_esapi.settings import Network
 from stardust_esapi.transfer.network import dcmtk, file_daemon
 from stardust_esapi.transfer.network.dcmtk import DcmtkEngine, write_commands
-from stardust_esapi.verify.manifest import inspect_folder
+from stardust_esapi.verify.inspect import inspect_folder
 
 
 @pytest.fixture(autouse=True)

@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from esapi_stub.sample import PatientUids, Phantom, PhantomMr, write_phantom
+from stardust_esapi.dicom.instance import identify
 from stardust_esapi.errors import TransferError, VerifyError
 from stardust_esapi.transfer.network import file_daemon
 from stardust_esapi.transfer.network.file_daemon import FolderCollector
-from stardust_esapi.verify.manifest import identify
 
 PATIENT = "007 Ä-ß"
 TIMEOUT = 0.4

@@ -15,7 +15,7 @@ from stardust_esapi.errors import TransferError, UsageError
 from stardust_esapi.model import Kind, TransferRequest
 from stardust_esapi.settings import Network
 from stardust_esapi.transfer.network.qr_engine import QrEngine
-from stardust_esapi.verify.manifest import inspect_folder
+from stardust_esapi.verify.inspect import inspect_folder
 
 
 @pytest.fixture(params=["dcmqrscp", "orthanc"])

@@ -17,7 +17,7 @@ from stardust_esapi.settings import Tls
 from stardust_esapi.transfer.network import pynetdicom_private
 from stardust_esapi.transfer.network.qr_engine import QrEngine
 from stardust_esapi.transfer.network.tls import client_context, server_context
-from stardust_esapi.verify.manifest import inspect_folder
+from stardust_esapi.verify.inspect import inspect_folder
 
 
 def settings(certificate: Certificate) -> Tls:

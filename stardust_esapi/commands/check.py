@@ -1,0 +1,39 @@
+"""``stardust-esapi check``: what an export of a list would do, and what is wrong with which row."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from stardust_esapi.commands import options
+from stardust_esapi.commands.exit_codes import leave
+
+
+def check(
+    cases: options.Cases,
+    esapi: options.Esapi = None,
+    settings: options.SettingsFile = None,
+    sheet: options.Sheet = None,
+    kinds: options.Kinds = None,
+    on_missing: options.Missing = None,
+    *,
+    accept_doubtful: options.AcceptDoubtful = False,
+) -> None:
+    """Read the list, locate and judge every case, say what is wrong with which. Never writes."""
+    from stardust_esapi.commands import terminal
+    from stardust_esapi.job import run
+    from stardust_esapi.settings import load_settings
+
+    flags = {
+        "esapi": esapi,
+        "kinds": kinds,
+        "on_missing": on_missing,
+        "caselist": options.given(sheet=sheet),
+    }
+    loaded = load_settings(settings, flags)
+    loaded = loaded.model_copy(update={"limit": None})  # the whole list is looked at
+    console = terminal.open_console()
+    with terminal.watcher(console) as watcher:
+        job = run.Job(cases, Path(), loaded, accept_doubtful=accept_doubtful)
+        summary = run.check(job, watcher)
+    terminal.print_summary(summary, console)
+    leave(summary)

@@ -1,0 +1,34 @@
+"""``stardust-esapi doctor``: whether all that an export needs is there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stardust_esapi.commands import options
+from stardust_esapi.commands.exit_codes import Exit
+
+
+def doctor(
+    esapi: options.Esapi = None,
+    peer: options.Peer = None,
+    aet: options.Aet = None,
+    port: options.OwnPort = None,
+    patient: Annotated[
+        str | None, typer.Option("--patient", help="A patient id to ask the peer and ESAPI for.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="The output folder to be.")] = None,
+    settings: options.SettingsFile = None,
+) -> None:
+    """Look whether all that an export needs is there: a table, and what to do about the rest."""
+    from stardust_esapi.commands import terminal
+    from stardust_esapi.job.readiness import Health, examine
+    from stardust_esapi.settings import load_settings
+
+    flags = {"esapi": esapi, "network": options.given(peer=peer, aet=aet, port=port)}
+    findings = examine(load_settings(settings, flags), patient or "", out or Path())
+    terminal.print_findings(findings, terminal.open_console())
+    if any(finding.health is Health.BAD for finding in findings):
+        raise typer.Exit(Exit.SOME_FAILED)

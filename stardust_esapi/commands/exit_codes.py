@@ -1,0 +1,31 @@
+"""How the program leaves."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from stardust_esapi.report.summary import RunSummary
+
+
+class Exit(IntEnum):
+    """Exit codes of the program."""
+
+    DONE = 0
+    SOME_FAILED = 1
+    USAGE = 2
+    NOT_APPROVED = 3
+    STOPPED = 130
+
+
+def leave(summary: RunSummary) -> None:
+    """Leave with :attr:`Exit.SOME_FAILED` where somebody has to look at a case or a row.
+
+    Raises:
+        typer.Exit: Somebody has to.
+    """
+    if summary.needs_a_look:
+        raise typer.Exit(Exit.SOME_FAILED)

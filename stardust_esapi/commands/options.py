@@ -1,0 +1,81 @@
+"""Flags that several commands have in common."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stardust_esapi.choices import OnMissing, Retrieve
+
+Cases = Annotated[Path, typer.Option("--cases", help="Case list: CSV or XLSX.", show_default=False)]
+OutputFolder = Annotated[Path, typer.Option("--out", help="Output folder.", show_default=False)]
+Esapi = Annotated[
+    str | None,
+    typer.Option(
+        "--esapi",
+        help="How ESAPI is reached: eclipse, or stub:DB, clr-stub:DB.",
+        show_default="eclipse",
+    ),
+]
+SettingsFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--settings",
+        help="Settings: a TOML file, or an old settings.ini.",
+        show_default="stardust-esapi.toml and settings.ini of this folder",
+    ),
+]
+Kinds = Annotated[
+    str | None,
+    typer.Option("--kinds", help="What to export, such as ct,km.", show_default="ct,km,mr"),
+]
+Sheet = Annotated[
+    str | None, typer.Option("--sheet", help="Which sheet of a workbook is the case list.")
+]
+Missing = Annotated[
+    OnMissing | None,
+    typer.Option(
+        "--on-missing",
+        help="When a contrast CT or MR cannot be had as the row says: leave it out, or fail.",
+        show_default="skip",
+    ),
+]
+AcceptDoubtful = Annotated[
+    bool,
+    typer.Option(
+        "--accept-doubtful",
+        help="Take cases as they are that are implausible or no longer what the list says.",
+    ),
+]
+Limit = Annotated[
+    int | None, typer.Option("--limit", min=1, help="At most so many patients in this run.")
+]
+FailFast = Annotated[
+    bool | None, typer.Option("--fail-fast", help="Stop at the first failed case.")
+]
+Peer = Annotated[
+    str | None,
+    typer.Option("--peer", metavar="AE@HOST:PORT", help="Query/Retrieve SCP to get the data from."),
+]
+Aet = Annotated[
+    str | None, typer.Option("--aet", help="Our own AE title.", show_default="STARDUST")
+]
+OwnPort = Annotated[
+    int | None,
+    typer.Option("--port", help="Port our storage SCP listens on.", show_default="11112"),
+]
+Retrieving = Annotated[
+    Retrieve | None,
+    typer.Option("--retrieve", help="C-MOVE or C-GET.", show_default="move"),
+]
+Deliver = Annotated[
+    str | None,
+    typer.Option("--deliver", help="folder:PATH collects from Varian's File Daemon."),
+]
+
+
+def given(**flags: object) -> dict[str, object]:
+    """The flags of one table of the settings that were given."""
+    return {key: value for key, value in flags.items() if value is not None}

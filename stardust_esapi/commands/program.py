@@ -1,0 +1,93 @@
+"""The console program ``stardust-esapi``: arguments in, exit codes and sentences out.
+
+A command imports what it needs when it runs, so that ``--help`` and ``--version`` answer at once.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+from typing import Annotated, NoReturn
+
+import typer
+
+from stardust_esapi import __version__
+from stardust_esapi.commands import approval, check, dataset, doctor, export, transfer, verify
+from stardust_esapi.commands.exit_codes import Exit
+from stardust_esapi.errors import NotApprovedError, StardustError, UsageError, in_words
+
+app = typer.Typer(
+    help="Prepare accepted radiotherapy cases inside Eclipse and export them, verified complete.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (
+    export.export,
+    check.check,
+    transfer.transfer,
+    verify.verify,
+    dataset.dataset,
+    doctor.doctor,
+):
+    app.command()(command)
+app.add_typer(approval.app, name="approval")
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    *,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log to the terminal.")] = False,
+) -> None:
+    """Prepare accepted radiotherapy cases inside Eclipse and export them, verified complete."""
+    if version:
+        typer.echo(f"stardust-esapi {__version__}")
+        raise typer.Exit
+    from stardust_esapi.logs import log_to_terminal
+
+    log_to_terminal(verbose=verbose)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the program; expected failures become one sentence and an exit code.
+
+    Args:
+        arguments: What stands after the program's name; by default what this process was given.
+
+    Raises:
+        SystemExit: Always, with one of :class:`Exit`.
+    """
+    before = signal.signal(signal.SIGINT, _stop)
+    try:
+        app(arguments, prog_name="stardust-esapi")
+    except NotApprovedError as error:
+        _leave_saying(str(error), Exit.NOT_APPROVED)
+    except UsageError as error:
+        _leave_saying(str(error), Exit.USAGE)
+    except StardustError as error:
+        _leave_saying(str(error), Exit.SOME_FAILED)
+    except OSError as error:
+        _leave_saying(f"{in_words(error)}.", Exit.USAGE)
+    except _Stopped:
+        _leave_saying(
+            "Stopped. Nothing is lost: run the same command again to go on.", Exit.STOPPED
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+class _Stopped(BaseException):
+    """Ctrl-C: past every handler of errors, up to the end of the program."""
+
+
+def _stop(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001 - as signal calls it
+    raise _Stopped
+
+
+def _leave_saying(message: str, code: Exit) -> NoReturn:
+    typer.echo(message, err=True)
+    sys.exit(code)

@@ -1,0 +1,297 @@
+"""What is done with one case, step by step, and how what goes wrong becomes a sentence."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+
+from loguru import logger
+
+from stardust_esapi.errors import CaseError, NotApprovedError, UsageError, in_words
+from stardust_esapi.esapi.session import OpenPatient
+from stardust_esapi.esapi.write_gate import Approval
+from stardust_esapi.model import (
+    Case,
+    CaseResult,
+    CaseState,
+    Kind,
+    StructureOutcome,
+    TransferRequest,
+)
+from stardust_esapi.prepare.apply import FailedStructuresError, SetPlan, Survey, create, survey
+from stardust_esapi.prepare.locate import Located, locate
+from stardust_esapi.record.ledger import Ledger, SeriesRecord
+from stardust_esapi.report import album
+from stardust_esapi.settings import Settings
+from stardust_esapi.transfer.deliver import deliver
+from stardust_esapi.transfer.engine import Engine
+from stardust_esapi.transfer.esapi_engine import Colors
+
+_IF_RIGHT = (
+    "Nothing was written. Look at the case in Eclipse and correct the row; if it is right as it "
+    "is, run with --accept-doubtful."
+)
+
+
+class Watcher(Protocol):
+    """Who looks on while the job runs: a terminal, a log, a test."""
+
+    def start(self, cases: int) -> None:
+        """The list is read; so many cases are to be done."""
+
+    def phase(self, case: Case, phase: str, done: int = 0, total: int = 0) -> None:
+        """A case is in a phase; ``done`` of ``total`` images where that is known."""
+
+    def finish(self, result: CaseResult) -> None:
+        """A case is through."""
+
+
+def plan_case(
+    case: Case,
+    patient: OpenPatient,
+    settings: Settings,
+    watcher: Watcher,
+    *,
+    accept_doubtful: bool,
+) -> CaseResult:
+    """Locate, survey and judge: as far as a run goes without write."""
+    watcher.phase(case, "locate")
+    surveyed, result = _examined(case, patient, settings, accept_doubtful=accept_doubtful)
+    if result.state is CaseState.PREPARED:
+        state = CaseState.PARTIAL if result.left_out else CaseState.PENDING
+        result = replace(result, state=state)
+    notes = (*result.notes, *_intentions(surveyed.sets))
+    return replace(result, planned=True, notes=notes)
+
+
+def prepare_case(
+    case: Case,
+    patient: OpenPatient,
+    settings: Settings,
+    ledger: Ledger,
+    root: Path,
+    watcher: Watcher,
+    approval: Approval,
+    *,
+    accept_doubtful: bool,
+) -> tuple[CaseResult, dict[str, Colors]]:
+    """Locate, judge and prepare a case; on return its structure sets are saved in Eclipse.
+
+    In a plug-in they are created, and left to Eclipse's user to save: a note says so.
+
+    Returns:
+        The case as prepared, or as doubtful with nothing written; and the colours that its
+        structure sets should have (see :class:`~stardust_esapi.transfer.esapi_engine.EsapiEngine`).
+
+    Raises:
+        CaseError: The case cannot be located or prepared.
+        NotApprovedError: This run may not write.
+    """
+    watcher.phase(case, "locate")
+    surveyed, result = _examined(case, patient, settings, accept_doubtful=accept_doubtful)
+    if result.state is CaseState.DOUBTFUL:
+        return result, {}
+    watcher.phase(case, "prepare")
+    created = [s.structure_set_id for s in surveyed.sets if not s.uid]
+    sets = create(case, surveyed.sets, patient, settings.structures, approval)
+    result = replace(
+        result,
+        requests=_requests(case, surveyed.located, sets, settings),
+        outcomes=_outcomes(sets),
+        notes=(
+            *result.notes,
+            *_unsaved(created, patient),
+        ),
+    )
+    record_prepared(result, ledger, root)
+    return result, _colors(sets)
+
+
+def _examined(
+    case: Case, patient: OpenPatient, settings: Settings, *, accept_doubtful: bool
+) -> tuple[Survey, CaseResult]:
+    """What a case needs, and the case: good to be prepared, or doubtful."""
+    located = locate(case, patient.view, settings.kinds, settings.on_missing)
+    surveyed = survey(case, located, patient, settings, accept_doubtful=accept_doubtful)
+    doubts = tuple(finding for finding in surveyed.findings if finding.fatal)
+    doubtful = bool(doubts) and not accept_doubtful
+    words = " ".join(doubt.text for doubt in doubts)
+    left_out = surveyed.located.left_out
+    return surveyed, CaseResult(
+        case,
+        CaseState.DOUBTFUL if doubtful else CaseState.PREPARED,
+        reason=f"{case}: {words} {_IF_RIGHT}" if doubtful else "",
+        requests=() if doubtful else _requests(case, surveyed.located, surveyed.sets, settings),
+        outcomes=_outcomes(surveyed.sets),
+        left_out=tuple(left_out),
+        doubts=doubts,
+        warnings=(
+            *(f"The {kind.words} was left out. {why}" for kind, why in left_out.items()),
+            *(s.note for s in surveyed.sets if s.note),
+            *((f"Doubtful, and accepted as it is: {words}",) if doubts and not doubtful else ()),
+        ),
+        notes=(
+            *case.notes,
+            *surveyed.located.notes,
+            *(finding.text for finding in surveyed.findings if not finding.fatal),
+        ),
+    )
+
+
+def record_prepared(result: CaseResult, ledger: Ledger, root: Path) -> None:
+    """Record that a case is ready for transfer, after forgetting series somebody removed."""
+    for kind, folder in ledger.folders(result.case).items():
+        if not (root / folder).exists():
+            ledger.withdrawn(result.case, kind)
+    ledger.prepared(
+        result.case,
+        result.requests,
+        result.outcomes,
+        result.notes,
+        result.warnings,
+        left_out=result.left_out,
+        doubts=result.doubts,
+    )
+
+
+def deliver_case(
+    prepared: CaseResult, engine: Engine, ledger: Ledger, root: Path, watcher: Watcher
+) -> CaseResult:
+    """Move, verify and place every series of a prepared case.
+
+    Raises:
+        CaseError: A series did not arrive whole.
+    """
+    case = prepared.case
+    folders: dict[Kind, str] = {}
+    for request in prepared.requests:
+
+        def advance(images: int, request: TransferRequest = request) -> None:
+            watcher.phase(case, f"transfer {request.kind}", images, request.images)
+
+        folders[request.kind] = deliver(case, request, engine, ledger, root, advance)
+    watcher.phase(case, "record")
+    drawn = album.draw(root, case, folders)
+    notes = (*prepared.notes, *_troubled(ledger.series_of(case)), *drawn.problems)
+    warnings = (*prepared.warnings, *_shared(folders, prepared.requests))
+    return replace(
+        prepared,
+        state=ledger.exported(case, notes, warnings),
+        folders=folders,
+        told=ledger.result(case).told,
+        warnings=warnings,
+        notes=notes,
+    )
+
+
+def guarded(case: Case, work: Callable[[], CaseResult]) -> CaseResult:
+    """Do the work of a case; whatever goes wrong with it is a failed case with a reason.
+
+    Raises:
+        NotApprovedError: The run may not write: no case could be prepared.
+        UsageError: The run cannot go on.
+    """
+    began = time.monotonic()
+    failed = CaseResult(case, CaseState.FAILED)
+    try:
+        result = work()
+    except FailedStructuresError as error:
+        result = replace(failed, reason=str(error), outcomes=error.outcomes)
+    except CaseError as error:
+        result = replace(failed, reason=_placed(case, str(error)))
+    except (NotApprovedError, UsageError):
+        raise
+    except OSError as error:
+        reason = f"{case}: {in_words(error)}. Check the folder and the disk."
+        result = replace(failed, reason=reason)
+    except Exception as error:  # noqa: BLE001 - a bad case never stops the run
+        logger.opt(exception=True).debug("{}: unexpected", case)
+        reason = (
+            f"{case}: something unexpected happened ({type(error).__name__}). The run's log file "
+            "has the details; please report it."
+        )
+        result = replace(failed, reason=reason)
+    return replace(result, seconds=time.monotonic() - began)
+
+
+def _placed(case: Case, message: str) -> str:
+    return message if str(case) in message else f"{case}: {message}"
+
+
+def _requests(
+    case: Case, located: Located, sets: Sequence[SetPlan], settings: Settings
+) -> tuple[TransferRequest, ...]:
+    """The series of a case with every UID a transfer needs; no set UID until it is created."""
+    requests = [
+        TransferRequest(
+            kind=s.kind,
+            patient_id=case.patient_id,
+            plan_id=case.plan_id,
+            study_uid=s.image.study_uid,
+            series_uid=s.image.series_uid,
+            structure_set_uid=s.uid,
+            images=s.image.geometry.size[2],
+        )
+        for s in sets
+    ]
+    if located.mr is not None and Kind.MR in settings.kinds:
+        requests.append(
+            TransferRequest(
+                kind=Kind.MR,
+                patient_id=case.patient_id,
+                plan_id=case.plan_id,
+                study_uid=located.mr.study_uid,
+                series_uid=located.mr.series_uid,
+                registration_uid=located.registration.uid if located.registration else "",
+                images=located.mr.geometry.size[2],
+            )
+        )
+    return tuple(requests)
+
+
+def _outcomes(sets: Iterable[SetPlan]) -> tuple[StructureOutcome, ...]:
+    return tuple(outcome for s in sets for outcome in s.outcomes)
+
+
+def _intentions(sets: Iterable[SetPlan]) -> Iterator[str]:
+    """What a run with write would change, in words."""
+    for s in sets:
+        if s.uid:
+            yield f"{s.structure_set_id} on the {s.kind} image is there and would be used."
+        else:
+            yield (
+                f"Would create structure set {s.structure_set_id} with {len(s.plan.structures)} "
+                f"structures on the {s.kind} image (or on the copy Eclipse makes of it)."
+            )
+
+
+def _unsaved(created: Sequence[str], patient: OpenPatient) -> Iterator[str]:
+    if created and not patient.backend.saves:
+        yield (
+            f"Eclipse shows {' and '.join(created)} unsaved: save the patient there, or what was "
+            "exported has no counterpart in its database."
+        )
+
+
+def _colors(sets: Iterable[SetPlan]) -> dict[str, Colors]:
+    """Source colours by structure set UID and new id: before 16.1 Eclipse cannot keep them."""
+    return {s.uid: {p.new_id: p.source.color for p in s.plan.structures} for s in sets}
+
+
+def _troubled(series: Mapping[Kind, SeriesRecord]) -> Iterator[str]:
+    for kind, record in series.items():
+        if not record.plain:
+            yield f"All of the {kind} series is here, but its transfer was not plain: {record.told}"
+
+
+def _shared(folders: Mapping[Kind, str], requests: Sequence[TransferRequest]) -> Iterator[str]:
+    for request in requests:
+        if not folders[request.kind].endswith(f"/{request.series_uid}"):
+            yield (
+                f"Series {request.series_uid} is exported for another case too, with another "
+                f"structure set; this case lies in {folders[request.kind]}, and a reader that "
+                "looks for the series alone finds the other one."
+            )

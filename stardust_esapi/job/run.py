@@ -1,0 +1,498 @@
+"""The job, read as the workflow goes: case list, locate, prepare, transfer, verify, record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+from loguru import logger
+
+from stardust_esapi import __version__, files
+from stardust_esapi.caselist import CaseList, read_case_list
+from stardust_esapi.choices import EngineName
+from stardust_esapi.errors import NotApprovedError
+from stardust_esapi.esapi import host
+from stardust_esapi.esapi.backend import Backend
+from stardust_esapi.esapi.connect import connect
+from stardust_esapi.esapi.session import OpenPatient, Session
+from stardust_esapi.esapi.write_gate import Approval
+from stardust_esapi.job.case import (
+    Watcher,
+    deliver_case,
+    guarded,
+    plan_case,
+    prepare_case,
+    record_prepared,
+)
+from stardust_esapi.job.courier import Courier
+from stardust_esapi.job.workspace import (
+    PLAN_REPORT,
+    claimed,
+    finish,
+    log_row,
+    open_records,
+    undone,
+)
+from stardust_esapi.model import Case, CaseResult, CaseState, Kind
+from stardust_esapi.prepare.identify import identified, open_patient
+from stardust_esapi.record.audit import AUDIT_NAME, AuditLog, Event
+from stardust_esapi.record.audit import check as check_audit
+from stardust_esapi.record.ledger import LEDGER_NAME, Ledger
+from stardust_esapi.record.output_log import OutputLog
+from stardust_esapi.record.ready_list import (
+    READY_LIST_NAME,
+    is_ready,
+    read_ready_cases,
+    read_ready_list,
+    write_ready_list,
+)
+from stardust_esapi.report.html import write_report
+from stardust_esapi.report.summary import RunSummary
+from stardust_esapi.settings import Settings
+from stardust_esapi.transfer.engines import network_engine
+from stardust_esapi.transfer.esapi_engine import EsapiEngine
+from stardust_esapi.verify.manifest import write_root_manifest
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What the user asked for.
+
+    Attributes:
+        cases: The case list.
+        out: The output folder; a check leaves nothing there.
+        settings: Everything else.
+        write: Whether the user allowed this run to change the clinical database (``--write``).
+        accept_doubtful: Whether the user wants doubtful cases as they are (``--accept-doubtful``).
+        backend: How ESAPI is reached, where that is not what the settings say: in a plug-in.
+        wanted: Which cases of the list are meant; a plug-in takes those that are open.
+    """
+
+    cases: Path
+    out: Path
+    settings: Settings
+    write: bool = False
+    accept_doubtful: bool = False
+    backend: Backend | None = None
+    wanted: Callable[[Case], bool] = field(default=lambda case: True)  # noqa: ARG005
+
+    def connect(self) -> Backend:
+        """Reach ESAPI.
+
+        Raises:
+            UsageError: It cannot be had on this machine.
+        """
+        return self.backend or connect(self.settings.esapi)
+
+
+def check(job: Job, watcher: Watcher) -> RunSummary:
+    """Locate every case and say what an export would do; leaves nothing behind.
+
+    Raises:
+        UsageError: The list cannot be read or ESAPI not be reached.
+    """
+    started = datetime.now().astimezone()
+    settings = job.settings
+    listed = _read_list(job)
+
+    def work(case: Case, patient: OpenPatient) -> CaseResult:
+        return plan_case(case, patient, settings, watcher, accept_doubtful=job.accept_doubtful)
+
+    chosen = _first_patients(listed.cases, settings.limit)
+    watcher.start(len(chosen))
+    results = []
+    for result in _each_case(chosen, job.connect(), work):
+        watcher.finish(result)
+        results.append(result)
+    return _summary(listed, settings, started, results, write=False)
+
+
+def rehearse(job: Job, watcher: Watcher) -> RunSummary:
+    """Say what an export would change and export, in a report; changes nothing.
+
+    The list of what is ready for transfer is written too, where no export has written one.
+
+    Raises:
+        UsageError: The list cannot be read or ESAPI not be reached.
+    """
+    job = replace(job, out=files.long_path(job.out))
+    with claimed(job.out):
+        summary = check(job, watcher)
+        if not (job.out / LEDGER_NAME).exists():
+            ready = [r for result in summary.results for r in result.requests if is_ready(r)]
+            write_ready_list(job.out / READY_LIST_NAME, ready)
+        write_report(summary, job.out / PLAN_REPORT)
+    return summary
+
+
+def export(job: Job, watcher: Watcher) -> RunSummary:
+    """Prepare and export the cases of a list; this run may change the clinical database.
+
+    Cases that an earlier run has exported are left alone; one that was interrupted goes on.
+
+    Raises:
+        UsageError: The list or the output folder cannot be used, or ESAPI not be reached.
+        NotApprovedError: This run may not write, or Eclipse does not let it; nothing was changed.
+    """
+    started = datetime.now().astimezone()
+    job = replace(job, out=files.long_path(job.out))
+    backend = job.connect()
+    approval = Approval(job.write, host.current(), _audit(job))
+    obstacle = approval.obstacle(backend)
+    if obstacle:
+        raise NotApprovedError(f"{obstacle} Nothing was opened, nothing changed.")
+    with claimed(job.out):
+        return _run(job, _Eclipse(job, backend, approval, watcher), watcher, started)
+
+
+def transfer(job: Job, watcher: Watcher) -> RunSummary:
+    """Transfer what a ready list names, without ESAPI and without any permission to write.
+
+    Args:
+        job: ``job.cases`` is an ``export_list.csv``.
+        watcher: Who looks on.
+
+    Raises:
+        UsageError: The list or the output folder cannot be used, or the peer is not known.
+    """
+    started = datetime.now().astimezone()
+    job = replace(job, out=files.long_path(job.out))
+    with claimed(job.out):
+        return _run(job, _ReadyList(job), watcher, started)
+
+
+class _Source(Protocol):
+    """Where the prepared cases of a run come from."""
+
+    listed: CaseList
+    esapi: str  # how ESAPI is reached; empty where nothing of it is needed
+
+    def cases(self, ledger: Ledger, *, for_good: bool = False) -> tuple[list[Case], list[str]]:
+        """Each case once, and a sentence for rows that mean the same one.
+
+        Args:
+            ledger: Knows which patients the rows are of, where that had to be checked.
+            for_good: Only by what nothing can change any more.
+        """
+
+    def wanted(self, case: Case, ledger: Ledger) -> list[Kind]:
+        """The kinds that a case is to be exported for."""
+
+    def prepare(self, todo: Sequence[Case], ledger: Ledger) -> Iterator[CaseResult]:
+        """Prepare the cases one by one, and record it."""
+
+    def close(self, ledger: Ledger) -> None:
+        """Write what goes with the prepared cases of all runs."""
+
+
+class _Eclipse:
+    """Cases of a case list, prepared in Eclipse."""
+
+    def __init__(self, job: Job, backend: Backend, approval: Approval, watcher: Watcher) -> None:
+        self.listed, self.esapi = _read_list(job), job.settings.esapi
+        self._job, self._backend, self._approval = job, backend, approval
+        self._watcher = watcher
+
+    def cases(self, ledger: Ledger, *, for_good: bool = False) -> tuple[list[Case], list[str]]:
+        return _once(_under_verified_ids(self.listed.cases, ledger, for_good=for_good))
+
+    def wanted(self, case: Case, ledger: Ledger) -> list[Kind]:
+        planning = {r.series_uid for r in ledger.requests(case) if r.kind is Kind.CT}
+        named = {
+            Kind.CT: True,  # goes with every row
+            Kind.KM: case.km_series_uid not in {"", *planning},
+            Kind.MR: case.mr_series_uid,
+        }
+        return [kind for kind in self._job.settings.kinds if named[kind]]
+
+    def prepare(self, todo: Sequence[Case], ledger: Ledger) -> Iterator[CaseResult]:
+        job = self._job
+
+        def work(case: Case, patient: OpenPatient) -> CaseResult:
+            result, colors = prepare_case(
+                case,
+                patient,
+                job.settings,
+                ledger,
+                job.out,
+                self._watcher,
+                self._approval,
+                accept_doubtful=job.accept_doubtful,
+            )
+            if job.settings.engine is EngineName.ESAPI and result.state is CaseState.PREPARED:
+                engine = EsapiEngine(patient, colors)
+                result = deliver_case(result, engine, ledger, job.out, self._watcher)
+            return result
+
+        return _each_case(todo, self._backend, work, ledger.identified)
+
+    def close(self, ledger: Ledger) -> None:
+        write_ready_list(self._job.out / READY_LIST_NAME, ledger.ready())
+
+
+class _ReadyList:
+    """Cases of a ready list, which somebody has prepared."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._ready = {r.case: r for r in read_ready_cases(job.cases, job.settings.kinds)}
+        self.listed, self.esapi = CaseList(job.cases, tuple(self._ready)), ""
+
+    def cases(self, ledger: Ledger, *, for_good: bool = False) -> tuple[list[Case], list[str]]:  # noqa: ARG002 - as _Source has it
+        return list(self._ready), []
+
+    def wanted(self, case: Case, ledger: Ledger) -> list[Kind]:  # noqa: ARG002 - as _Source has it
+        return [request.kind for request in self._ready[case].requests]
+
+    def prepare(self, todo: Sequence[Case], ledger: Ledger) -> Iterator[CaseResult]:
+        def record(case: Case) -> CaseResult:
+            record_prepared(self._ready[case], ledger, self._job.out)
+            return self._ready[case]
+
+        return (guarded(case, partial(record, case)) for case in todo)
+
+    def close(self, ledger: Ledger) -> None:
+        """Nothing: the list is there."""
+
+
+def _run(job: Job, source: _Source, watcher: Watcher, started: datetime) -> RunSummary:
+    """Prepare, transfer, verify and record what earlier runs have not; the report is of all."""
+    settings = job.settings
+    quarantined: list[str] = []
+    with (
+        open_records(job.out, settings, job.cases) as (ledger, log),
+        _courier(job, ledger, watcher, quarantined) as courier,
+    ):
+        cases, _ = source.cases(ledger, for_good=True)
+        ledger.register(cases)
+        todo = undone(cases, source.wanted, job.out, settings.engine, ledger, log)
+        todo = _first_patients(todo, settings.limit)
+        watcher.start(len(todo))
+        results = _moved(source.prepare(todo, ledger), courier)
+        now = {result.case.key: result for result in _settle(results, ledger, log, watcher, job)}
+        cases, same = source.cases(ledger)
+        every = [now.get(case.key) or ledger.result(case) for case in cases]
+        source.close(ledger)
+        write_root_manifest(job.out, ledger.series())
+    summary = _summary(source.listed, settings, started, every, write=True)
+    summary = replace(
+        summary,
+        esapi=source.esapi,
+        duplicates=(*summary.duplicates, *same),
+        quarantined=tuple(quarantined),
+        audit=_audited(job),
+    )
+    return finish(summary, job.out)
+
+
+def write_transfer_commands(listed: Path, out: Path, settings: Settings) -> list[Path]:
+    """Write the DCMTK commands that transfer a ready list, for a workstation without anything else.
+
+    Raises:
+        UsageError: The list cannot be read, or there is no peer in the settings.
+    """
+    from stardust_esapi.transfer.network.dcmtk import write_commands
+
+    requests = [r for r in read_ready_list(listed) if r.kind in settings.kinds]
+    files.make_folder(out)
+    return write_commands(requests, settings.network, out)
+
+
+def _each_case(
+    cases: Sequence[Case],
+    backend: Backend,
+    work: Callable[[Case, OpenPatient], CaseResult],
+    identified: Callable[[Case, Case], None] = lambda listed, case: None,  # noqa: ARG005
+) -> Iterator[CaseResult]:
+    """Do the work of every case on its open patient; a bad one is a result like any other.
+
+    A case that another row has brought already, under another spelling of the patient's id, does
+    not come again. ``identified`` is told of each case whose patient has another id than its row
+    says.
+    """
+    done: set[str] = set()
+    with Session(backend) as session:
+        for listed in cases:
+            true, comes_again = listed, False
+
+            def opened(listed: Case = listed) -> CaseResult:
+                nonlocal true, comes_again
+                with open_patient(session, listed) as (case, patient):
+                    if case.key != listed.key:
+                        identified(listed, case)
+                    true, comes_again = case, case.key in done
+                    if comes_again:
+                        return CaseResult(case, CaseState.PENDING)
+                    return guarded(case, lambda: work(case, patient))
+
+            result = guarded(listed, opened)
+            done.add(true.key)
+            if not comes_again:
+                yield replace(result, case=true)  # also where closing the patient failed
+
+
+def _under_verified_ids(
+    cases: Sequence[Case], ledger: Ledger, *, for_good: bool = False
+) -> list[Case]:
+    """The cases under the patient ids that were verified.
+
+    Args:
+        cases: As listed.
+        ledger: Knows what this run or an earlier one has found out.
+        for_good: Only what nothing can change any more: a series has one patient, while a plan of
+            the same name may come to another one.
+    """
+    verified = ledger.patient_ids()
+    return [
+        identified(case, verified[case.key])
+        if case.id_is_number and case.key in verified and (case.series_uid or not for_good)
+        else case
+        for case in cases
+    ]
+
+
+def _once(cases: Sequence[Case]) -> tuple[list[Case], list[str]]:
+    """Each case once, and a sentence for rows that turned out to mean the same one."""
+    rows: dict[str, list[Case]] = {}
+    for case in cases:
+        rows.setdefault(case.key, []).append(case)
+    return [same[0] for same in rows.values()], [
+        f"Rows {', '.join(str(case.row) for case in same)} mean the same case of patient "
+        f"{same[0].patient_id}: it is exported once."
+        for same in rows.values()
+        if len(same) > 1
+    ]
+
+
+def _moved(prepared: Iterator[CaseResult], courier: Courier | None) -> Iterator[CaseResult]:
+    """Results as they come through: a case that the courier takes comes out later, moved."""
+    for result in prepared:
+        if courier is None or result.state is not CaseState.PREPARED:
+            yield result
+        else:
+            yield from courier.submit(result)
+    if courier is not None:
+        yield from courier.finish()
+
+
+def _settle(
+    results: Iterator[CaseResult],
+    ledger: Ledger,
+    log: OutputLog,
+    watcher: Watcher,
+    job: Job,
+) -> list[CaseResult]:
+    """Record every result as it comes; stop at the first failure where ``fail_fast`` says so."""
+    settled = []
+    for result in results:
+        logger.info("{} {}", result.state, result.reason or result.case)
+        if result.state in (CaseState.FAILED, CaseState.DOUBTFUL):
+            # Success is in the ledger already.
+            ledger.failed(result.case, result.reason, result.outcomes, result.state)
+        if result.state.is_exported:
+            _audit(job).append(Event.EXPORTED, _export_facts(result))
+        status = f"{result.state}: {result.reason}" if result.reason else result.state
+        log.append(*log_row(result.case, status))
+        watcher.finish(result)
+        settled.append(result)
+        if job.settings.fail_fast and result.state is CaseState.FAILED:
+            break
+    return settled
+
+
+@contextmanager
+def _courier(
+    job: Job, ledger: Ledger, watcher: Watcher, quarantined: list[str]
+) -> Iterator[Courier | None]:
+    """The network side of a run; None where ESAPI moves the data itself, or nobody does.
+
+    At its end, ``quarantined`` gets a sentence for each instance that nobody had asked for.
+
+    Raises:
+        UsageError: The network cannot be used as the settings say.
+    """
+    if job.settings.engine in (EngineName.ESAPI, EngineName.NONE):
+        yield None
+        return
+    with network_engine(job.settings, job.out) as engine:
+
+        def move(prepared: CaseResult) -> CaseResult:
+            with ledger.sibling() as own:
+                return guarded(
+                    prepared.case,
+                    lambda: deliver_case(prepared, engine, own, job.out, watcher),
+                )
+
+        with Courier(move, job.settings.network.associations, engine.cancel) as courier:
+            yield courier
+        quarantined += engine.quarantined
+
+
+def _read_list(job: Job) -> CaseList:
+    rules = job.settings.caselist
+    listed = read_case_list(job.cases, rejected=rules.rejected, sheet=rules.sheet)
+    return replace(listed, cases=tuple(case for case in listed.cases if job.wanted(case)))
+
+
+def _audit(job: Job) -> AuditLog:
+    return AuditLog(job.settings.audit or job.out / AUDIT_NAME)
+
+
+def _audited(job: Job) -> str:
+    """What the audit log holds: its end, kept elsewhere, proves that nothing was cut off."""
+    log = _audit(job)
+    if not log.path.exists():
+        return ""
+    report = check_audit(log.path)
+    said = f"Audit log {log.path.name}: {report.events} events, the last one {report.last}."
+    return " ".join((said, *report.problems, *report.open_ends))
+
+
+def _export_facts(result: CaseResult) -> dict[str, object]:
+    """Who took what out of Eclipse: ESAPI has no public call that would log it there."""
+    return {
+        "patient_id": result.case.patient_id,
+        "case": str(result.case),
+        "series": [request.series_uid for request in result.requests],
+        "script": host.current().name,
+        "script_version": host.current().version,
+        "package_version": __version__,
+    }
+
+
+def _first_patients(cases: Sequence[Case], limit: int | None) -> list[Case]:
+    """The cases of the first ``limit`` patients, in list order."""
+    chosen = list(dict.fromkeys(case.patient_id for case in cases))[:limit]
+    return [case for case in cases if case.patient_id in set(chosen)]
+
+
+def _summary(
+    listed: CaseList,
+    settings: Settings,
+    started: datetime,
+    results: Sequence[CaseResult],
+    *,
+    write: bool,
+) -> RunSummary:
+    own = host.current()
+    return RunSummary(
+        program_version=__version__,
+        started=started,
+        finished=datetime.now().astimezone(),
+        case_list=listed.source.name,
+        esapi=settings.esapi,
+        engine=settings.engine,
+        write=write,
+        rejected=listed.rejected,
+        list_notes=listed.notes,
+        comments=listed.comments,
+        row_problems=listed.problems,
+        duplicates=tuple(map(str, listed.duplicates)),
+        results=tuple(results),
+        launcher=f"{own.name} {own.version}" if own.is_launcher else "",
+    )

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRLittleEndian
+
+from dataset_series import FRAME, Ball, contours, grid, write_series, write_structures
+from esapi_stub.sample.real import DATA
+from stardust_esapi.dicom.read_structure_set import read_structures
+from stardust_esapi.errors import CaseError
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    geometry = grid(size=(8, 8, 12))
+    series = write_series(tmp_path, geometry)
+    point = np.array([[1.0, 2.0, 3.0]])
+    structures = {
+        "Kugel Ä": contours(Ball((12.3, -45.6, 78.9), 12.0), geometry),
+        "empty": {},
+        "point": {3: [point]},
+    }
+    return write_structures(tmp_path, series, structures)
+
+
+def test_what_was_written_is_read(path: Path):
+    structures = read_structures(path)
+    ball, nothing, point = structures.rois
+    assert [roi.name for roi in structures.rois] == ["Kugel Ä", "empty", "point"]
+    assert [roi.number for roi in structures.rois] == [1, 2, 3]
+    assert {roi.frame_of_reference_uid for roi in structures.rois} == {FRAME}
+    assert ball.interpreted_type == "ORGAN"
+    assert len(ball.contours) == 8
+    for points in ball.contours:
+        assert points.shape == (720, 3)
+        away = np.linalg.norm(points - (12.3, -45.6, 78.9), axis=1)
+        np.testing.assert_allclose(away, 12.0, atol=1e-3)
+    assert nothing.contours == ()
+    assert (point.contours, point.not_closed) == ((), 1)
+
+
+def test_the_real_structure_set_is_read_as_pydicom_reads_it():
+    structures = read_structures(DATA / "rtss.dcm")
+    ds = pydicom.dcmread(DATA / "rtss.dcm")
+    by_number = {item.ReferencedROINumber: item for item in ds.ROIContourSequence}
+    points = 0
+    for roi in structures.rois:
+        theirs = [
+            np.array(contour.ContourData, dtype=float).reshape(-1, 3)
+            for contour in by_number[roi.number].get("ContourSequence", [])
+            if contour.ContourGeometricType == "CLOSED_PLANAR"
+        ]
+        theirs = [one for one in theirs if len(one) > 2]
+        assert len(theirs) == len(roi.contours)
+        for ours, other in zip(roi.contours, theirs, strict=True):
+            np.testing.assert_array_equal(ours, other)
+            points += len(ours)
+    assert points > 20_000
+
+
+def edit(path: Path, change) -> None:
+    ds = pydicom.dcmread(path)
+    change(ds)
+    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    ds.save_as(path, implicit_vr=False, little_endian=True)
+
+
+def test_explicit_vr_blanks_and_open_lines(path: Path):
+    def change(ds: Dataset) -> None:
+        sequence = ds.ROIContourSequence[0].ContourSequence
+        sequence[0].ContourGeometricType = "OPEN_PLANAR"
+        sequence[1].ContourGeometricType = "CLOSEDPLANAR_XOR"
+        sequence[2].ContourData = ["1 ", " 2.5", "3e0", "4", "5", "6", "-7", "+8", "9 "]
+        sequence[3].ContourData = [1, 2, 3, 4, 5, 6]  # two points
+        del sequence[4].ContourData
+
+    edit(path, change)
+    roi = read_structures(path).rois[0]
+    assert (len(roi.contours), roi.not_closed) == (5, 3)
+    assert roi.contours[1].tolist() == [[1, 2.5, 3], [4, 5, 6], [-7, 8, 9]]
+
+
+def test_structures_without_contours_or_observations_are_empty(path: Path):
+    def change(ds: Dataset) -> None:
+        del ds.ROIContourSequence
+        del ds.RTROIObservationsSequence
+
+    edit(path, change)
+    assert [roi.contours for roi in read_structures(path).rois] == [(), (), ()]
+
+
+@pytest.mark.parametrize("bad", ["1\\2\\x", "1\\2", "1\\\\3", "nan\\1\\2", "1\\2\\3\\"])
+def test_coordinates_that_are_no_points_are_refused(path: Path, bad: str):
+    data = path.read_bytes()
+    sequence = pydicom.dcmread(path).ROIContourSequence[0].ContourSequence
+    text = "\\".join(str(value) for value in sequence[0].ContourData).encode()
+    start = data.index(text)
+    path.write_bytes(data[:start] + bad.encode().rjust(len(text)) + data[start + len(text) :])
+    with pytest.raises(CaseError, match="structure set is damaged"):
+        read_structures(path)
+
+
+@pytest.mark.parametrize("name", ["StructureSetROISequence", "ROIContourSequence"])
+def test_two_structures_of_one_number_are_refused(path: Path, name: str):
+    """Else one would silently take the place, or the contours, of the other."""
+
+    def change(ds: Dataset) -> None:
+        for keyword in ("ROINumber", "ReferencedROINumber"):
+            if keyword in ds[name][1]:
+                setattr(ds[name][1], keyword, getattr(ds[name][0], keyword))
+
+    edit(path, change)
+    with pytest.raises(CaseError, match="the same ROI Number"):
+        read_structures(path)
+
+
+def test_another_object_is_refused(path: Path):
+    image = next(path.parent.glob("CT*.dcm"))
+    with pytest.raises(CaseError, match="StructureSetROISequence"):
+        read_structures(image)
+    path.write_bytes(b"no DICOM")
+    with pytest.raises(CaseError) as error:
+        read_structures(path)
+    assert str(path) not in str(error.value)
