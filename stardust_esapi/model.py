@@ -209,7 +209,7 @@ class CaseResult:
         planned: True when the run was without write and only says what it would do.
         requests: The series of the case, ready for transfer.
         folders: Output folder of each exported series, relative to the output root, POSIX style.
-        told: What the sender said of each exported series; nothing where ESAPI gave it.
+        sender_report: What the sender said of each exported series; nothing where ESAPI gave it.
         outcomes: One outcome a structure and kind.
         left_out: Kinds that the row names and that were not exported; ``warnings`` say why.
         doubts: What speaks against the case, accepted or not.
@@ -224,7 +224,7 @@ class CaseResult:
     planned: bool = False
     requests: tuple[TransferRequest, ...] = ()
     folders: dict[Kind, str] = field(default_factory=dict)
-    told: dict[Kind, str] = field(default_factory=dict)
+    sender_report: dict[Kind, str] = field(default_factory=dict)
     outcomes: tuple[StructureOutcome, ...] = ()
     left_out: tuple[Kind, ...] = ()
     doubts: tuple[Finding, ...] = ()

@@ -2,22 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import os
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
+from pynetdicom import AE
 
+import left_running
 from esapi_stub import cli
 from esapi_stub.build import build
 from esapi_stub.sample import Phantom, PhantomContrast, PhantomMr, write_phantom, write_real_patient
 from stardust_esapi.commands import program
-from support import Clinic, Outcome, check_labels, row_of, spawn, write_case_list
+from support import PATIENCE, Clinic, Outcome, check_labels, row_of, spawn, write_case_list
 
 # No test fails by the clock: machines differ, and this one may be busy.
-hypothesis.settings.register_profile("any machine", deadline=None)
-hypothesis.settings.load_profile("any machine")
+_ANY_MACHINE = {"deadline": None, "suppress_health_check": [hypothesis.HealthCheck.too_slow]}
+# The same examples each time: a red run means that something has changed.
+hypothesis.settings.register_profile(
+    "derandomised", derandomize=True, database=None, **_ANY_MACHINE
+)
+# Others each time, for scripts/fuzz.
+hypothesis.settings.register_profile("random", max_examples=500, print_blob=True, **_ANY_MACHINE)
+hypothesis.settings.load_profile(os.environ.get("STARDUST_HYPOTHESIS", "derandomised"))
+
+left_running.mark()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(
+    item: pytest.Item, nextitem: pytest.Item | None
+) -> Generator[None, object, object]:
+    """Nothing that a test has started outlives its module, and nothing the session."""
+    result = yield
+    if nextitem is None:
+        left = left_running.end(lambda test: True)
+    elif nextitem.path != item.path:
+        # A fixture of the session may be set up for any test; whatever else is there is left.
+        left = left_running.end(lambda test: test.endswith("(call)"))
+    else:
+        left = []
+    if left:
+        pytest.fail("Processes were left running:\n" + "\n".join(left), pytrace=False)
+    return result
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _patient_peers() -> Iterator[None]:
+    """No DICOM peer of the tests gives up: where none of ours is set, pynetdicom's limits are."""
+    make = AE.__init__
+
+    def make_patient(entity: AE, *arguments: Any, **named: Any) -> None:
+        make(entity, *arguments, **named)
+        entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = PATIENCE
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(AE, "__init__", make_patient)
+        yield
 
 
 @pytest.fixture

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import gc
 import json
-import os
 import random
-import signal
 import socket
 import ssl
 import struct
 import subprocess
-import time
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -25,7 +23,9 @@ from pynetdicom.sop_class import (
     StudyRootQueryRetrieveInformationModelMove,
 )
 
-from stardust_esapi.transfer.network.entity import PREFIXES, tune
+from stardust_esapi.dicom.instance import PREFIXES
+from stardust_esapi.transfer.network.entity import tune
+from support import PATIENCE, end, until
 
 LOOPBACK = "127.0.0.1"
 OUR_AET = "STARDUST"
@@ -46,15 +46,13 @@ def free_port() -> int:
 
 def wait_for_port(port: int, process: subprocess.Popen[bytes] | None = None) -> None:
     """Wait until somebody listens on a port."""
-    until = time.monotonic() + 30
-    while time.monotonic() < until:
+
+    def answers() -> bool:
         assert process is None or process.poll() is None, f"{process.args} has ended"
         with socket.socket() as probe:
-            probe.settimeout(1)
-            if probe.connect_ex((LOOPBACK, port)) == 0:
-                return
-        time.sleep(0.05)
-    raise AssertionError(f"nobody listens on port {port}")
+            return probe.connect_ex((LOOPBACK, port)) == 0
+
+    until(answers)
 
 
 def reset(connection: socket.socket) -> None:
@@ -77,10 +75,7 @@ def no_socket_left() -> Iterator[None]:
     gc.disable()
     try:
         yield
-        until = time.monotonic() + 10
-        while opened() - before and time.monotonic() < until:  # other threads may be about to
-            time.sleep(0.02)
-        assert not opened() - before
+        until(lambda: not opened() - before)  # other threads may be about to
     finally:
         if was_enabled:
             gc.enable()
@@ -116,8 +111,7 @@ class Node:
     def kill(self) -> None:
         """Kill it at once, with the processes it started for associations."""
         if self.process is not None:
-            os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait(10)
+            end(self.process)
             self.process = None
 
 
@@ -143,8 +137,8 @@ AETable END
 """
     )
     node = Node("DCMQRSCP", port, ["dcmqrscp", "-c", str(folder / "dcmqrscp.cfg")])
-    node.start()
     try:
+        node.start()
         yield node
     finally:
         node.kill()
@@ -173,7 +167,7 @@ def orthanc(folder: Path, our_port: int, tls: Certificate | None = None) -> Iter
         "DicomCheckCalledAet": True,
         "DicomAlwaysAllowStore": True,
         "DicomModalities": {"ours": modality},
-        "DicomScuTimeout": 10,
+        "DicomScuTimeout": round(PATIENCE),
         "Plugins": [],
     }
     if tls:
@@ -185,8 +179,8 @@ def orthanc(folder: Path, our_port: int, tls: Certificate | None = None) -> Iter
         }
     (folder / "orthanc.json").write_text(json.dumps(settings))
     node = Node("ORTHANC", port, ["Orthanc", str(folder / "orthanc.json")])
-    node.start()
     try:
+        node.start()
         yield node
     finally:
         node.kill()
@@ -201,7 +195,6 @@ def send(
 ) -> list[int]:
     """Store files at a peer; the statuses, or nothing where the association was refused."""
     entity = AE(calling)
-    entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 20
     datasets = [f if isinstance(f, Dataset) else dcmread(f) for f in files]
     for sop_class in sorted({ds.SOPClassUID for ds in datasets}):
         entity.add_requested_context(sop_class)
@@ -210,7 +203,7 @@ def send(
         port,
         ae_title=called,
         tls_args=(tls, LOOPBACK) if tls else None,
-        evt_handlers=[(evt.EVT_CONN_OPEN, tune, [20])],
+        evt_handlers=[(evt.EVT_CONN_OPEN, tune, [PATIENCE])],
     )
     if not association.is_established:
         return []
@@ -268,9 +261,10 @@ class Rogue:
     Attributes:
         datasets: What it holds.
         script: What it sends for a C-MOVE: other things, in another order, less, or later.
-        delay: Seconds before each instance.
+        pause: Called before each instance.
         moves: The identifiers of the C-MOVEs, as they came.
-        cancelled: Whether a C-CANCEL came.
+        cancelled: Whether it has ended a C-MOVE because of a C-CANCEL.
+        over: Set when the test ends: no script waits any longer.
     """
 
     datasets: list[Dataset]
@@ -278,9 +272,10 @@ class Rogue:
     script: Script = field(default=lambda datasets: datasets)
     tls_server: ssl.SSLContext | None = None
     tls_client: ssl.SSLContext | None = None
-    delay: float = 0.0
+    pause: Callable[[evt.Event], object] = lambda _: None
     moves: list[Dataset] = field(default_factory=list)
     cancelled: bool = False
+    over: threading.Event = field(default_factory=threading.Event)
     port: int = 0
     ae_title: str = "ROGUE"
 
@@ -291,8 +286,6 @@ class Rogue:
     def __enter__(self) -> Rogue:
         self._sockets: list[socket.socket] = []
         self._entity = AE(self.ae_title)
-        self._entity.acse_timeout = self._entity.dimse_timeout = 20
-        self._entity.network_timeout = 20
         self._entity.add_supported_context(StudyRootQueryRetrieveInformationModelFind)
         self._entity.add_supported_context(StudyRootQueryRetrieveInformationModelMove)
         server = self._entity.start_server(
@@ -312,6 +305,7 @@ class Rogue:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.over.set()
         self._entity.shutdown()
         for connection in self._sockets:  # pynetdicom leaves those open whose handshake failed
             connection.close()
@@ -349,7 +343,7 @@ class Rogue:
         tls = (self.tls_client, LOOPBACK) if self.tls_client else None
         wanted = list(self.script(self._matches(event.identifier)))
         contexts = [build_context(sop_class) for sop_class in PREFIXES]
-        handlers = [(evt.EVT_CONN_OPEN, tune, [20])]
+        handlers = [(evt.EVT_CONN_OPEN, tune, [PATIENCE])]
         yield (
             LOOPBACK,
             self.our_port,
@@ -357,9 +351,9 @@ class Rogue:
         )
         yield len(wanted)
         for ds in wanted:
+            self.pause(event)
             if event.is_cancelled:
                 self.cancelled = True
                 yield 0xFE00, None
                 return
-            time.sleep(self.delay)
             yield 0xFF00, ds

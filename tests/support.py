@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import os
+import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from consumer.reader import read_folder
 from esapi_stub import open_application
@@ -24,6 +29,9 @@ MINING_COLUMNS = (
     .split(";")
 )
 COLUMNS = [*MINING_COLUMNS, "Comment", "AcceptedDate", "casekind", "RefinementDate"]
+
+PATIENCE = 600.0
+"""Seconds: whoever takes longer hangs. No machine is so busy that a test fails by it."""
 
 Row = Mapping[str, str]
 
@@ -90,6 +98,45 @@ def spawn(*arguments: object, env: Mapping[str, str] | None = None) -> subproces
         text=True,
         env=env,
     )
+
+
+def until(condition: Callable[[], object]) -> None:
+    """Wait until something has happened."""
+    limit = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < limit, "it never happened"
+        time.sleep(0.01)
+
+
+@contextmanager
+def without_waiting() -> Iterator[None]:
+    """What happens in here happens at once: it sits out no time-out, which is PATIENCE."""
+    began = time.monotonic()
+    yield
+    assert time.monotonic() - began < PATIENCE / 2
+
+
+def end(process: subprocess.Popen[Any]) -> None:
+    """End a process that may have ended already, and the group that it leads."""
+    with suppress(ProcessLookupError):
+        # Not waited for yet, or its number could be another's.
+        if process.returncode is None and os.getpgid(process.pid) == process.pid:
+            os.killpg(process.pid, signal.SIGKILL)
+    process.kill()
+    process.wait()
+    for stream in (process.stdin, process.stdout, process.stderr):
+        if stream is not None:
+            with suppress(OSError):  # what nobody reads any more
+                stream.close()
+
+
+@contextmanager
+def ending(process: subprocess.Popen[Any]) -> Iterator[None]:
+    """The process does not outlive the context, whatever happens in it."""
+    try:
+        yield
+    finally:
+        end(process)
 
 
 def contour_anew(clinic: Clinic, patient_id: str, structure: str, like: str) -> None:

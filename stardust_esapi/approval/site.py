@@ -142,11 +142,11 @@ def read_site(site: Path) -> Site:
 
 
 def _distributions(site: Path) -> dict[str, Distribution]:
-    """What is installed in a folder, by plain name."""
+    """What is installed in a folder, by normalised name."""
     found: dict[str, Distribution] = {}
     for one in distributions(path=[str(site)]):
         metadata = one.read_text("METADATA")
-        name = _plain(one.name) if metadata else ""
+        name = _normalised(one.name) if metadata else ""
         if not name or name in found:
             problem = f"holds {one.name} twice" if name else "has metadata of a package unknown"
             raise UsageError(f"{site} {problem}. Make the folder anew.")
@@ -154,7 +154,7 @@ def _distributions(site: Path) -> dict[str, Distribution]:
     return found
 
 
-def _plain(name: str) -> str:
+def _normalised(name: str) -> str:
     """A distribution's name as pip compares it."""
     return re.sub(r"[-_.]+", "-", name).lower()
 

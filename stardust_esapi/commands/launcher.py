@@ -160,7 +160,7 @@ def _export_open(
     summary = run.export(job, watcher) if job.write else run.rehearse(job, watcher)
     report = job.out / (REPORT if job.write else PLAN_REPORT)
     # Rows that were not read are no matter of the one that is open.
-    return _told(summary, report), replace(summary, row_problems=()).needs_a_look
+    return _last_sentence(summary, report), replace(summary, row_problems=()).needs_a_look
 
 
 def _option(options: Mapping[str, str], name: str) -> str:
@@ -203,15 +203,15 @@ def _open_case(context: API.ScriptContext) -> Callable[[Case], bool]:
     return is_open
 
 
-def _told(summary: RunSummary, report: Path) -> str:
+def _last_sentence(summary: RunSummary, report: Path) -> str:
     if not summary.results:
         return (
             "The case list holds no row for what is open in Eclipse. Nothing was done: open the "
             "plan that the row names, or correct `cases` in StardustExporter.ini."
         )
     reasons = [result.reason for result in summary.results if result.reason]
-    told = [text for result in summary.results for text in (*result.warnings, *result.notes)]
-    parts = [f"{summary.verdict}.", *reasons, *told, f"Report: {report}"]
+    notes = [text for result in summary.results for text in (*result.warnings, *result.notes)]
+    parts = [f"{summary.verdict}.", *reasons, *notes, f"Report: {report}"]
     return "\n".join(parts)
 
 

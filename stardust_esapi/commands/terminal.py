@@ -90,8 +90,8 @@ class CaseBar:
     def count(self, *, failed: bool) -> None:
         """Count a case, and those that failed."""
         self._failed += failed
-        told = f" [red]({self._failed} failed)[/]" if self._failed else ""
-        self._progress.update(self._cases, advance=1, description=f"{self._what}{told}")
+        words = f" [red]({self._failed} failed)[/]" if self._failed else ""
+        self._progress.update(self._cases, advance=1, description=f"{self._what}{words}")
 
 
 class CaseLines:
@@ -167,8 +167,8 @@ class PlainWatcher(CaseLines):
         """Print the case's line."""
         self._last = time.monotonic()
         parts = filter(None, (str(result.case), " ".join(result.warnings)))
-        told = result.reason or ": ".join(parts)
-        self.line(f"{shown_state(result)} {told}", result.seconds)
+        words = result.reason or ": ".join(parts)
+        self.line(f"{shown_state(result)} {words}", result.seconds)
 
 
 def say(out: Console, text: str) -> None:

@@ -173,11 +173,11 @@ def _created(task: Task, settings: Dataset, pseudonyms: Pseudonyms, out: Path, s
         not_as_listed=task.not_as_listed,
     )
     findings = gates.judge(facts, settings.gates)
-    told = tuple(finding.text for finding in findings if not finding.fatal)
+    minor = tuple(finding.text for finding in findings if not finding.fatal)
     entry = replace(
         failed(task, pseudonyms),
         reasons=tuple(finding.text for finding in findings if finding.fatal),
-        notes=(*told, *case.notes, *labelled.numbered.notes),
+        notes=(*minor, *case.notes, *labelled.numbered.notes),
         body_region=stack.body_part or UNKNOWN_REGION,
         shape=stack.shape,
         spacing=stack.geometry.spacing,

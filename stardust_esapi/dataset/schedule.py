@@ -114,23 +114,23 @@ def run_all(
         UsageError: The scheduler cannot be reached, or its workers are of another version.
         StardustError: The scheduler has ended.
     """
-    hands = _Cluster(scheduler) if scheduler else _Processes(workers or os.cpu_count() or 1)
-    run = _Run(work, lost, hands)
+    pool = _Cluster(scheduler) if scheduler else _Processes(workers or os.cpu_count() or 1)
+    run = _Run(work, lost, pool)
     try:
         yield from run.of(items)
     finally:
-        hands.close(list(run.running))
+        pool.close(list(run.running))
 
 
 class _Run(Generic[Item, Result]):
     """The loop, and what is under way in it."""
 
     def __init__(
-        self, work: Callable[[Item], Result], lost: Callable[[Item], Result], hands: _Workers
+        self, work: Callable[[Item], Result], lost: Callable[[Item], Result], pool: _Workers
     ) -> None:
         self._work = work
         self._lost = lost
-        self._hands = hands
+        self._pool = pool
         self.running: dict[Any, Item] = {}
 
     def of(self, items: Iterable[Item]) -> Iterator[Result]:
@@ -141,7 +141,7 @@ class _Run(Generic[Item, Result]):
             except BrokenExecutor:  # since the last look, by a worker that had nothing to do, too
                 yield from self._after_break(())
                 self._begin(item)
-            if len(self.running) >= self._hands.most:
+            if len(self.running) >= self._pool.most:
                 yield from self._settle()
         while self.running:
             yield from self._settle()
@@ -149,12 +149,12 @@ class _Run(Generic[Item, Result]):
     def _begin(self, item: Item) -> None:
         parcel = _Parcel(self._work, item, __version__)
         try:
-            begun = self._hands.submit(parcel)
+            begun = self._pool.submit(parcel)
         except BrokenExecutor:
             if self.running:
                 raise
-            self._hands.renew()
-            begun = self._hands.submit(parcel)
+            self._pool.renew()
+            begun = self._pool.submit(parcel)
         self.running[begun] = item
 
     def _settle(self) -> Iterator[Result]:
@@ -171,19 +171,19 @@ class _Run(Generic[Item, Result]):
         side by side, so that an innocent case may be there each time.
         """
         suspects = (*suspects, *(yield from self._hand_out(ALL_COMPLETED)))
-        self._hands.renew()
+        self._pool.renew()
         for item in suspects:
             self._begin(item)
             for guilty in (yield from self._hand_out(ALL_COMPLETED)):
-                self._hands.renew()
+                self._pool.renew()
                 yield self._lost(guilty)
 
     def _hand_out(self, until: str) -> Generator[Result, None, list[Item]]:
         """Wait, hand out what came of the cases, and return those whose worker died."""
         died = []
-        for done in self._hands.wait(list(self.running), until) if self.running else ():
+        for done in self._pool.wait(list(self.running), until) if self.running else ():
             try:
-                result: Result = self._hands.result(done)
+                result: Result = self._pool.result(done)
             except BrokenExecutor:
                 died.append(self.running.pop(done))
             except StardustError:  # not of the case: its worker is not to be used
@@ -298,7 +298,7 @@ class _Cluster:
         return self._client.submit(_do, parcel, pure=False)
 
     def wait(self, running: Collection[Any], until: str) -> Collection[Any]:
-        told = False
+        warned = False
         while True:
             with self._client.as_current(), _ended():
                 try:
@@ -310,12 +310,12 @@ class _Cluster:
                 else:
                     return done
                 missing = not self._client.nthreads()
-            if missing and not told:
+            if missing and not warned:
                 logger.warning(
                     "The Dask cluster has no workers. Start some and it goes on; or stop here: "
                     "what is done stays."
                 )
-            told = missing
+            warned = missing
 
     def result(self, done: Any) -> Any:
         with _ended():

@@ -76,7 +76,7 @@ class _Common:
     slope: float  # Rescale Slope (0028,1053); 1 without one
     intercept: float  # Rescale Intercept (0028,1052); 0 without one
     dtype: str  # NumPy type of the stored values where they lie uncompressed in the file
-    plain: bool  # whether they lie there as NumPy takes them
+    is_uncompressed: bool  # whether they lie there as NumPy takes them
 
     def agrees(self, other: _Common, name: str) -> bool:
         mine, theirs = getattr(self, name), getattr(other, name)
@@ -307,7 +307,7 @@ def _slice(path: Path, known: dict[Hashable, _Common]) -> _Slice:
         x, y, z = (float(value) for value in ds.ImagePositionPatient)
         if not np.isfinite([x, y, z]).all():
             raise ValueError("its position is not made of finite numbers")
-        offset = _offset(ds, common) if common.plain else None
+        offset = _offset(ds, common) if common.is_uncompressed else None
         return _Slice(path, str(ds.SOPInstanceUID), (x, y, z), common, offset)
 
 
@@ -339,7 +339,7 @@ def _common(ds: Any) -> _Common:
         slope=float(ds.get("RescaleSlope") or 1.0),
         intercept=float(ds.get("RescaleIntercept") or 0.0),
         dtype="<i2" if ds.PixelRepresentation else "<u2",
-        plain=(
+        is_uncompressed=(
             ds.file_meta.get("TransferSyntaxUID") in _PLAIN
             and (ds.BitsAllocated, ds.SamplesPerPixel) == (16, 1)
             and int(ds.get("NumberOfFrames") or 1) == 1

@@ -111,7 +111,7 @@ class ClrBackend:
             _start_runtime()
         self._api, self._types, self._system = _load(where)
         self._interop = importlib.import_module("System.Runtime.InteropServices")
-        self._plain_vectors = self._are_vectors_plain()
+        self._vectors_are_doubles = self._probe_vectors()
 
     def write_obstacle(self) -> str:
         """Why nothing can be written when Python itself is the host of a clinical system."""
@@ -160,7 +160,7 @@ class ClrBackend:
     def read_contours(self, structure: API.Structure, plane: int) -> list[FloatArray]:
         """Contours on one plane, each (n, 3), mm."""
         contours = cast("Any", structure.GetContoursOnImagePlane(plane))
-        if not self._plain_vectors:
+        if not self._vectors_are_doubles:
             return [
                 np.array([(p.x, p.y, p.z) for p in contour], dtype=float).reshape(-1, 3)
                 for contour in contours
@@ -199,7 +199,7 @@ class ClrBackend:
         finally:
             handle.Free()
 
-    def _are_vectors_plain(self) -> bool:
+    def _probe_vectors(self) -> bool:
         """Whether a ``VVector`` lies in memory as three doubles x, y, z: nothing promises it."""
         probe = self._system.Array.CreateInstance(self._types.VVector, 2)
         probe[0], probe[1] = self._types.VVector(1, 2, 3), self._types.VVector(4, 5, 6)

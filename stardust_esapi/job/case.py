@@ -181,7 +181,7 @@ def deliver_case(
         prepared,
         state=ledger.exported(case, notes, warnings),
         folders=folders,
-        told=ledger.result(case).told,
+        sender_report=ledger.result(case).sender_report,
         warnings=warnings,
         notes=notes,
     )
@@ -283,8 +283,11 @@ def _colors(sets: Iterable[SetPlan]) -> dict[str, Colors]:
 
 def _troubled(series: Mapping[Kind, SeriesRecord]) -> Iterator[str]:
     for kind, record in series.items():
-        if not record.plain:
-            yield f"All of the {kind} series is here, but its transfer was not plain: {record.told}"
+        if not record.clean:
+            yield (
+                f"All of the {kind} series is here, but its transfer went not without trouble: "
+                f"{record.sender_report}"
+            )
 
 
 def _shared(folders: Mapping[Kind, str], requests: Sequence[TransferRequest]) -> Iterator[str]:

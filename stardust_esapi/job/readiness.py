@@ -111,16 +111,16 @@ def _network(network: Network, patient_id: str) -> Iterator[Diagnosis]:
         yield Diagnosis("peer", Health.UNKNOWN, "Name one with --peer AE@HOST:PORT.")
         return
     # Imported here: pynetdicom takes its time.
-    from stardust_esapi.transfer.network import checks
+    from stardust_esapi.transfer.network import probe
 
-    yield _look("our port", lambda: (Health.GOOD, checks.port_is_free(network)))
-    yield _look(f"peer {network.peer}", lambda: (Health.GOOD, checks.echo(network)))
+    yield _look("our port", lambda: (Health.GOOD, probe.port_is_free(network)))
+    yield _look(f"peer {network.peer}", lambda: (Health.GOOD, probe.echo(network)))
     if not patient_id:
         yield Diagnosis("query and move", Health.UNKNOWN, "Name a patient with --patient.")
         return
-    yield _look("query", lambda: (Health.GOOD, checks.find_patient(network, patient_id)))
+    yield _look("query", lambda: (Health.GOOD, probe.find_patient(network, patient_id)))
     with tempfile.TemporaryDirectory(prefix="stardust-") as folder:
         yield _look(
             f"a move to {network.destination or network.aet}",
-            lambda: (Health.GOOD, checks.move_one(network, patient_id, Path(folder))),
+            lambda: (Health.GOOD, probe.move_one(network, patient_id, Path(folder))),
         )

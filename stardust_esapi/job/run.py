@@ -54,8 +54,8 @@ from stardust_esapi.record.ready_list import (
 from stardust_esapi.report.html import write_report
 from stardust_esapi.report.summary import RunSummary
 from stardust_esapi.settings import Settings
-from stardust_esapi.transfer.engines import network_engine
 from stardust_esapi.transfer.esapi_engine import EsapiEngine
+from stardust_esapi.transfer.network.start import network_engine
 from stardust_esapi.verify.manifest import write_root_manifest
 
 
@@ -430,7 +430,7 @@ def _courier(
 
         with Courier(move, job.settings.network.associations, engine.cancel) as courier:
             yield courier
-        quarantined += engine.quarantined
+        quarantined += map(str, engine.quarantined)
 
 
 def _read_list(job: Job) -> CaseList:

@@ -18,7 +18,6 @@ from dataclasses import astuple, dataclass, fields
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
-from types import TracebackType
 from typing import Any
 
 from stardust_esapi.errors import CaseError, UsageError
@@ -37,7 +36,7 @@ from stardust_esapi.names import folding
 from stardust_esapi.verify.manifest import RootEntry, SeriesManifest, manifest_digest
 
 LEDGER_NAME = "ledger.sqlite"
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 _LOCK_SECONDS = 10.0
 
@@ -51,7 +50,7 @@ CREATE TABLE cases (
     case_key TEXT PRIMARY KEY, listed INTEGER NOT NULL, row INTEGER NOT NULL,
     patient_id TEXT NOT NULL, plan_id TEXT NOT NULL, series_uid TEXT NOT NULL,
     structure_set_id TEXT NOT NULL, state TEXT NOT NULL, reason TEXT NOT NULL DEFAULT '',
-    remarks TEXT NOT NULL DEFAULT '[]',
+    notes TEXT NOT NULL DEFAULT '[]',
     label TEXT NOT NULL DEFAULT '', case_kind TEXT NOT NULL DEFAULT '',
     listed_key TEXT NOT NULL DEFAULT '', warnings TEXT NOT NULL DEFAULT '[]',
     left_out TEXT NOT NULL DEFAULT '[]', doubts TEXT NOT NULL DEFAULT '[]');
@@ -68,7 +67,7 @@ CREATE TABLE series (
     case_key TEXT NOT NULL REFERENCES cases, kind TEXT NOT NULL, folder TEXT NOT NULL,
     folded TEXT NOT NULL, folded_parent TEXT NOT NULL, state TEXT NOT NULL,
     manifest_sha256 TEXT NOT NULL DEFAULT '',
-    told TEXT NOT NULL DEFAULT '', plain INTEGER NOT NULL DEFAULT 1,
+    sender_report TEXT NOT NULL DEFAULT '', clean INTEGER NOT NULL DEFAULT 1,
     PRIMARY KEY (case_key, kind));
 CREATE INDEX series_folder ON series (folded);
 CREATE INDEX series_parent ON series (folded_parent);
@@ -103,15 +102,15 @@ class SeriesRecord:
         folder: Its output folder relative to the root, POSIX style.
         state: Claimed, staged or placed.
         manifest_sha256: SHA-256 of its ``manifest.json``; empty while only claimed.
-        told: What the sender said of the transfer; empty where nobody sent.
-        plain: Whether it reported no trouble and was asked but once.
+        sender_report: What the sender said of the transfer; empty where nobody sent.
+        clean: Whether it reported no trouble and was asked but once.
     """
 
     folder: str
     state: SeriesState
     manifest_sha256: str
-    told: str = ""
-    plain: bool = True
+    sender_report: str = ""
+    clean: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,12 +174,7 @@ class Ledger:
     def __enter__(self) -> Ledger:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def sibling(self) -> Ledger:
@@ -376,7 +370,7 @@ class Ledger:
                 [(case.key, *astuple(request)) for request in requests],
             )
             self._set_outcomes(case, outcomes)
-            self._set_list(case, "remarks", notes)
+            self._set_list(case, "notes", notes)
             self._set_list(case, "warnings", warnings)
             self._set_list(case, "left_out", left_out)
             self._set_list(case, "doubts", [(doubt.gate, doubt.text) for doubt in doubts])
@@ -387,9 +381,9 @@ class Ledger:
         case: Case,
         kind: Kind,
         manifest: SeriesManifest,
-        told: str = "",
+        sender_report: str = "",
         *,
-        plain: bool = True,
+        clean: bool = True,
     ) -> None:
         """Record that the files of a series lie complete and verified in the staging folder.
 
@@ -397,8 +391,8 @@ class Ledger:
             case: The case.
             kind: Which of its series.
             manifest: What lies there.
-            told: What the sender said of the transfer.
-            plain: Whether it reported no trouble and was asked but once.
+            sender_report: What the sender said of the transfer.
+            clean: Whether it reported no trouble and was asked but once.
 
         Raises:
             CaseError: The manifest is not of the series that the case asked for, or the series
@@ -424,11 +418,11 @@ class Ledger:
             )
             self._set_series_state(case, kind, SeriesState.STAGED, manifest_digest(manifest))
             self._db.execute(
-                "UPDATE series SET told = ?, plain = ? WHERE case_key = ? AND kind = ?",
-                (told, plain, case.key, kind),
+                "UPDATE series SET sender_report = ?, clean = ? WHERE case_key = ? AND kind = ?",
+                (sender_report, clean, case.key, kind),
             )
-            if told:
-                self._event(case.key, kind, "transferred", told)
+            if sender_report:
+                self._event(case.key, kind, "transferred", sender_report)
 
     def placed(self, case: Case, kind: Kind) -> None:
         """Record that the folder of a staged series has its final name.
@@ -514,7 +508,7 @@ class Ledger:
         state = CaseState.PARTIAL if left_out else CaseState.EXPORTED
         with self._transaction():
             if notes is not None:
-                self._set_list(case, "remarks", notes)
+                self._set_list(case, "notes", notes)
             if warnings is not None:
                 self._set_list(case, "warnings", warnings)
             self._set_state(case, state)
@@ -570,13 +564,17 @@ class Ledger:
             CaseState(row["state"]),
             row["reason"],
             requests=self.requests(case),
-            folders={kind: series.folder for kind, series in placed.items()},
-            told={kind: series.told for kind, series in placed.items() if series.told},
+            folders={kind: one.folder for kind, one in placed.items()},
+            sender_report={
+                kind: series.sender_report
+                for kind, series in placed.items()
+                if series.sender_report
+            },
             outcomes=tuple(map(_outcome, outcomes)),
             left_out=tuple(map(Kind, json.loads(row["left_out"]))),
             doubts=_findings(row["doubts"]),
             warnings=tuple(json.loads(row["warnings"])),
-            notes=tuple(json.loads(row["remarks"])),
+            notes=tuple(json.loads(row["notes"])),
         )
 
     def ready(self) -> list[TransferRequest]:
@@ -788,8 +786,8 @@ def _series_record(row: Any) -> SeriesRecord:
         row["folder"],
         SeriesState(row["state"]),
         row["manifest_sha256"],
-        row["told"],
-        bool(row["plain"]),
+        row["sender_report"],
+        bool(row["clean"]),
     )
 
 

@@ -64,7 +64,7 @@ def deliver(
         fetched = engine.fetch(request, staging, advance)
         manifest = inspect_folder(staging, request, case.key)
         write_manifest(staging, manifest)
-        ledger.staged(case, request.kind, manifest, fetched.told, plain=fetched.plain)
+        ledger.staged(case, request.kind, manifest, fetched.sender_report, clean=fetched.clean)
         files.place_folder(staging, final)
     ledger.placed(case, request.kind)
     advance(request.images)

@@ -15,12 +15,12 @@ class Fetched:
     """What the sender said of a series that arrived whole: to be kept and shown, not believed.
 
     Attributes:
-        told: Its answers and counts in words; empty where nobody sends.
-        plain: False where it reported trouble, or had to be asked again.
+        sender_report: Its answers and counts in words; empty where nobody sends.
+        clean: False where it reported trouble, or had to be asked again.
     """
 
-    told: str = ""
-    plain: bool = True
+    sender_report: str = ""
+    clean: bool = True
 
 
 class Engine(Protocol):
@@ -49,7 +49,7 @@ class NetworkEngine(Engine, Protocol):
     """An engine that needs no ESAPI, and that several threads may use at once."""
 
     @property
-    def quarantined(self) -> tuple[str, ...]:
+    def quarantined(self) -> tuple[object, ...]:
         """A sentence for each instance that arrived and was not taken, so far."""
 
     def cancel(self) -> None:

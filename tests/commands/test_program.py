@@ -27,7 +27,7 @@ from esapi_stub.sample import (
 )
 from stardust_esapi.record.ready_list import read_ready_list
 from stardust_esapi.verify.check import verify_tree
-from support import Clinic, Outcome, row_of, spawn, write_case_list
+from support import PATIENCE, Clinic, Outcome, ending, row_of, spawn, write_case_list
 
 Run = Callable[..., Outcome]
 ClinicOf = Callable[..., Clinic]
@@ -459,7 +459,8 @@ def test_wrong_use_is_a_sentence_and_exit_code_2(
 
 def test_the_module_runs_and_tells_its_version() -> None:
     process = spawn("--version")
-    out, _ = process.communicate(timeout=60)
+    with ending(process):
+        out, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0
     assert out.startswith("stardust-esapi ")
 

@@ -32,6 +32,7 @@ from stardust_esapi.dataset.tasks import Task
 from stardust_esapi.errors import UsageError
 from stardust_esapi.model import Kind
 from stardust_esapi.settings import Dataset, Gates
+from support import PATIENCE, ending
 
 TESTS = Path(__file__).parents[1]
 KEY = bytes(range(32))
@@ -320,7 +321,8 @@ def start(source: Path, out: Path, key: Path, **options: Any) -> subprocess.Pope
 
 
 def ended(process: subprocess.Popen[str]) -> dict[str, Any]:
-    out, err = process.communicate()
+    with ending(process):
+        out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, err
     assert err == ""
     said: dict[str, Any] = json.loads(out)
@@ -353,7 +355,8 @@ def test_killed_at_any_moment_it_goes_on(pair: Path, tmp_path: Path, key: Path, 
     for point in _some(points, 6):
         out = tmp_path / f"at-{point}"
         killed = start(pair, out, key, dicom=True, place=place, last=point)
-        killed.communicate()
+        with ending(killed):
+            killed.communicate(timeout=PATIENCE)
         assert killed.returncode == -signal.SIGKILL
         # Whatever bears a final name is whole.
         for path in out.glob("cases/*/[!.]*"):

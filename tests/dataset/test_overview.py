@@ -21,6 +21,7 @@ from stardust_esapi.dataset.overview import render_overview, write_overview
 from stardust_esapi.dataset.split import Part, assign
 from stardust_esapi.model import Kind, Role
 from stardust_esapi.settings import Dataset
+from support import PATIENCE
 
 HOSTILE = """<script>alert(1)</script>"'>&<img src=x onerror=y>{{ 7*7 }}"""
 LABELS = ("metastasis", "glioma", "")
@@ -202,8 +203,11 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     chromium = next((p for n in ("chromium", "google-chrome") if (p := shutil.which(n))), None)
     assert chromium, "there is no Chromium here: scripts/test installs it"
     with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        browser = started.chromium.launch(
+            executable_path=chromium, args=["--no-sandbox"], timeout=1000 * PATIENCE
+        )
         page = browser.new_page(viewport={"width": 1300, "height": 1000})
+        page.set_default_timeout(1000 * PATIENCE)
         page.wrong = []
         page.on("console", lambda message: page.wrong.append(message.text))
         page.on("pageerror", lambda error: page.wrong.append(str(error)))

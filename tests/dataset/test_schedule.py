@@ -1,11 +1,9 @@
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from loguru import logger
 import dataset_work
 from stardust_esapi.dataset.schedule import run_all
 from stardust_esapi.errors import StardustError, UsageError
+from support import PATIENCE, end, ending, until
 
 TESTS = Path(__file__).parents[1]
 PATIENT = "PAT-SECRET-4711"
@@ -80,17 +79,19 @@ def test_a_case_whose_worker_died_is_tried_again(hands: dict[str, Any], tmp_path
 
 def test_a_worker_that_dies_idle_costs_nothing() -> None:
     """The pool breaks between two cases: the next one is given to a new pool."""
-    others = set(multiprocessing.active_children())
+    workers: list[int] = []
 
     def items() -> Iterator[int]:
         yield 1
         yield 2
-        (worker,) = set(multiprocessing.active_children()) - others
-        worker.kill()
-        worker.join()
-        yield 5
+        os.kill(workers[-1], signal.SIGKILL)
+        until(lambda: not _alive(workers[-1]))
+        yield 3
 
-    assert sorted(run_all(items(), dataset_work.square, lost, workers=1)) == [1, 4, 25]
+    for worker in run_all(items(), dataset_work.process, lost, workers=1):
+        workers.append(worker)  # one by one: items() looks
+    first, second, third = workers
+    assert first == second != third > 0
 
 
 def test_takes_no_more_than_the_workers_can_do(hands: dict[str, Any]) -> None:
@@ -142,7 +143,8 @@ def test_workers_import_neither_the_program_nor_what_it_brings_along(tmp_path: P
         "from stardust_esapi.dataset.schedule import run_all\n"
         "print(json.dumps(list(run_all([0], dataset_work.modules, str, workers=1))))\n",
     )
-    out, err = process.communicate()
+    with ending(process):
+        out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, err
     assert '"stardust_esapi.dataset.convert"' in out
     for heavy in ("pandas", "matplotlib", "jinja2", "distributed", "pynetdicom", "typer"):
@@ -152,13 +154,15 @@ def test_workers_import_neither_the_program_nor_what_it_brings_along(tmp_path: P
 
 
 SLEEPER = """
-import signal, sys, dataset_work
+import pathlib, signal, sys, dataset_work
 from stardust_esapi.dataset.schedule import run_all
 class Stopped(BaseException): pass
-def stop(*_): raise Stopped
+def stop(*_):
+    pathlib.Path({folder!r}).with_name("go").touch()
+    raise Stopped
 signal.signal(signal.SIGINT, stop)
 try:
-    list(run_all([{folder!r}] * 3, {work}, str, workers=2))
+    list(run_all([{folder!r}] * 3, dataset_work.report_and_wait, str, workers=2))
 except Stopped:
     sys.exit("Stopped.")
 """
@@ -172,12 +176,9 @@ def _alive(pid: int) -> bool:
     return stat.rpartition(")")[2].split()[0] != "Z"  # whoever takes it away
 
 
-def _wait_for_files(folder: Path, count: int) -> list[int]:
-    for _ in range(600):
-        if len(found := list(folder.iterdir())) >= count:
-            return [int(path.name.partition(".")[0]) for path in found]
-        time.sleep(0.1)
-    raise AssertionError("the workers have not begun")
+def _wait_for_workers(folder: Path, count: int) -> list[int]:
+    until(lambda: len(list(folder.iterdir())) >= count)
+    return [int(path.name.partition(".")[0]) for path in folder.iterdir()]
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at processes in /proc")
@@ -185,16 +186,15 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     """Else they would wait for ever, and write beside the next run."""
     folder = tmp_path / "pids"
     folder.mkdir()
-    work = "dataset_work.report_and_sleep"
-    process = script(tmp_path, SLEEPER.format(folder=str(folder), work=work))
-    pids = _wait_for_files(folder, 2)
-    process.kill()
-    process.communicate()
-    for _ in range(300):
-        if not any(map(_alive, pids)):
-            break
-        time.sleep(0.1)
-    assert not any(map(_alive, pids))
+    process = script(tmp_path, SLEEPER.format(folder=str(folder)))
+    try:
+        pids = _wait_for_workers(folder, 2)
+        process.kill()
+        process.communicate(timeout=PATIENCE)
+        until(lambda: not any(map(_alive, pids)))
+    finally:
+        (tmp_path / "go").touch()
+        end(process)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
@@ -202,11 +202,11 @@ def test_ctrl_c_ends_it_without_a_word_of_the_workers(tmp_path: Path) -> None:
     """A terminal sends it to all of them; the cases under way are ended properly."""
     folder = tmp_path / "pids"
     folder.mkdir()
-    work = "dataset_work.report_and_doze"
-    process = script(tmp_path, SLEEPER.format(folder=str(folder), work=work))
-    pids = _wait_for_files(folder, 2)
-    os.killpg(process.pid, signal.SIGINT)
-    _, err = process.communicate()
+    process = script(tmp_path, SLEEPER.format(folder=str(folder)))
+    with ending(process):
+        pids = _wait_for_workers(folder, 2)
+        os.killpg(process.pid, signal.SIGINT)
+        _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1
     assert err == "Stopped.\n"
     assert not any(map(_alive, pids))
@@ -291,11 +291,9 @@ def test_a_workers_log_names_no_patient(cluster: Any) -> None:
 def test_says_that_the_scheduler_has_ended(tmp_path: Path) -> None:
     folder = tmp_path / "pids"
     folder.mkdir()
-    cluster = dataset_work.cluster(1)
-    results = run_all(
-        [str(folder)] * 6, dataset_work.report_and_doze, str, scheduler=cluster.scheduler_address
-    )
-    next(results)
-    cluster.close()
+    with dataset_work.cluster(1) as cluster:
+        address = cluster.scheduler_address
+        results = run_all([str(folder)] * 6, dataset_work.report_and_doze, str, scheduler=address)
+        next(results)
     with pytest.raises(StardustError, match="The Dask scheduler has ended"):
         list(results)

@@ -25,7 +25,7 @@ from stardust_esapi.esapi.host import Host
 from stardust_esapi.esapi.session import OpenPatient, Session
 from stardust_esapi.esapi.write_gate import Approval, PlannedSet, WritePlan, modifications
 from stardust_esapi.record.audit import AuditLog, check
-from support import Clinic
+from support import PATIENCE, Clinic
 
 PHANTOM = Phantom(
     "0815", size=(32, 32, 14), contrast=PhantomContrast(), mr=PhantomMr(size=(24, 24, 10)),
@@ -302,7 +302,7 @@ def test_a_save_that_waits_for_a_dialog_is_told_of(
     mocker.patch("loguru.logger.warning", side_effect=lambda text: told.set())
     with session.open_patient("0815") as patient:
         mocker.patch.object(
-            type(session.application), "SaveModifications", side_effect=lambda: told.wait(10)
+            type(session.application), "SaveModifications", side_effect=lambda: told.wait(PATIENCE)
         )
         with modifications(patient, PLAN, approval):
             pass

@@ -8,6 +8,7 @@ import pytest
 from stardust_esapi.errors import UsageError
 from stardust_esapi.job.courier import Courier
 from stardust_esapi.model import Case, CaseResult, CaseState
+from support import PATIENCE, until
 
 
 def prepared(row: int) -> CaseResult:
@@ -31,7 +32,7 @@ def test_the_queue_is_bounded_and_preparing_goes_on_meanwhile() -> None:
 
     def move(result: CaseResult) -> CaseResult:
         under_way.append(result.case.row)
-        assert go.acquire(timeout=20)
+        assert go.acquire(timeout=PATIENCE)
         return result
 
     with Courier(move, 1, lambda: None) as courier:
@@ -39,12 +40,14 @@ def test_the_queue_is_bounded_and_preparing_goes_on_meanwhile() -> None:
         assert rows(courier.submit(prepared(2))) == []
         third = threading.Thread(target=lambda: rows(courier.submit(prepared(3))))
         third.start()
-        third.join(0.2)
-        assert third.is_alive()
-        assert under_way == [1]
-        for _ in range(3):
-            go.release()
-        third.join(20)
+        try:
+            third.join(0.2)  # it could come to its end, if it were let
+            assert third.is_alive()
+            until(lambda: under_way)
+            assert under_way == [1]
+        finally:
+            go.release(3)
+        third.join(PATIENCE)
         assert not third.is_alive()
         assert 3 in rows(courier.finish())
 
@@ -55,7 +58,7 @@ def test_an_error_of_the_run_surfaces_and_cancels() -> None:
     def move(result: CaseResult) -> CaseResult:
         if result.case.row == 1:
             raise UsageError("the ledger is gone")
-        assert cancelled.wait(20)
+        assert cancelled.wait(PATIENCE)
         return result
 
     def run() -> None:

@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 import signal
+import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,7 +27,7 @@ from esapi_stub.sample import (
     write_phantom,
 )
 from killing import KINDS, Ended, Result, Runner, World, differences
-from support import row_of, write_case_list
+from support import PATIENCE, ending, row_of, write_case_list
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="forks and kills")
 
@@ -217,13 +218,22 @@ def test_killed_at_random_times(cohort: Cohort, runner: Runner, tmp_path: Path, 
     killed_until_it_ends(cohort, runner, tmp_path, how)
 
 
+def stopped(process: subprocess.Popen[str]) -> str:
+    """Wait until the process has stopped; gives what it has said."""
+    assert process.stdout is not None
+    said = process.stdout.readline()
+    os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+    return said
+
+
 def test_ctrl_c_on_a_terminal_of_its_own(cohort: Cohort, runner: Runner, tmp_path: Path) -> None:
     world = cohort.world(tmp_path)
     process = world.start()
-    assert process.stdout is not None
-    first = process.stdout.readline()
-    process.send_signal(signal.SIGINT)
-    rest, _ = process.communicate(timeout=60)
+    with ending(process):
+        first = stopped(process)
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGCONT)
+        rest, _ = process.communicate(timeout=PATIENCE)
     assert first.startswith("[1/5] exported")
     assert process.returncode == 130, rest
     assert rest.endswith(f"{SENTENCE}\n")
@@ -237,14 +247,13 @@ def test_a_second_run_is_refused_and_leaves_the_first_alone(
 ) -> None:
     world = cohort.world(tmp_path)
     process = world.start()
-    assert process.stdout is not None
-    first = process.stdout.readline()
-    process.send_signal(signal.SIGSTOP)  # it stays where it is while the other one tries
-    before = snapshot(tmp_path)
-    second = world.run(runner)
-    after = snapshot(tmp_path)
-    process.send_signal(signal.SIGCONT)
-    rest, _ = process.communicate(timeout=60)
+    with ending(process):
+        first = stopped(process)
+        before = snapshot(tmp_path)
+        second = world.run(runner)
+        after = snapshot(tmp_path)
+        process.send_signal(signal.SIGCONT)
+        rest, _ = process.communicate(timeout=PATIENCE)
     assert first.startswith("[1/5] exported")
     assert second.code == 2
     assert second.text == (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,8 +17,9 @@ from esapi_stub.sample import Phantom, PhantomContrast, PhantomMr
 from stardust_esapi.model import Kind, TransferRequest
 from stardust_esapi.record.ready_list import read_ready_cases, write_ready_list
 from stardust_esapi.settings import load_settings
+from stardust_esapi.transfer.network.file_daemon import FolderCollector
 from stardust_esapi.verify.check import verify_tree
-from support import Clinic, Outcome, row_of, spawn, write_case_list
+from support import PATIENCE, Clinic, Outcome, ending, row_of, spawn, until, write_case_list
 
 Run = Callable[..., Outcome]
 
@@ -27,6 +27,11 @@ SMALL = Phantom("0815", size=(32, 32, 14))
 WHOLE = replace(
     SMALL, patient_id="4711 KM", contrast=PhantomContrast(), mr=PhantomMr(size=(24, 24, 10))
 )
+
+
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STARDUST_NETWORK__TIMEOUT", str(PATIENCE))
 
 
 @pytest.fixture
@@ -122,7 +127,7 @@ def test_the_file_daemon_delivers_into_a_folder(
     cases = write_case_list(tmp_path / "cases.csv", [row_of(clinic.patients[0])])
     out = tmp_path / "out"
     settings = tmp_path / "s.toml"
-    settings.write_text('[network]\ndestination = "VMSFD1"\ntimeout = 10\n')
+    settings.write_text('[network]\ndestination = "VMSFD1"\n')
     with Daemon(clinic.db, file_daemons={"VMSFD1": drop}) as daemon:
         done = run(
             "export", "--cases", cases, "--out", out, "--esapi", clinic.esapi, "--write",
@@ -139,7 +144,7 @@ def test_a_peer_that_sends_one_less_fails_the_case(
     cases = write_case_list(tmp_path / "cases.csv", [row_of(clinic.patients[1])])
     out = tmp_path / "out"
     settings = tmp_path / "s.toml"
-    settings.write_text("[network]\nretries = 0\ntimeout = 10\n")
+    settings.write_text("[network]\nretries = 0\n")
     where = {"STARDUST": ("127.0.0.1", port)}
     common = (
         "export", "--cases", cases, "--out", out, "--esapi", clinic.esapi, "--write",
@@ -190,14 +195,10 @@ def test_ctrl_c_ends_a_transfer_and_the_next_run_goes_on(
             "--engine", "qr", *network(daemon, port),
         )  # fmt: skip
         process = spawn(*arguments)
-        staged: list[Path] = []
-        until = time.monotonic() + 60
-        while len(staged) < 5 and time.monotonic() < until:
-            staged = [*(out / ".staging").rglob("*.dcm")]
-            time.sleep(0.05)
-        assert len(staged) >= 5
-        process.send_signal(signal.SIGINT)
-        text, _ = process.communicate(timeout=30)
+        with ending(process):
+            until(lambda: len([*(out / ".staging").rglob("*.dcm")]) >= 5)
+            process.send_signal(signal.SIGINT)
+            text, _ = process.communicate(timeout=PATIENCE)
         assert process.returncode == 130, text
         assert "run the same command again" in text
         assert "Traceback" not in text
@@ -238,14 +239,12 @@ def test_the_doctor_finds_everything_fine(
 
 
 def test_the_doctor_looks_into_the_file_daemons_folder(
-    clinic: Clinic, run: Run, port: int, tmp_path: Path
+    clinic: Clinic, run: Run, port: int, tmp_path: Path, mocker: MockerFixture
 ) -> None:
     drop = tmp_path / "import"
     drop.mkdir()
     settings = tmp_path / "s.toml"
-    settings.write_text(
-        f'[network]\ndestination = "VMSFD1"\ntimeout = 3\ndeliver = "folder:{drop}"\n'
-    )
+    settings.write_text(f'[network]\ndestination = "VMSFD1"\ndeliver = "folder:{drop}"\n')
     arguments = ("doctor", "--esapi", clinic.esapi, "--patient", "0815", "--settings", settings)
     with Daemon(clinic.db, file_daemons={"VMSFD1": drop}) as daemon:
         done = run(*arguments, *network(daemon, port))
@@ -254,6 +253,8 @@ def test_the_doctor_looks_into_the_file_daemons_folder(
     assert not [*drop.rglob("*.dcm")]
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
+    impatient = mocker.patch("stardust_esapi.transfer.network.probe.FolderCollector")
+    impatient.side_effect = lambda root, _: FolderCollector(root, 0.5)
     with Daemon(clinic.db, file_daemons={"VMSFD1": elsewhere}) as daemon:
         done = run(*arguments, *network(daemon, port))
     assert done.code == 1
@@ -261,18 +262,15 @@ def test_the_doctor_looks_into_the_file_daemons_folder(
 
 
 def test_the_doctor_says_what_to_do(clinic: Clinic, run: Run, port: int, tmp_path: Path) -> None:
-    settings = tmp_path / "s.toml"
-    settings.write_text("[network]\ntimeout = 3\n")
     with Daemon(clinic.db) as daemon:  # it knows no destination
         done = run(
             "doctor", "--esapi", "stub:nowhere", "--patient", "0815",
-            *network(daemon, port), "--settings", settings,
+            *network(daemon, port),
         )  # fmt: skip
     assert done.code == 1
     assert "does not know the destination STARDUST" in done.out
     assert "nowhere" in done.out
-    done = run("doctor", "--esapi", clinic.esapi, "--peer", "NOBODY@127.0.0.1:1",
-               "--settings", settings)  # fmt: skip
+    done = run("doctor", "--esapi", clinic.esapi, "--peer", "NOBODY@127.0.0.1:1")
     assert done.code == 1
     assert "does not take our association" in done.out
     assert "Traceback" not in done.text

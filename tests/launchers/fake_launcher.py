@@ -100,7 +100,7 @@ def do_fail_in_dotnet():
 def do_wait():
     sys.stdout.write("waiting\n")
     sys.stdout.flush()
-    time.sleep(60)
+    time.sleep(3600)
 
 
 def do_end_late(file):

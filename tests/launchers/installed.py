@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from stand_ins import assemblies
+from support import PATIENCE, ending
 
 VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
 RUNTIME = "pythonnet/runtime/Python.Runtime.dll"
@@ -88,10 +89,12 @@ class Installation:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             encoding="utf-8",
+            start_new_session=True,
         )
 
     def ended(self, process: subprocess.Popen[str]) -> Said:
-        out, err = process.communicate(timeout=120)
+        with ending(process):
+            out, err = process.communicate(timeout=PATIENCE)
         facts = self._facts.read_text(encoding="utf-8").splitlines() if self._facts.exists() else []
         assert not list(self.folder.glob("*.trap")), "code ran that must never run"
         return Said(process.returncode, out, err, [json.loads(line) for line in facts])

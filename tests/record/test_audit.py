@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from stardust_esapi.errors import UsageError
 from stardust_esapi.record.audit import AuditLog, Event, check
+from support import PATIENCE, ending
 
 FACTS = {"write": "a1", "patient_id": "Prüfkörper 12", "structure_sets": ["zCopyFromPlan"]}
 
@@ -152,6 +153,7 @@ def test_two_programs_at_once_make_one_chain(log: AuditLog) -> None:
         subprocess.Popen([sys.executable, "-c", code, log.path, name], env=os.environ)
         for name in "ab"
     ]
-    assert [process.wait(60) for process in both] == [0, 0]
+    with ending(both[0]), ending(both[1]):
+        assert [process.wait(PATIENCE) for process in both] == [0, 0]
     report = check(log.path)
     assert (report.events, report.problems) == (40, ())

@@ -357,12 +357,12 @@ def test_a_withdrawn_series_can_be_exported_anew(ledger: Ledger) -> None:
 def test_what_the_sender_said_is_kept(ledger: Ledger) -> None:
     ledger.prepared(CASE, [CT_REQUEST])
     ledger.claim_folder(CASE, Kind.CT, ["CT_Export/0042/1.2.1"])
-    ledger.staged(CASE, Kind.CT, manifest(CT_REQUEST), "C-MOVE: B000, 1 failed.", plain=False)
-    assert ledger.result(CASE).told == {}
+    ledger.staged(CASE, Kind.CT, manifest(CT_REQUEST), "C-MOVE: B000, 1 failed.", clean=False)
+    assert ledger.result(CASE).sender_report == {}
     ledger.placed(CASE, Kind.CT)
     ledger = reopened(ledger)
-    assert ledger.result(CASE).told == {Kind.CT: "C-MOVE: B000, 1 failed."}
-    assert not ledger.series_of(CASE)[Kind.CT].plain
+    assert ledger.result(CASE).sender_report == {Kind.CT: "C-MOVE: B000, 1 failed."}
+    assert not ledger.series_of(CASE)[Kind.CT].clean
     assert ("transferred", "C-MOVE: B000, 1 failed.") in query(
         ledger, "SELECT state, detail FROM events"
     )

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from stardust_esapi.errors import UsageError
 from stardust_esapi.record.output_log import CUT_OFF, OutputLog
+from support import ending
 
 HEADER = b"Patient-ID;SeriesUID;StructureSetID;Status\r\n"
 cells = st.text(st.characters(exclude_categories=("Cs",)), max_size=20)
@@ -122,12 +123,11 @@ def test_rows_that_were_appended_outlive_a_kill(tmp_path: Path) -> None:
             [sys.executable, "-c", script, str(root)], stdout=subprocess.PIPE, text=True
         )
         assert child.stdout is not None
-        said = [child.stdout.readline()]
-        time.sleep(delay)
-        child.kill()
-        said += child.stdout.read().splitlines()
-        child.wait()
-        child.stdout.close()
+        with ending(child):
+            said = [child.stdout.readline()]
+            time.sleep(delay)
+            child.kill()
+            said += child.stdout.read().splitlines()
         OutputLog(root)
         ids = [row[0] for row in rows_of(root / "Output_Log.csv")[1:]]
         acknowledged = [line.strip() for line in said if line.strip()]

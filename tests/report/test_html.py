@@ -101,15 +101,15 @@ def a_summary(*results: CaseResult, text: str = "") -> RunSummary:
     )
 
 
-def test_says_what_the_sender_said_and_what_was_put_aside() -> None:
-    result = replace(a_result(2), told={Kind.CT: f"C-MOVE: 50 completed {HOSTILE}"})
+def test_says_what_the_sender_said_and_what_was_quarantined() -> None:
+    result = replace(a_result(2), sender_report={Kind.CT: f"C-MOVE: 50 completed {HOSTILE}"})
     summary = replace(a_summary(result), quarantined=(f"Instance 1.2.3 was not taken {HOSTILE}",))
     page = Page(render_report(summary))
     assert f"C-MOVE: 50 completed {HOSTILE}" in page.text
     assert f"Instance 1.2.3 was not taken {HOSTILE}" in page.text
-    plain = Page(render_report(a_summary(a_result(2))))
-    assert "Put aside" not in plain.text
-    assert "Transfer" not in plain.text
+    clean = Page(render_report(a_summary(a_result(2))))
+    assert "Quarantined" not in clean.text
+    assert "Transfer" not in clean.text
 
 
 def test_says_what_happened() -> None:
@@ -243,9 +243,9 @@ def test_reads_without_javascript() -> None:
 
 def test_500_cases_take_little_time() -> None:
     summary = a_summary(*(a_result(row) for row in range(2, 502)))
-    start = time.perf_counter()
+    start = time.process_time()  # others' work does not count
     text = render_report(summary)
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
     assert text.count("<details>") == 500
 
 

@@ -7,7 +7,6 @@ import signal
 import struct
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +20,7 @@ from esapi_stub.database import configure
 from esapi_stub.sample import Phantom, write_phantom
 from esapi_stub.skin import Skin, write_value
 from stand_ins import ROOT, assemblies
+from support import PATIENCE, end, until
 
 PATIENT = "0004711"
 MARK = "TEST_SKIN_MARK"
@@ -80,13 +80,12 @@ def start(db: Path) -> Iterator[StartHost]:
 
     yield started
     for host in hosts:
-        with host:
-            host.kill()
+        end(host)
 
 
 def lines(host: Host) -> list[str]:
     """What a host says until it ends, from when it is ready."""
-    out, _ = host.communicate(timeout=60)
+    out, _ = host.communicate(timeout=PATIENCE)
     return out.splitlines()
 
 
@@ -122,18 +121,15 @@ def test_the_stub_ends_with_its_host(start: StartHost, how: signal.Signals) -> N
     stub = stub_of(host)
     assert is_running(stub)
     host.send_signal(how)
-    host.wait()
-    until = time.monotonic() + 10
-    while is_running(stub) and time.monotonic() < until:
-        time.sleep(0.02)
-    assert not is_running(stub)
+    host.wait(PATIENCE)
+    until(lambda: not is_running(stub))
 
 
 def test_ctrl_c_is_for_the_host(start: StartHost) -> None:
     host = start(WAIT + "print(app.CurrentUser.Id)\n")
     assert host.stdout.readline() == "ready\n"
     os.kill(stub_of(host), signal.SIGINT)
-    out, _ = host.communicate("\n", timeout=60)
+    out, _ = host.communicate("\n", timeout=PATIENCE)
     assert out == "stub\n"
 
 
@@ -141,7 +137,7 @@ def test_a_stub_that_has_ended_is_told(start: StartHost) -> None:
     host = start(WAIT + "tried(lambda: app.CurrentUser)\ntried(app.Dispose)\n")
     assert host.stdout.readline() == "ready\n"
     os.kill(stub_of(host), signal.SIGKILL)
-    out, _ = host.communicate("\n", timeout=60)
+    out, _ = host.communicate("\n", timeout=PATIENCE)
     first, second = out.splitlines()
     assert first == second
     assert first.startswith("InvalidOperationException: The process of the Python stub has ended")
@@ -228,7 +224,7 @@ def test_what_else_is_printed_is_not_taken_for_an_answer(before: bytes) -> None:
         input=before + question("call", "shout") + question("get", "_version"),
         capture_output=True,
         check=True,
-        timeout=60,
+        timeout=PATIENCE,
     )
     assert done.stdout == answer(True, "") + answer(True, "16.1")
     assert sorted(done.stderr.split()) == [b"loud", b"louder"]

@@ -15,6 +15,7 @@ from esapi_stub import DatabaseError, database, open_application, system
 from esapi_stub.build import build
 from esapi_stub.sample import Phantom, PhantomContrast, Point, write_phantom
 from esapi_stub.types import VVector
+from support import PATIENCE
 
 PHANTOM = Phantom(
     "Prüfkörper 12",
@@ -216,7 +217,7 @@ def test_killed_save_leaves_the_old_or_the_new_state(db, opened, victim, count) 
     """Two structure sets and the index are each flushed, renamed, and their folder flushed."""
     script = KILLED.format(tests=str(Path(__file__).parent))
     command = [sys.executable, "-c", script, str(db), victim, str(count)]
-    assert subprocess.run(command, check=False, timeout=60).returncode == 9
+    assert subprocess.run(command, check=False, timeout=PATIENCE).returncode == 9
     app, patient = opened()
     committed = (victim, count) == ("fsync", 5)  # killed after the rename of the index
     ids = {s.Id for s in patient.StructureSets}

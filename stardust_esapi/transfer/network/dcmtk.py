@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import pydicom
@@ -26,12 +25,13 @@ from pydicom.uid import UID
 
 from stardust_esapi import files
 from stardust_esapi.choices import Retrieve
-from stardust_esapi.dicom.instance import Identity, identify
+from stardust_esapi.dicom.instance import IMAGE_CLASSES, PREFIXES, Identity, identify
 from stardust_esapi.errors import TransferError, UsageError, VerifyError
 from stardust_esapi.model import TransferRequest
 from stardust_esapi.names import folder_name
 from stardust_esapi.settings import Network
 from stardust_esapi.transfer.engine import Fetched
+from stardust_esapi.transfer.network.association import listing
 from stardust_esapi.transfer.network.dcmtk_commands import (
     ENVIRONMENT,
     check_network,
@@ -42,7 +42,6 @@ from stardust_esapi.transfer.network.dcmtk_commands import (
     uids_of,
     write_commands,
 )
-from stardust_esapi.transfer.network.entity import IMAGE_CLASSES, PREFIXES
 from stardust_esapi.transfer.network.file_daemon import CANCELLED, FolderCollector, Snapshot
 from stardust_esapi.transfer.network.inbox import Expected
 from stardust_esapi.transfer.network.query import (
@@ -51,7 +50,6 @@ from stardust_esapi.transfer.network.query import (
     find_holdings,
     identifier,
 )
-from stardust_esapi.transfer.network.session import listing
 
 __all__ = ["DcmtkEngine", "write_commands"]
 
@@ -182,17 +180,12 @@ class DcmtkEngine:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """End what still runs."""
         self.cancel()
 
     @property
-    def put_aside(self) -> tuple[str, ...]:
+    def quarantined(self) -> tuple[str, ...]:
         """A sentence for each instance that arrived and was not taken, so far."""
         return tuple(self._told_aside)
 
@@ -233,25 +226,25 @@ class DcmtkEngine:
         request = fetch.request
         check_uids(uids_of(request))
         snapshot = self._collector().expect(request.patient_id) if self._import else None
-        told: list[str] = []
+        answers: list[str] = []
         for attempt in range(self._network.retries + 1):
             if attempt:
                 self._cancelled.wait(min(_FIRST_PAUSE * 2 ** (attempt - 1), _LONGEST_PAUSE))
             try:
                 outcomes = self._attempt(fetch, snapshot)
             except (_TrialError, QueryRefusedError) as error:
-                told.append(str(error))
+                answers.append(str(error))
                 logger.warning(
                     f"patient {request.patient_id}, series {request.series_uid}, attempt "
                     f"{attempt + 1}: {error}"
                 )
             else:
-                plain = not told and all(outcome.clean for outcome in outcomes)
-                told.append(" ".join(dict.fromkeys(map(str, outcomes))))
-                return Fetched(" Asked again: ".join(told), plain)
+                clean = not answers and all(outcome.clean for outcome in outcomes)
+                answers.append(" ".join(dict.fromkeys(map(str, outcomes))))
+                return Fetched(" Asked again: ".join(answers), clean)
         raise TransferError(
-            f"{told[-1]} That was attempt {self._network.retries + 1}. Run again; if it stays so, "
-            f"ask the peer's administrator{self._reachability()}."
+            f"{answers[-1]} That was attempt {self._network.retries + 1}. Run again; if it stays "
+            f"so, ask the peer's administrator{self._reachability()}."
         )
 
     def _reachability(self) -> str:
@@ -351,7 +344,7 @@ class DcmtkEngine:
             if not reason:
                 files.rename(path, fetch.path(uid))
                 continue
-            place = self._put_aside(path, uid)
+            place = self._set_aside(path, uid)
             sentence = (
                 f"While patient {fetch.request.patient_id}, series {fetch.request.series_uid} was "
                 f"fetched, instance {uid or path.name} was not taken: {reason}. It is in {place}."
@@ -367,7 +360,7 @@ class DcmtkEngine:
                 "before you run the case again."
             )
 
-    def _put_aside(self, path: Path, uid: str) -> Path:
+    def _set_aside(self, path: Path, uid: str) -> Path:
         name = folder_name(uid or path.name)
         with self._aside:
             files.make_folder(self._quarantine)

@@ -25,11 +25,10 @@ from typing import Final, NamedTuple
 
 from pydicom.uid import UID
 
-from stardust_esapi.dicom.instance import identify
+from stardust_esapi.dicom.instance import IMAGE_CLASSES, PREFIXES, identify
 from stardust_esapi.errors import TransferError, VerifyError
 from stardust_esapi.files import atomic_write
 from stardust_esapi.names import folder_name
-from stardust_esapi.transfer.network.entity import IMAGE_CLASSES, PREFIXES
 
 _PAUSE: Final = 0.25
 """Seconds between two looks."""
@@ -173,8 +172,8 @@ class FolderCollector:
         """Where the daemon may put this patient: how it names odd ids is its own secret."""
         if not self._root.is_dir():
             raise FileNotFoundError("there is no such folder")
-        plain = folder_name(patient_id) == patient_id
-        for folder in [self._root / patient_id] if plain else self._root.iterdir():
+        named = folder_name(patient_id) == patient_id
+        for folder in [self._root / patient_id] if named else self._root.iterdir():
             if folder.is_dir():
                 yield folder
 

@@ -9,7 +9,6 @@ from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from loguru import logger
@@ -20,17 +19,17 @@ from stardust_esapi.errors import TransferError, UsageError
 from stardust_esapi.model import TransferRequest
 from stardust_esapi.settings import Network
 from stardust_esapi.transfer.engine import Fetched
+from stardust_esapi.transfer.network.association import (
+    Answer,
+    PeerAssociation,
+    PeerError,
+    in_short,
+    listing,
+)
 from stardust_esapi.transfer.network.file_daemon import FolderCollector
 from stardust_esapi.transfer.network.inbox import Delivery, Expected, Inbox, Pulse, Quarantined
 from stardust_esapi.transfer.network.query import Holding, find_holdings, identifier
 from stardust_esapi.transfer.network.receiver import Receiver
-from stardust_esapi.transfer.network.session import (
-    Answer,
-    PeerError,
-    Session,
-    in_short,
-    listing,
-)
 
 # Seconds.
 _FIRST_PAUSE = 1.0
@@ -65,7 +64,7 @@ class QrEngine:
         self._network = network
         self._inbox = Inbox(quarantine)
         self._free = threading.BoundedSemaphore(network.associations)
-        self._sessions: dict[Session, Delivery | None] = {}
+        self._sessions: dict[PeerAssociation, Delivery | None] = {}
         self._changed = threading.Condition()
         self._cancelled = threading.Event()
         self._cancelled_at = 0.0
@@ -86,12 +85,7 @@ class QrEngine:
         self._stack.callback(watch.join)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """End what still runs, and stop to listen."""
         self.cancel()
         self._closed.set()
@@ -111,13 +105,8 @@ class QrEngine:
 
     @property
     def quarantined(self) -> tuple[Quarantined, ...]:
-        """What arrived and was not taken, so far."""
-        return tuple(self._inbox.quarantined)
-
-    @property
-    def put_aside(self) -> tuple[str, ...]:
         """The same in sentences."""
-        return tuple(map(str, self.quarantined))
+        return tuple(self._inbox.quarantined)
 
     def cancel(self) -> None:
         """Have every running fetch end soon, with a TransferError; later ones do not begin."""
@@ -160,8 +149,8 @@ class QrEngine:
             for uid in holding.sop_instance_uids
         }
         with self._inbox.delivery(request.patient_id, folder, expected, advance, pulse) as delivery:
-            told: list[str] = []
-            plain = True
+            reports: list[str] = []
+            clean = True
             for attempt in self._attempts():
                 try:
                     # Later attempts go the way that every peer knows.
@@ -170,25 +159,25 @@ class QrEngine:
                 except PeerError as error:
                     if error.permanent:
                         raise
-                    told.append(str(error))
-                    plain = False
+                    reports.append(str(error))
+                    clean = False
                 else:
-                    told.append(f"{in_short(answers)}.")
-                    plain = plain and all(answer.clean for answer in answers)
+                    reports.append(f"{in_short(answers)}.")
+                    clean = clean and all(answer.clean for answer in answers)
                 if delivery.failure:
                     raise TransferError(delivery.failure)
                 missing = delivery.missing
                 if not missing:
-                    return Fetched(f"{self._service}: {' Asked again: '.join(told)}", plain)
-                plain = False
+                    return Fetched(f"{self._service}: {' Asked again: '.join(reports)}", clean)
+                clean = False
                 logger.warning(
                     f"patient {request.patient_id}, series {request.series_uid}: {len(missing)} of "
-                    f"{len(expected)} instances are missing. Last word of the peer: {told[-1]}"
+                    f"{len(expected)} instances are missing. Last word of the peer: {reports[-1]}"
                 )
         raise TransferError(
             f"{len(missing)} of {len(expected)} instances did not arrive in "
             f"{self._network.retries + 1} attempts: {listing(missing)}. Last word of the peer: "
-            f"{told[-1]} Run again; if it stays so, ask the peer's administrator"
+            f"{reports[-1]} Run again; if it stays so, ask the peer's administrator"
             f"{self._reachability()}."
         )
 
@@ -276,9 +265,9 @@ class QrEngine:
             yield attempt
 
     @contextmanager
-    def _session(self, pulse: Pulse, delivery: Delivery | None) -> Iterator[Session]:
+    def _session(self, pulse: Pulse, delivery: Delivery | None) -> Iterator[PeerAssociation]:
         """A session that is watched over."""
-        session = Session(self._network, self._inbox.store, pulse)
+        session = PeerAssociation(self._network, self._inbox.store, pulse)
         pulse.beat()
         with self._changed:
             self._sessions[session] = delivery

@@ -17,6 +17,7 @@ from esapi_stub.sample import PatientUids, Phantom, PhantomContrast, PhantomMr, 
 from stardust_esapi.model import Kind, TransferRequest
 from stardust_esapi.settings import Network
 from stardust_esapi.transfer.network import qr_engine
+from support import PATIENCE
 
 PATIENT = Phantom(
     "QR Ä-007", size=(32, 32, 20), contrast=PhantomContrast(slices=12), mr=PhantomMr()
@@ -108,7 +109,7 @@ def network_of(our_port: int) -> Callable[..., Network]:
             "aet": OUR_AET,
             "port": our_port,
             "bind": LOOPBACK,
-            "timeout": 10,
+            "timeout": PATIENCE,
             "retries": 1,
         }
         return Network.model_validate(given | changes)

@@ -19,6 +19,7 @@ from stardust_esapi.model import Kind, TransferRequest
 from stardust_esapi.names import folder_name
 from stardust_esapi.settings import Network, Peer, Tls
 from stardust_esapi.transfer.network.dcmtk_commands import quote_cmd, write_commands
+from support import PATIENCE
 
 FOLDER = "folder:I:\\import"
 CT = TransferRequest(Kind.CT, "007", "Plan1", "1.2.1", "1.2.2", "1.2.3", images=120)
@@ -28,6 +29,7 @@ MR = TransferRequest(Kind.MR, "007", "Plan1", "1.3.1", "1.3.2", registration_uid
 titles = st.text(st.sampled_from("%^&!|<>()'`$;*?~ #=,-+aB"), min_size=1, max_size=16).filter(
     lambda title: title.strip() == title and title
 )
+
 ids = st.text(st.characters(codec="utf-8"), min_size=1, max_size=20).filter(str.strip)
 peers = st.builds(Peer, ae_title=titles, host=st.just("10.0.0.5"), port=st.just(51402))
 networks = st.builds(Network, peer=peers, aet=titles, destination=titles)
@@ -136,7 +138,7 @@ def test_the_shell_script_calls_what_is_meant(
             cwd="/",
             capture_output=True,
             check=True,
-            timeout=10,
+            timeout=PATIENCE,
         )
         made = [path.relative_to(folder).as_posix() for path in folder.glob("received/*/*/*")]
         others = {path.name for path in folder.iterdir()} - {"received", "bin"}

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import threading
-import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from loguru import logger
@@ -23,6 +22,7 @@ from stardust_esapi.settings import Network
 from stardust_esapi.transfer.network import dcmtk, file_daemon
 from stardust_esapi.transfer.network.dcmtk import DcmtkEngine, write_commands
 from stardust_esapi.verify.inspect import inspect_folder
+from support import PATIENCE, ending, until, without_waiting
 
 
 @pytest.fixture(autouse=True)
@@ -62,12 +62,9 @@ def file_daemon_at(port: int, root: Path, patient_id: str) -> Iterator[None]:
     folder = root / patient_id
     folder.mkdir(parents=True, exist_ok=True)
     daemon = subprocess.Popen(["storescp", "-od", str(folder), str(port)])
-    try:
+    with ending(daemon):
         wait_for_port(port, daemon)
         yield
-    finally:
-        daemon.kill()
-        daemon.wait(10)
 
 
 def fetch(engine: DcmtkEngine, request: TransferRequest, folder: Path) -> list[int]:
@@ -91,6 +88,12 @@ def programs(folder: Path, **fakes: str) -> Path:
     return folder
 
 
+@pytest.fixture
+def peer(request: pytest.FixtureRequest) -> Node:
+    node: Node = request.getfixturevalue(request.param)
+    return node
+
+
 @pytest.mark.parametrize(
     ("peer", "retrieve", "kind"),
     [
@@ -99,18 +102,18 @@ def programs(folder: Path, **fakes: str) -> Path:
         ("orthanc_node", "move", Kind.KM),
         ("orthanc_node", "get", Kind.MR),
     ],
+    indirect=["peer"],
 )
 def test_a_series_arrives_whole_with_what_belongs_to_it(
     archive,
-    request: pytest.FixtureRequest,
     dcmtk_network: Callable[..., Network],
     staging: Path,
     quarantine: Path,
-    peer: str,
+    peer: Node,
     kind: Kind,
     retrieve: str,
 ) -> None:
-    network = dcmtk_network(request.getfixturevalue(peer).address, retrieve=retrieve)
+    network = dcmtk_network(peer.address, retrieve=retrieve)
     wanted = archive.request(kind)
     with DcmtkEngine(network, quarantine) as engine:
         told = fetch(engine, wanted, staging)
@@ -132,8 +135,8 @@ def test_threads_take_turns_at_the_one_port(
 ) -> None:
     folders = [tmp_path / name / "staging" for name in ("case 1", "case 2")]
     with (
-        DcmtkEngine(dcmtk_network(dcmqrscp_node.address, retries=0), quarantine) as engine,
         ThreadPoolExecutor() as pool,
+        DcmtkEngine(dcmtk_network(dcmqrscp_node.address, retries=0), quarantine) as engine,
     ):
         for folder in folders:
             folder.mkdir(parents=True)
@@ -178,7 +181,7 @@ def test_a_file_daemon_that_gets_nothing_leaves_only_stale_files(
     for path in archive.files:
         shutil.copyfile(path, stale / path.name)
     network = dcmtk_network(
-        dcmqrscp_node.address, destination="ELSEWHERE", deliver=f"folder:{root}", timeout=2
+        dcmqrscp_node.address, destination="ELSEWHERE", deliver=f"folder:{root}"
     )
     with (
         DcmtkEngine(network, quarantine) as engine,
@@ -338,7 +341,11 @@ def test_a_missing_program_says_what_to_install(
     DcmtkEngine(dcmtk_network("PEER@127.0.0.1:1", retrieve="get"), quarantine, some)
 
 
-HANGS = 'echo $$ > "$(dirname "$0")/pid"; exec sleep 60'
+HANGS = 'echo $$ > "$(dirname "$0")/pid"; exec sleep 3600'
+
+
+def _started(pid_file: Path) -> bool:
+    return pid_file.exists() and pid_file.read_text().endswith("\n")
 
 
 def _ended(pid_file: Path) -> bool:
@@ -356,9 +363,19 @@ def test_a_program_that_hangs_is_ended(
     program: str,
 ) -> None:
     folder = programs(tmp_path / "bin", **{program: HANGS})
-    network = dcmtk_network(dcmqrscp_node.address, timeout=0.5, retries=0)
+    network = dcmtk_network(dcmqrscp_node.address, retries=0)
+
+    class Engine(DcmtkEngine):
+        """Short of time only where it waits in vain."""
+
+        def _wait(self, name: str, *arguments: Any) -> None:
+            if name == program:
+                until(lambda: _started(folder / "pid"))
+                self._network = network.model_copy(update={"timeout": 0.5})
+            super()._wait(name, *arguments)
+
     with (
-        DcmtkEngine(network, quarantine, folder) as engine,
+        Engine(network, quarantine, folder) as engine,
         pytest.raises(TransferError, match=rf"{program} gave no sign of life for 0\.5 s"),
     ):
         engine.fetch(archive.request(), staging, lambda _: None)
@@ -375,14 +392,13 @@ def test_a_cancelled_fetch_ends_soon(
     quarantine: Path,
 ) -> None:
     folder = programs(tmp_path / "bin", movescu=HANGS)
-    network = dcmtk_network(dcmqrscp_node.address, timeout=50, retries=20)
-    with DcmtkEngine(network, quarantine, folder) as engine, ThreadPoolExecutor() as pool:
+    network = dcmtk_network(dcmqrscp_node.address, retries=20)
+    with ThreadPoolExecutor() as pool, DcmtkEngine(network, quarantine, folder) as engine:
         running = pool.submit(engine.fetch, archive.request(), staging, lambda _: None)
-        while not (folder / "pid").exists():
-            time.sleep(0.02)
-        threading.Timer(0.2, engine.cancel).start()
-        with pytest.raises(TransferError, match="cancelled"):
-            running.result(10)
+        until(lambda: _started(folder / "pid"))
+        engine.cancel()
+        with without_waiting(), pytest.raises(TransferError, match="cancelled"):
+            running.result(PATIENCE)
         assert _ended(folder / "pid")
         with pytest.raises(TransferError, match="cancelled"):
             engine.fetch(archive.request(), staging, lambda _: None)
@@ -400,7 +416,7 @@ def test_the_scripts_move_the_same_without_this_program(
     network = dcmtk_network(dcmqrscp_node.address, retrieve=retrieve)
     requests = [archive.request(kind) for kind in kinds]
     _, script = write_commands(requests, network, tmp_path)
-    subprocess.run([script], check=True, capture_output=True, timeout=30)
+    subprocess.run([script], check=True, capture_output=True, timeout=PATIENCE)
     received = tmp_path / "received"
     for request in requests:
         folder = received / request.kind.folder / "QR %C3%84-007" / request.series_uid

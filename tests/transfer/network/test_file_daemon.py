@@ -3,10 +3,11 @@ from __future__ import annotations
 import os
 import shutil
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pydicom
 import pytest
@@ -20,7 +21,7 @@ from stardust_esapi.transfer.network import file_daemon
 from stardust_esapi.transfer.network.file_daemon import FolderCollector
 
 PATIENT = "007 Ä-ß"
-TIMEOUT = 0.4
+TIMEOUT = 40.0
 
 
 @dataclass(frozen=True)
@@ -56,9 +57,38 @@ def other(tmp_path_factory: pytest.TempPathFactory) -> Source:
     return _source(tmp_path_factory.mktemp("other"), "008")
 
 
-@pytest.fixture(autouse=True)
-def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(file_daemon, "_PAUSE", 0.05)
+class Pauses(threading.Event):
+    """What would end a collector's pauses; they take no time, and its clock shows them alone.
+
+    Attributes:
+        now: What the clock shows, seconds.
+        meanwhile: What happens in the next pauses, one after the other.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+        self.meanwhile: list[Callable[[], object]] = []
+
+    def wait(self, timeout: float | None = None) -> bool:
+        assert timeout
+        self.now += timeout
+        if self.meanwhile:
+            self.meanwhile.pop(0)()
+        return self.is_set()
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> Pauses:
+    pauses = Pauses()
+    monkeypatch.setattr(file_daemon, "_PAUSE", TIMEOUT / 8)
+    monkeypatch.setattr(file_daemon, "time", SimpleNamespace(monotonic=lambda: pauses.now))
+    return pauses
+
+
+@pytest.fixture
+def collector(root: Path, pauses: Pauses) -> FolderCollector:
+    return FolderCollector(root, TIMEOUT, pauses)
 
 
 @pytest.fixture
@@ -75,21 +105,6 @@ def staging(tmp_path: Path) -> Path:
     return staging
 
 
-@pytest.fixture
-def later() -> Iterator[Callable[[Callable[[], object]], None]]:
-    """Do something while the collector waits."""
-    threads = []
-
-    def start(action: Callable[[], object]) -> None:
-        threads.append(threading.Thread(target=action))
-        threads[-1].start()
-
-    yield start
-    for thread in threads:
-        thread.join(10)
-        assert not thread.is_alive()
-
-
 def _names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
@@ -100,9 +115,8 @@ def _expected(source: Source) -> set[str]:
 
 
 def test_takes_what_was_asked_for_whatever_it_is_called(
-    root: Path, staging: Path, source: Source
+    collector: FolderCollector, root: Path, staging: Path, source: Source
 ) -> None:
-    collector = FolderCollector(root, TIMEOUT)
     snapshot = collector.expect(PATIENT)
     for number, uid in enumerate(source.wanted):
         source.send(uid, root / PATIENT, f"RD.{number}.tmp")
@@ -117,9 +131,8 @@ def test_takes_what_was_asked_for_whatever_it_is_called(
 
 
 def test_leaves_everything_else_alone(
-    root: Path, staging: Path, source: Source, other: Source
+    collector: FolderCollector, root: Path, staging: Path, source: Source, other: Source
 ) -> None:
-    collector = FolderCollector(root, TIMEOUT)
     snapshot = collector.expect(PATIENT)
     folder = root / PATIENT
     source.send(source.uids.plan_uid, folder, "plan.dcm")
@@ -136,9 +149,8 @@ def test_leaves_everything_else_alone(
 
 
 def test_a_wanted_instance_under_another_patient_id_is_foreign(
-    root: Path, staging: Path, source: Source, tmp_path: Path
+    collector: FolderCollector, root: Path, staging: Path, source: Source, tmp_path: Path
 ) -> None:
-    collector = FolderCollector(root, TIMEOUT)
     snapshot = collector.expect(PATIENT)
     uid = source.uids.structure_set_uid
     mixed_up = pydicom.dcmread(source.files[uid])
@@ -151,12 +163,11 @@ def test_a_wanted_instance_under_another_patient_id_is_foreign(
 
 
 def test_what_lay_there_before_is_stale_until_it_is_sent_again(
-    root: Path, staging: Path, source: Source
+    collector: FolderCollector, root: Path, staging: Path, source: Source
 ) -> None:
     uid, folder = source.uids.structure_set_uid, root / PATIENT
     stale = source.send(uid, folder)
     os.utime(stale, ns=(1, 1))
-    collector = FolderCollector(root, TIMEOUT)
     snapshot = collector.expect(PATIENT)
     with pytest.raises(TransferError, match="before the request are not taken"):
         collector.collect(snapshot, [uid], staging, lambda _: None)
@@ -169,31 +180,27 @@ def test_what_lay_there_before_is_stale_until_it_is_sent_again(
 
 
 def test_waits_for_a_file_that_is_being_written(
-    root: Path, staging: Path, source: Source, later: Callable[[Callable[[], object]], None]
+    collector: FolderCollector, root: Path, staging: Path, source: Source, pauses: Pauses
 ) -> None:
     uid = source.uids.structure_set_uid
     data = source.files[uid].read_bytes()
     path = root / PATIENT / "slow.dcm"
-    collector = FolderCollector(root, 1.5)
     snapshot = collector.expect(PATIENT)
 
-    def write_slowly() -> None:
-        with path.open("wb", buffering=0) as file:
-            for part in range(5):
-                file.write(data[part * len(data) // 5 : (part + 1) * len(data) // 5])
-                time.sleep(0.4)
+    def write(part: int) -> None:
+        with path.open("ab") as file:
+            file.write(data[part * len(data) // 5 : (part + 1) * len(data) // 5])
 
-    later(write_slowly)
-    began = time.monotonic()
+    for part in range(5):
+        pauses.meanwhile += [partial(write, part), *[lambda: None] * 5]
     collector.collect(snapshot, [uid], staging, lambda _: None)
-    assert time.monotonic() - began > 1.5, "the time-out counts from the last progress"
+    assert pauses.now > 2 * TIMEOUT, "the time-out counts from the last progress"
     assert (staging / f"RS.{uid}.dcm").read_bytes() == data
 
 
 def test_a_file_that_stays_half_written_is_missing(
-    root: Path, staging: Path, source: Source
+    collector: FolderCollector, root: Path, staging: Path, source: Source
 ) -> None:
-    collector = FolderCollector(root, TIMEOUT)
     snapshot = collector.expect(PATIENT)
     first, *rest = source.uids.sop_instance_uids
     half = root / PATIENT / "half.dcm"
@@ -208,14 +215,14 @@ def test_a_file_that_stays_half_written_is_missing(
 
 @pytest.mark.parametrize("patient_id", ["A/7", "..", "NUL", "7."])
 def test_finds_a_patient_whose_id_is_no_folder_name(
-    tmp_path: Path, staging: Path, patient_id: str, other: Source
+    tmp_path: Path, staging: Path, patient_id: str, other: Source, pauses: Pauses
 ) -> None:
     root = tmp_path / "import"
     source = _source(tmp_path / "odd", patient_id)
     (root / "008").mkdir(parents=True)
     (root / "a file.txt").write_text("")
     bystander = other.send(other.uids.structure_set_uid, root / "008")
-    collector = FolderCollector(root, TIMEOUT)
+    collector = FolderCollector(root, TIMEOUT, pauses)
     snapshot = collector.expect(patient_id)
     uid = source.uids.structure_set_uid
     source.send(uid, root / "A_7 as the daemon likes")
@@ -225,26 +232,24 @@ def test_finds_a_patient_whose_id_is_no_folder_name(
 
 
 def test_waits_for_the_patients_first_folder(
-    root: Path, staging: Path, source: Source, later: Callable[[Callable[[], object]], None]
+    collector: FolderCollector, root: Path, staging: Path, source: Source, pauses: Pauses
 ) -> None:
     (root / PATIENT).rmdir()
-    collector = FolderCollector(root, TIMEOUT)
     snapshot = collector.expect(PATIENT)
     uid = source.uids.structure_set_uid
-
-    def send() -> None:
-        time.sleep(TIMEOUT / 2)
-        source.send(uid, root / PATIENT)
-
-    later(send)
+    pauses.meanwhile += [*[lambda: None] * 4, lambda: source.send(uid, root / PATIENT)]
     collector.collect(snapshot, [uid], staging, lambda _: None)
     assert _names(staging) == {f"RS.{uid}.dcm"}
+    assert not pauses.meanwhile
 
 
 def test_what_cannot_be_removed_may_still_be_in_use(
-    root: Path, staging: Path, source: Source, monkeypatch: pytest.MonkeyPatch
+    collector: FolderCollector,
+    root: Path,
+    staging: Path,
+    source: Source,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    collector = FolderCollector(root, TIMEOUT)
     snapshot = collector.expect(PATIENT)
     uid = source.uids.structure_set_uid
     path = source.send(uid, root / PATIENT)
@@ -259,7 +264,7 @@ def test_what_cannot_be_removed_may_still_be_in_use(
     with pytest.raises(TransferError, match="in use by another process"):
         collector.collect(snapshot, [uid], staging, lambda _: None)
     assert not _names(staging)
-    monkeypatch.undo()
+    monkeypatch.setattr(Path, "unlink", unlink)
     collector.collect(snapshot, [uid], staging, lambda _: None)
     assert _names(staging) == {f"RS.{uid}.dcm"}
 
@@ -269,11 +274,11 @@ def test_an_import_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
         FolderCollector(tmp_path / "nowhere", TIMEOUT).expect(PATIENT)
 
 
-def test_a_cancelled_wait_ends(root: Path, staging: Path) -> None:
-    cancelled = threading.Event()
-    collector = FolderCollector(root, 60, cancelled)
+def test_a_cancelled_wait_ends(
+    collector: FolderCollector, root: Path, staging: Path, pauses: Pauses
+) -> None:
     snapshot = collector.expect(PATIENT)
-    cancelled.set()
+    pauses.meanwhile.append(pauses.set)
     with pytest.raises(TransferError, match="cancelled"):
         collector.collect(snapshot, ["1.2.3"], staging, lambda _: None)
 

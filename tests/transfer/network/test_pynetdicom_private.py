@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import queue
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from io import BytesIO
 from operator import attrgetter
@@ -13,7 +14,7 @@ from pathlib import Path
 import pynetdicom
 import pytest
 from pydicom.uid import CTImageStorage
-from pynetdicom import AE
+from pynetdicom import AE, evt
 from pynetdicom.association import Association
 from pynetdicom.dimse_messages import C_STORE_RQ
 from pynetdicom.dimse_primitives import C_STORE
@@ -25,11 +26,13 @@ import esapi_stub.pynetdicom_private as of_the_stub
 from dicom_peers import LOOPBACK, OUR_AET, Node, Rogue
 from stardust_esapi.errors import TransferError
 from stardust_esapi.settings import Network
-from stardust_esapi.transfer.network import entity, pynetdicom_private, receiver, session
+from stardust_esapi.transfer.network import association as peer_association
+from stardust_esapi.transfer.network import entity, pynetdicom_private, receiver
 from stardust_esapi.transfer.network.inbox import Inbox
 from stardust_esapi.transfer.network.qr_engine import QrEngine
 from stardust_esapi.transfer.network.receiver import Receiver
-from stardust_esapi.verify.manifest import inspect_folder
+from stardust_esapi.verify.inspect import inspect_folder
+from support import PATIENCE, until, without_waiting
 
 
 def takes(it: object, *names: str) -> bool:
@@ -123,7 +126,7 @@ def by_pynetdicom(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return entity.take(event, store)
 
     monkeypatch.setattr(receiver, "take", take)
-    monkeypatch.setattr(session, "take", take)
+    monkeypatch.setattr(peer_association, "take", take)
     return uids
 
 
@@ -155,7 +158,7 @@ def test_a_fetch_brings_the_same_bytes_either_way(
         with QrEngine(network, tmp_path / "quarantine") as engine:
             fetched = engine.fetch(archive.request(), folder, lambda _: None)
             assert engine.quarantined == ()
-        assert fetched.plain
+        assert fetched.clean
         inspect_folder(folder, archive.request(), "0" * 16)
         assert len(by_pynetdicom) == (0 if available else 21)
         found.append(contents(folder))
@@ -212,9 +215,15 @@ def test_what_nobody_asked_for_is_set_aside_either_way(
 def test_a_peer_that_is_silent_is_given_up_either_way(
     archive, network_of, our_port: int, available: bool, tmp_path: Path
 ) -> None:
-    with Rogue(archive.datasets(), our_port, delay=30) as rogue:
-        network = network_of(rogue.address, timeout=3, retries=0)
-        with QrEngine(network, tmp_path / "quarantine") as engine:
+    def fall_silent(_: evt.Event) -> None:
+        engine._network = network.model_copy(
+            update={"timeout": 0.5}
+        )  # what came before took longer
+        rogue.over.wait(PATIENCE)
+
+    with Rogue(archive.datasets(), our_port, pause=fall_silent) as rogue:
+        network = network_of(rogue.address, retries=0)
+        with QrEngine(network, tmp_path / "quarantine") as engine, without_waiting():
             with pytest.raises(TransferError, match="did not arrive in 1 attempts"):
                 engine.fetch(archive.request(), tmp_path, lambda _: None)
 
@@ -222,9 +231,16 @@ def test_a_peer_that_is_silent_is_given_up_either_way(
 def test_a_cancel_ends_a_fetch_either_way(
     archive, network_of, our_port: int, available: bool, tmp_path: Path
 ) -> None:
-    with Rogue(archive.datasets(), our_port, delay=0.2) as rogue:
+    first = threading.Event()
+
+    def wait_after_the_first(event: evt.Event) -> None:
+        if first.is_set():
+            until(lambda: event.assoc.dimse.cancel_req or rogue.over.is_set())
+        first.set()
+
+    with Rogue(archive.datasets(), our_port, pause=wait_after_the_first) as rogue:
         with QrEngine(network_of(rogue.address), tmp_path / "quarantine") as engine:
-            with pytest.raises(TransferError, match="cancelled"):
+            with without_waiting(), pytest.raises(TransferError, match="cancelled"):
                 engine.fetch(archive.request(), tmp_path, lambda _: engine.cancel())
 
 
@@ -235,7 +251,7 @@ def test_a_peer_that_breaks_the_protocol_is_cut_off(network_of, tmp_path: Path) 
     with Receiver(network, Inbox(tmp_path / "quarantine").store):
         association = entity.associate(LOOPBACK, network.port, ae_title=OUR_AET)
         association.dul.socket.socket.sendall(2 * store_command())
-        association.join(60)
+        association.join(PATIENCE)
     assert association.is_aborted
     assert not (tmp_path / "quarantine").exists()
 

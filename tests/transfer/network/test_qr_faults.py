@@ -12,12 +12,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from loguru import logger
 from pydicom import Dataset, dcmread
 from pydicom.uid import CTImageStorage, SecondaryCaptureImageStorage
-from pynetdicom import AE
+from pynetdicom import AE, evt
+from pynetdicom.acse import ACSE
 
 from dicom_peers import (
     LOOPBACK,
@@ -31,9 +33,11 @@ from dicom_peers import (
 )
 from stardust_esapi.errors import TransferError
 from stardust_esapi.model import Kind, TransferRequest
-from stardust_esapi.transfer.network import qr_engine
+from stardust_esapi.transfer.network import inbox, qr_engine
+from stardust_esapi.transfer.network.association import PeerAssociation
 from stardust_esapi.transfer.network.qr_engine import QrEngine
 from stardust_esapi.verify.inspect import inspect_folder
+from support import PATIENCE, until, without_waiting
 
 
 @pytest.fixture
@@ -104,21 +108,19 @@ def test_a_peer_killed_in_the_middle_is_said(
 def test_a_peer_that_comes_back_is_asked_for_the_rest(
     archive, network_of, our_port: int, tmp_path: Path, folder: Path, quarantine: Path
 ) -> None:
-    killed = threading.Event()
+    counts: list[int] = []
 
     def advance(count: int) -> None:
-        if count == 5 and not killed.is_set():
+        counts.append(count)
+        if count == 5:
             node.kill()
-            killed.set()
+            node.start()
 
     with dcmqrscp(tmp_path / "node", our_port) as node:
         send(archive.files, node.port, node.ae_title)
-        network = network_of(node.address, retries=12)
-        with QrEngine(network, quarantine) as engine, ThreadPoolExecutor() as pool:
-            job = pool.submit(engine.fetch, archive.request(), folder, advance)
-            assert killed.wait(20)
-            node.start()
-            job.result(60)
+        with QrEngine(network_of(node.address), quarantine) as engine:
+            engine.fetch(archive.request(), folder, advance)
+    assert counts == list(range(1, 21))
     inspect_folder(folder, archive.request(), "0" * 16)
     assert not quarantine.exists()
 
@@ -136,9 +138,8 @@ def test_a_peer_that_never_answers_is_given_up(
     with silent_server() as port:
         network = network_of(f"SILENT@{LOOPBACK}:{port}", timeout=0.5, retries=1)
         with QrEngine(network, quarantine) as engine:
-            began = time.monotonic()
-            refuse(engine, archive.request(), folder, "SILENT.*(did not agree|no sign of life)")
-            assert time.monotonic() - began < 5
+            with without_waiting():
+                refuse(engine, archive.request(), folder, "SILENT.*(did not agree|no sign of life)")
     assert files_in(folder) == []
 
 
@@ -158,7 +159,7 @@ def test_no_socket_is_left_of_peers_that_are_killed(
     """Neither where we have called, nor where we were called: at once or in the middle of a PDU."""
     with no_socket_left(), socket.create_server((LOOPBACK, 0)) as server:
         network = network_of(f"KILLED@{LOOPBACK}:{server.getsockname()[1]}", retries=0)
-        with QrEngine(network, quarantine) as engine, ThreadPoolExecutor() as pool:
+        with ThreadPoolExecutor() as pool, QrEngine(network, quarantine) as engine:
             job = pool.submit(engine.fetch, archive.request(), folder, lambda _: None)
             connection, _ = server.accept()
             assert connection.recv(1) == b"\x01"  # A-ASSOCIATE-RQ
@@ -174,49 +175,66 @@ def test_no_socket_is_left_of_peers_that_are_killed(
             reset(association.dul.socket.socket)
             reset(connection)
             with pytest.raises(TransferError, match="KILLED"):
-                job.result(20)
+                job.result(PATIENCE)
 
 
 def test_a_transfer_that_stalls_is_broken_off(
     archive, network_of, rogue_of, folder: Path, quarantine: Path
 ) -> None:
     def stall(datasets: list[Dataset]) -> list[Dataset]:
-        time.sleep(3)
+        engine._network = network.model_copy(
+            update={"timeout": 0.5}
+        )  # what came before took longer
+        rogue.over.wait(PATIENCE)
         return datasets
 
-    network = network_of(rogue_of(stall).address, timeout=0.5, retries=0)
-    with QrEngine(network, quarantine) as engine:
-        began = time.monotonic()
+    rogue = rogue_of(stall)
+    network = network_of(rogue.address, retries=0)
+    with QrEngine(network, quarantine) as engine, without_waiting():
         refuse(engine, archive.request(Kind.KM), folder, "no sign of life for 0.5 s")
-        assert time.monotonic() - began < 2.5
     assert files_in(folder) == []
 
 
 def test_a_slow_transfer_is_not_broken_off(
-    archive, network_of, rogue_of, folder: Path, quarantine: Path
+    archive, network_of, rogue_of, folder: Path, quarantine: Path, monkeypatch
 ) -> None:
-    network = network_of(rogue_of(delay=0.1).address, timeout=0.6, retries=0)
-    with QrEngine(network, quarantine) as engine:  # 12 images: twice the time-out
+    now = [0.0]
+    monkeypatch.setattr(inbox, "time", SimpleNamespace(monotonic=lambda: now[0]))
+
+    def take_time(_: evt.Event) -> None:
+        now[0] += 0.9 * PATIENCE
+        time.sleep(0.1)  # for whoever watches to look
+
+    network = network_of(rogue_of(pause=take_time).address, retries=0)
+    with QrEngine(network, quarantine) as engine:
         engine.fetch(archive.request(Kind.KM), folder, lambda _: None)
+    assert now[0] > 10 * network.timeout
     inspect_folder(folder, archive.request(Kind.KM), "0" * 16)
 
 
 def test_cancelling_ends_what_runs_and_tells_the_peer(
-    archive, network_of, rogue_of, folder: Path, quarantine: Path
+    archive, network_of, rogue_of, folder: Path, quarantine: Path, monkeypatch
 ) -> None:
-    rogue = rogue_of(delay=0.2)
+    monkeypatch.setattr(qr_engine, "_CANCEL_GRACE", PATIENCE)
     running = threading.Event()
-    with QrEngine(network_of(rogue.address, retries=9), quarantine) as engine:
-        with ThreadPoolExecutor() as pool:
-            job = pool.submit(engine.fetch, archive.request(), folder, lambda _: running.set())
-            assert running.wait(20)
-            began = time.monotonic()
-            engine.cancel()
-            with pytest.raises(TransferError, match="cancelled"):
-                job.result(20)
-            assert time.monotonic() - began < 3
+
+    def wait_once_it_runs(event: evt.Event) -> None:
+        if running.is_set():
+            until(lambda: event.assoc.dimse.cancel_req or rogue.over.is_set())
+
+    rogue = rogue_of(pause=wait_once_it_runs)
+    with (
+        ThreadPoolExecutor() as pool,
+        QrEngine(network_of(rogue.address, retries=9), quarantine) as engine,
+    ):
+        job = pool.submit(engine.fetch, archive.request(), folder, lambda _: running.set())
+        assert running.wait(PATIENCE)
+        engine.cancel()
+        with without_waiting(), pytest.raises(TransferError, match="cancelled"):
+            job.result(PATIENCE)
         refuse(engine, archive.request(), folder, "cancelled")
     assert rogue.cancelled
+    assert len(files_in(folder)) < 21
     assert_nothing_wrong(folder, archive, archive.request())
 
 
@@ -228,20 +246,42 @@ def test_cancelling_does_not_wait_for_a_peer_that_ignores_it(
 
     def ignore(datasets: list[Dataset]) -> list[Dataset]:
         asked.set()
-        time.sleep(3)
+        rogue.over.wait(PATIENCE)
         return datasets
 
+    rogue = rogue_of(ignore)
     with (
-        QrEngine(network_of(rogue_of(ignore).address), quarantine) as engine,
         ThreadPoolExecutor() as pool,
+        QrEngine(network_of(rogue.address), quarantine) as engine,
     ):
         job = pool.submit(engine.fetch, archive.request(), folder, lambda _: None)
-        assert asked.wait(20)
-        began = time.monotonic()
+        assert asked.wait(PATIENCE)
         engine.cancel()
-        with pytest.raises(TransferError, match="cancelled"):
-            job.result(20)
-        assert time.monotonic() - began < 2
+        with without_waiting(), pytest.raises(TransferError, match="cancelled"):
+            job.result(PATIENCE)
+
+
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+def test_breaking_off_does_not_wait_for_a_release(
+    archive, network_of, rogue_of, monkeypatch, when: str
+) -> None:
+    """Whoever watches does not know how far the other thread is."""
+    with (
+        without_waiting(),
+        PeerAssociation(network_of(rogue_of().address), lambda _: 0, inbox.Pulse()) as session,
+    ):
+        if when == "before":
+            session.break_off("enough")
+        else:
+            release = ACSE.send_release
+
+            def send_release(acse: ACSE, is_response: bool = False) -> None:
+                if not is_response and acse.assoc is session._association:
+                    session.break_off("enough")
+                else:
+                    release(acse, is_response)
+
+            monkeypatch.setattr(ACSE, "send_release", send_release)
 
 
 # The peer says one thing and does another.
@@ -273,8 +313,8 @@ def test_only_what_is_missing_is_asked_for_again(
     with QrEngine(network_of(rogue.address), quarantine) as engine:
         fetched = engine.fetch(archive.request(), folder, lambda _: None)
     inspect_folder(folder, archive.request(), "0" * 16)
-    assert not fetched.plain
-    assert fetched.told == (
+    assert not fetched.clean
+    assert fetched.sender_report == (
         "C-MOVE: Success, 19 sub-operations completed, none failed, none with warnings."
         " Asked again: Success, 2 sub-operations completed, none failed, none with warnings."
     )
@@ -289,8 +329,9 @@ def test_only_what_is_missing_is_asked_for_again(
 
 
 def test_instances_that_come_after_the_answer_count(
-    archive, network_of, rogue_of, our_port: int, folder: Path, quarantine: Path
+    archive, network_of, rogue_of, our_port: int, folder: Path, quarantine: Path, monkeypatch
 ) -> None:
+    monkeypatch.setattr(qr_engine, "_SETTLE", PATIENCE)
     threads = []
 
     def later(datasets: list[Dataset]) -> list[Dataset]:
@@ -303,7 +344,7 @@ def test_instances_that_come_after_the_answer_count(
     with QrEngine(network_of(rogue.address, retries=0), quarantine) as engine:
         engine.fetch(archive.request(), folder, lambda _: None)
         for thread in threads:
-            thread.join(20)
+            thread.join()
         assert engine.quarantined == ()
     inspect_folder(folder, archive.request(), "0" * 16)
 
@@ -351,8 +392,8 @@ def test_failures_of_a_transfer_that_succeeded_in_the_end_are_told(
     with QrEngine(network_of(rogue.address), quarantine) as engine:
         fetched = engine.fetch(archive.request(), folder, lambda _: None)
     inspect_folder(folder, archive.request(), "0" * 16)
-    assert not fetched.plain
-    first, again = fetched.told.split(" Asked again: ")
+    assert not fetched.clean
+    first, again = fetched.sender_report.split(" Asked again: ")
     assert "19 completed, 1 failed" in first
     assert lost in first
     assert again.startswith("Success, 1 sub-operations completed")
@@ -406,7 +447,7 @@ def test_an_instance_that_is_not_what_its_uid_promises_stops_the_case(
     assert_nothing_wrong(folder, archive, archive.request(Kind.KM))
 
 
-def test_what_nobody_asked_for_is_put_aside_and_named(
+def test_what_nobody_asked_for_is_quarantined_and_named(
     archive, network_of, rogue_of, our_port: int, folder: Path, quarantine: Path
 ) -> None:
     strangers = archive.datasets(archive.other.patient_id)[:2]
@@ -526,14 +567,15 @@ def test_no_more_associations_than_allowed(
         with lock:
             running[0] += 1
             most[0] = max(most[0], running[0])
-        time.sleep(0.3)
+        until(lambda: most[0] >= 2)
+        time.sleep(0.3)  # for one too many to come
         with lock:
             running[0] -= 1
         return iter(found)
 
     with Rogue(datasets, our_port, count) as rogue:
         network = network_of(rogue.address, associations=2)
-        with QrEngine(network, quarantine) as engine, ThreadPoolExecutor() as pool:
+        with ThreadPoolExecutor() as pool, QrEngine(network, quarantine) as engine:
             for number in range(3):
                 (tmp_path / str(number)).mkdir()
             list(

@@ -7,13 +7,13 @@ from pydicom import Dataset
 
 from stardust_esapi.errors import TransferError
 from stardust_esapi.model import Kind, TransferRequest
+from stardust_esapi.transfer.network.association import Answer, listing
 from stardust_esapi.transfer.network.query import (
     Holding,
     QueryRefusedError,
     find_holdings,
     identifier,
 )
-from stardust_esapi.transfer.network.session import Answer, listing
 
 RTSS, REG = "1.2.840.10008.5.1.4.1.1.481.3", "1.2.840.10008.5.1.4.1.1.66.1"
 REQUEST = TransferRequest(

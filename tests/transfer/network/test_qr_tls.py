@@ -18,6 +18,7 @@ from stardust_esapi.transfer.network import pynetdicom_private
 from stardust_esapi.transfer.network.qr_engine import QrEngine
 from stardust_esapi.transfer.network.tls import client_context, server_context
 from stardust_esapi.verify.inspect import inspect_folder
+from support import PATIENCE
 
 
 def settings(certificate: Certificate) -> Tls:
@@ -90,8 +91,8 @@ def test_a_series_arrives_from_orthanc_over_tls(
 def test_a_peer_with_a_certificate_of_another_authority_gets_nothing_from_us(
     archive, network_of, our_port: int, ours: Tls, foreign: Tls, tmp_path: Path, folder: Path
 ) -> None:
-    with Rogue(archive.datasets(), our_port, tls_server=server_context(foreign, 10)) as rogue:
-        network = network_of(rogue.address, tls=ours, timeout=2, retries=0)
+    with Rogue(archive.datasets(), our_port, tls_server=server_context(foreign, PATIENCE)) as rogue:
+        network = network_of(rogue.address, tls=ours, retries=0)
         with (
             QrEngine(network, tmp_path / "quarantine") as engine,
             pytest.raises(TransferError, match="certificates of the same CA"),
@@ -110,7 +111,7 @@ def test_who_shows_no_certificate_of_ours_stores_nothing(
     stranger = client_context(foreign)
     stranger.verify_mode = ssl.CERT_NONE
     with (
-        QrEngine(network_of(rogue.address, tls=ours, timeout=2), tmp_path / "q") as engine,
+        QrEngine(network_of(rogue.address, tls=ours), tmp_path / "q") as engine,
         socket.create_connection((LOOPBACK, our_port)),  # says nothing, and keeps nobody out
     ):
         for context in (None, without, stranger):

@@ -24,12 +24,12 @@ from pynetdicom.status import (
 )
 
 from stardust_esapi.choices import Retrieve
+from stardust_esapi.dicom.instance import PREFIXES
 from stardust_esapi.errors import TransferError, UsageError
 from stardust_esapi.settings import Network
 from stardust_esapi.transfer.network.dimse import Store
 from stardust_esapi.transfer.network.entity import (
     MAX_PDU,
-    PREFIXES,
     application_entity,
     proposed_contexts,
     take,
@@ -107,8 +107,8 @@ def in_short(answers: Sequence[Answer]) -> str:
     """Say what several responses say together: the counts added up, trouble word by word."""
     troubled = [str(answer) for answer in answers if not answer.clean]
     completed = sum(answer.completed for answer in answers)
-    plain = f"Success, {completed} sub-operations completed, none failed, none with warnings"
-    return "; ".join(troubled) or plain
+    success = f"Success, {completed} sub-operations completed, none failed, none with warnings"
+    return "; ".join(troubled) or success
 
 
 def listing(uids: list[str] | tuple[str, ...], most: int = 3) -> str:
@@ -117,7 +117,7 @@ def listing(uids: list[str] | tuple[str, ...], most: int = 3) -> str:
     return ", ".join(uids[:most]) + more
 
 
-class Session:
+class PeerAssociation:
     """An association with the peer, open while the context lasts.
 
     One thread uses it; :meth:`cancel` and :meth:`break_off` come from another, which watches the
@@ -143,6 +143,7 @@ class Session:
         self._message_ids = itertools.count(1)
         self._running: tuple[int, UID] | None = None
         self._broken = ""
+        self._releasing = False
 
     def __enter__(self) -> Self:
         """Open the association.
@@ -178,12 +179,17 @@ class Session:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Release the association; after an error, abort it."""
-        if self._association is not None:
-            if error is None:
+        """Release the association; after an error, or once broken off, abort it."""
+        if self._association is None:
+            return
+        if error is None:
+            # First this, then the look: whoever breaks off does it the other way round.
+            self._releasing = True
+            if not self._broken:
                 self._association.release()
-            else:
-                self.break_off("")
+                return
+            self._releasing = False
+        self.break_off("")
 
     def find(self, identifier: Dataset) -> list[Dataset]:
         """Send a C-FIND.
@@ -243,7 +249,8 @@ class Session:
         association = self._association
         if association is None:
             return
-        if association.is_established:
+        # An abort would not wake who waits for the answer to a release.
+        if association.is_established and not self._releasing:
             association.abort(block=False)
         else:
             hang_up(association)

@@ -13,18 +13,15 @@ from pydicom.uid import UID
 from pynetdicom import evt
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
+from stardust_esapi.dicom.instance import IMAGE_CLASSES
 from stardust_esapi.errors import TransferError, UsageError
 from stardust_esapi.settings import Network
-from stardust_esapi.transfer.network.entity import (
-    IMAGE_CLASSES,
-    application_entity,
-    tune,
-)
+from stardust_esapi.transfer.network.association import PeerAssociation
+from stardust_esapi.transfer.network.entity import application_entity, tune
 from stardust_esapi.transfer.network.file_daemon import FolderCollector
 from stardust_esapi.transfer.network.inbox import Expected, Inbox, Pulse
 from stardust_esapi.transfer.network.query import identifier
 from stardust_esapi.transfer.network.receiver import Receiver
-from stardust_esapi.transfer.network.session import Session
 from stardust_esapi.transfer.network.tls import client_context
 
 
@@ -139,7 +136,7 @@ def move_one(network: Network, patient_id: str, folder: Path) -> str:
     return "One image was asked for and arrived."
 
 
-def _an_image(session: Session, patient_id: str) -> tuple[str, str, UID, str]:
+def _an_image(session: PeerAssociation, patient_id: str) -> tuple[str, str, UID, str]:
     for study in _find(session, "STUDY", PatientID=patient_id, StudyInstanceUID=""):
         study_uid = str(study.StudyInstanceUID)
         for modality, sop_class in IMAGE_CLASSES.items():
@@ -162,14 +159,14 @@ def _an_image(session: Session, patient_id: str) -> tuple[str, str, UID, str]:
     raise TransferError(f"The peer has no CT or MR image of patient {patient_id}.")
 
 
-def _find(session: Session, level: str, **keys: str) -> list[Dataset]:
+def _find(session: PeerAssociation, level: str, **keys: str) -> list[Dataset]:
     return session.find(identifier(level, **keys))
 
 
 @contextmanager
-def _session(network: Network, inbox: Inbox | None = None) -> Iterator[Session]:
+def _session(network: Network, inbox: Inbox | None = None) -> Iterator[PeerAssociation]:
     """A session that is broken off when the peer takes longer than the time-out."""
-    session = Session(network, (inbox or Inbox(Path())).store, Pulse())
+    session = PeerAssociation(network, (inbox or Inbox(Path())).store, Pulse())
     limit = Timer(network.timeout, session.break_off, ["the peer does not answer."])
     limit.start()
     try:
