@@ -131,10 +131,10 @@ def end(process: subprocess.Popen[Any]) -> None:
 
 
 @contextmanager
-def ending(process: subprocess.Popen[Any]) -> Iterator[None]:
+def ending(process: subprocess.Popen[Any]) -> Iterator[subprocess.Popen[Any]]:
     """The process does not outlive the context, whatever happens in it."""
     try:
-        yield
+        yield process
     finally:
         end(process)
 
