@@ -274,7 +274,7 @@ def all_methods(source: Path) -> list[Method]:
         Method(ANCHOR, lambda j: movescu_to_storescp(j, *fast)),
         Method(ASKED, lambda j: movescu_to_storescp(j, *fast, asked=True)),
         Method(OURS, partial(child, what="fetch")),
-        Method("**ours**, proven, durable, in place", partial(child, what="deliver")),
+        Method("**ours**, verified, durable, in place", partial(child, what="deliver")),
         Method("plain pynetdicom", partial(child, what="plain")),
         Method(
             "plain pynetdicom, 2 series at a time", partial(child, what="plain-2"), single=False
@@ -489,7 +489,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--series", default="1,10", help="numbers of series, such as 1,10")
     parser.add_argument("--peers", default="dcmqrscp,orthanc")
-    parser.add_argument("--nodelay", action="store_true", help="only with TCP_NODELAY=1")
+    parser.add_argument("--nodelay", action="store_true", help="only with TCP_NODELAY=1, no page")
     parser.add_argument("--repeat", type=int, default=3, help="rounds")
     parser.add_argument("--quick", action="store_true", help="1 and 2 series, 1 round, no page")
     parser.add_argument("--child", choices=IN_A_CHILD, help=argparse.SUPPRESS)
@@ -521,7 +521,7 @@ def main() -> None:
     for peer_name, results_of in found.items():
         lines += ["", *table(peer_name, methods, results_of)]
     print("\n".join(lines))
-    if not wanted.quick:
+    if not wanted.quick and not wanted.nodelay:
         write_tables("benchmarks/transfer.py", lines)
 
 

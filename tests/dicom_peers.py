@@ -23,7 +23,8 @@ from pynetdicom.sop_class import (
     StudyRootQueryRetrieveInformationModelMove,
 )
 
-from stardust_esapi.transfer.network.entity import PREFIXES, tune
+from stardust_esapi.dicom.instance import PREFIXES
+from stardust_esapi.transfer.network.entity import tune
 from support import PATIENCE, end, until
 
 LOOPBACK = "127.0.0.1"

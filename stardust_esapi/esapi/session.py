@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from threading import Timer
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from loguru import logger
@@ -44,12 +43,7 @@ class Session(AbstractContextManager["Session"]):
         self._app = self.backend.create_application()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._app is not None:
             self._app.Dispose()
             self._app = None

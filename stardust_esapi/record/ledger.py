@@ -18,7 +18,6 @@ from dataclasses import astuple, dataclass, fields
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
-from types import TracebackType
 from typing import Any
 
 from stardust_esapi.errors import CaseError, UsageError
@@ -175,12 +174,7 @@ class Ledger:
     def __enter__(self) -> Ledger:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def sibling(self) -> Ledger:
@@ -614,11 +608,6 @@ class Ledger:
             )
             for row in rows
         ]
-
-    def counts(self) -> dict[CaseState, int]:
-        """How many cases are in each state, over all lists this folder has seen."""
-        rows = self._rows("SELECT state, count(*) AS cases FROM cases GROUP BY state")
-        return dict.fromkeys(CaseState, 0) | {CaseState(r["state"]): r["cases"] for r in rows}
 
     def _open(self) -> None:
         self._db.row_factory = sqlite3.Row

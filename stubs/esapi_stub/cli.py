@@ -33,8 +33,8 @@ def build(
     report = build_database(dicom, db, version=version)
     for left_out in report.not_taken:
         typer.echo(f"not taken {left_out.what}: {left_out.reason}")
-    for remark in report.remarks:
-        typer.echo(f"remark {remark}")
+    for note in report.notes:
+        typer.echo(f"note {note}")
     typer.echo(
         f"{db}: {report.patients} patients, {report.series} series of {report.images} images, "
         f"{report.structure_sets} structure sets, {report.plans} plans, "

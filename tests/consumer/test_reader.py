@@ -227,7 +227,7 @@ def test_images_that_the_trainer_would_mix_are_refused(tmp_path: Path) -> None:
         ("my tar-get_1", 2),
         ("PTV", None),
         ("g.tv", None),
-        ("targt", None),
+        ("targt", None),  # codespell:ignore
     ],
 )
 def test_what_names_are_candidates(tmp_path: Path, name: str, label: int | None) -> None:

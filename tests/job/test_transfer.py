@@ -253,7 +253,7 @@ def test_the_doctor_looks_into_the_file_daemons_folder(
     assert not [*drop.rglob("*.dcm")]
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    impatient = mocker.patch("stardust_esapi.transfer.network.checks.FolderCollector")
+    impatient = mocker.patch("stardust_esapi.transfer.network.probe.FolderCollector")
     impatient.side_effect = lambda root, _: FolderCollector(root, 0.5)
     with Daemon(clinic.db, file_daemons={"VMSFD1": elsewhere}) as daemon:
         done = run(*arguments, *network(daemon, port))

@@ -152,7 +152,7 @@ def test_no_ini(installation) -> None:
         ("", ["does not say `dll`", "[python]"]),
         ("nonsense\n", ["line 1", "`key = value`"]),
         ("[python]\nnonsense\n", ["line 2"]),
-        ("[pyhton]\n", ["line 1", "no section [pyhton]"]),
+        ("[pyhton]\n", ["line 1", "no section [pyhton]"]),  # codespell:ignore
         ("[python]\ndll = a\ndll = b\n", ["line 3", "`dll` stands there twice"]),
         ("[plug-in]\nwrite = true\n", ["line 2", "[plug-in] knows no `write`"]),
         ("[python]\ndll = nowhere.so\n", ["`dll` names a file that is not there", "nowhere.so"]),

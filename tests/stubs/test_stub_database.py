@@ -55,11 +55,11 @@ def prepare(patient) -> None:
     source = next(iter(patient.StructureSets))
     images = {i.Id: i for i in source.Image.Series.Study.Images3D}
     for image, identifier in (("CT_1", "zCopyFromPlan"), ("CT_2", "zCopyFromPlan_KM")):
-        made = images[image].CreateNewStructureSet()
-        made.Id = identifier
+        created = images[image].CreateNewStructureSet()
+        created.Id = identifier
         for structure in source.Structures:
             if not structure.IsEmpty:
-                copy = made.AddStructure(structure.DicomType, structure.Id)
+                copy = created.AddStructure(structure.DicomType, structure.Id)
                 copy.Color = structure.Color
                 copy.SegmentVolume = structure.SegmentVolume
 

@@ -24,12 +24,12 @@ from pynetdicom.status import (
 )
 
 from stardust_esapi.choices import Retrieve
+from stardust_esapi.dicom.instance import PREFIXES
 from stardust_esapi.errors import TransferError, UsageError
 from stardust_esapi.settings import Network
 from stardust_esapi.transfer.network.dimse import Store
 from stardust_esapi.transfer.network.entity import (
     MAX_PDU,
-    PREFIXES,
     application_entity,
     proposed_contexts,
     take,

@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import pydicom
@@ -26,7 +25,7 @@ from pydicom.uid import UID
 
 from stardust_esapi import files
 from stardust_esapi.choices import Retrieve
-from stardust_esapi.dicom.instance import Identity, identify
+from stardust_esapi.dicom.instance import IMAGE_CLASSES, PREFIXES, Identity, identify
 from stardust_esapi.errors import TransferError, UsageError, VerifyError
 from stardust_esapi.model import TransferRequest
 from stardust_esapi.names import folder_name
@@ -43,7 +42,6 @@ from stardust_esapi.transfer.network.dcmtk_commands import (
     uids_of,
     write_commands,
 )
-from stardust_esapi.transfer.network.entity import IMAGE_CLASSES, PREFIXES
 from stardust_esapi.transfer.network.file_daemon import CANCELLED, FolderCollector, Snapshot
 from stardust_esapi.transfer.network.inbox import Expected
 from stardust_esapi.transfer.network.query import (
@@ -182,12 +180,7 @@ class DcmtkEngine:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """End what still runs."""
         self.cancel()
 

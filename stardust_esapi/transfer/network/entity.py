@@ -11,21 +11,18 @@ from typing import Final, cast
 
 from pydicom.uid import (
     UID,
-    CTImageStorage,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEG2000TransferSyntaxes,
     JPEGLSTransferSyntaxes,
     JPEGTransferSyntaxes,
-    MRImageStorage,
     RLETransferSyntaxes,
-    RTStructureSetStorage,
-    SpatialRegistrationStorage,
 )
 from pynetdicom import AE, build_context, evt
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.presentation import PresentationContext
 
+from stardust_esapi.dicom.instance import IMAGE_CLASSES, PREFIXES
 from stardust_esapi.settings import Network
 from stardust_esapi.transfer.network.dimse import Context, Sent, Store
 from stardust_esapi.transfer.network.pynetdicom_private import (
@@ -45,14 +42,6 @@ _COMPRESSED = [
     *JPEG2000TransferSyntaxes,
     *RLETransferSyntaxes,
 ]
-IMAGE_CLASSES: Final = {"CT": CTImageStorage, "MR": MRImageStorage}
-PREFIXES: Final = {
-    CTImageStorage: "CT",
-    MRImageStorage: "MR",
-    RTStructureSetStorage: "RS",
-    SpatialRegistrationStorage: "RE",
-}
-"""The SOP classes that we take, and how their files' names begin."""
 
 
 def application_entity(network: Network) -> AE:

@@ -25,11 +25,10 @@ from typing import Final, NamedTuple
 
 from pydicom.uid import UID
 
-from stardust_esapi.dicom.instance import identify
+from stardust_esapi.dicom.instance import IMAGE_CLASSES, PREFIXES, identify
 from stardust_esapi.errors import TransferError, VerifyError
 from stardust_esapi.files import atomic_write
 from stardust_esapi.names import folder_name
-from stardust_esapi.transfer.network.entity import IMAGE_CLASSES, PREFIXES
 
 _PAUSE: Final = 0.25
 """Seconds between two looks."""

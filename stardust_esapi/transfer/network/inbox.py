@@ -24,9 +24,9 @@ from pydicom.uid import UID
 from pynetdicom.dsutils import create_file_meta, encode_file_meta
 
 from stardust_esapi import files
+from stardust_esapi.dicom.instance import IMAGE_CLASSES, PREFIXES
 from stardust_esapi.names import folder_name
 from stardust_esapi.transfer.network.dimse import Sent
-from stardust_esapi.transfer.network.entity import IMAGE_CLASSES, PREFIXES
 
 # Statuses of the storage service (PS3.4 B.2.3, PS3.7 C).
 SUCCESS: Final = 0x0000

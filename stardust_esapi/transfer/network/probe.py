@@ -13,14 +13,11 @@ from pydicom.uid import UID
 from pynetdicom import evt
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
+from stardust_esapi.dicom.instance import IMAGE_CLASSES
 from stardust_esapi.errors import TransferError, UsageError
 from stardust_esapi.settings import Network
 from stardust_esapi.transfer.network.association import PeerAssociation
-from stardust_esapi.transfer.network.entity import (
-    IMAGE_CLASSES,
-    application_entity,
-    tune,
-)
+from stardust_esapi.transfer.network.entity import application_entity, tune
 from stardust_esapi.transfer.network.file_daemon import FolderCollector
 from stardust_esapi.transfer.network.inbox import Expected, Inbox, Pulse
 from stardust_esapi.transfer.network.query import identifier

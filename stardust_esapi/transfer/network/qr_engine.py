@@ -9,7 +9,6 @@ from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from loguru import logger
@@ -86,12 +85,7 @@ class QrEngine:
         self._stack.callback(watch.join)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """End what still runs, and stop to listen."""
         self.cancel()
         self._closed.set()

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pydicom.dataset import Dataset
 from pydicom.uid import UID, RTStructureSetStorage, SpatialRegistrationStorage
 
+from stardust_esapi.dicom.instance import IMAGE_CLASSES
 from stardust_esapi.errors import TransferError
 from stardust_esapi.model import TransferRequest
-from stardust_esapi.transfer.network.entity import IMAGE_CLASSES
 
 Find = Callable[[Dataset], list[Dataset]]
 """Sends one C-FIND identifier and gives what matched."""

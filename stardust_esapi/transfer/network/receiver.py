@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from socketserver import BaseServer
-from types import TracebackType
 from typing import Self
 
 from loguru import logger
@@ -85,12 +84,7 @@ class Receiver:
         self._entity, self._server = entity, server
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Stop to listen, and end the associations that are open."""
         if self._entity is None or self._server is None:
             return
