@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from consumer.reader import read_folder
-from esapi_stub import open_application
+from esapi_stub.api.application import open_application
 from esapi_stub.sample import PatientUids
 
 MINING_COLUMNS = (

@@ -459,7 +459,7 @@ class _Builder:
             database.write_index(patient)
 
     def _look_into_structure_sets(self, patient: PatientRecord, folder: Path) -> None:
-        """Remark on what of the structure sets ESAPI does not show as it is."""
+        """Note on what of the structure sets ESAPI does not show as it is."""
         for record in patient.structure_sets:
             series = patient.series_of(patient.image_of(record))
             present = {one.uid for one in series.slices}

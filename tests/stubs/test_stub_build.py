@@ -10,9 +10,11 @@ import pydicom
 import pytest
 from pydicom.uid import CTImageStorage, generate_uid
 
-from esapi_stub import DatabaseError, database, open_application
 from esapi_stub import build as build_module
+from esapi_stub import database
+from esapi_stub.api.application import open_application
 from esapi_stub.build import build
+from esapi_stub.database import DatabaseError
 from esapi_stub.sample import (
     Box,
     Phantom,

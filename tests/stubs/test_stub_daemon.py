@@ -30,10 +30,11 @@ from pynetdicom.association import Association
 from pynetdicom.dsutils import split_dataset
 
 from dicom_peers import no_socket_left, reset
-from esapi_stub import DatabaseError, open_application
 from esapi_stub import daemon as daemon_module
+from esapi_stub.api.application import open_application
 from esapi_stub.build import build
 from esapi_stub.daemon import Daemon, Faults
+from esapi_stub.database import DatabaseError
 from esapi_stub.holdings import Instance, find
 from esapi_stub.pynetdicom_private import keep_answers
 from esapi_stub.sample import Phantom, PhantomContrast, PhantomMr, write_phantom

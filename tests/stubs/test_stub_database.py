@@ -11,8 +11,10 @@ import pydicom
 import pytest
 from pydicom.uid import ImplicitVRLittleEndian, RTStructureSetStorage
 
-from esapi_stub import DatabaseError, database, open_application, system
+from esapi_stub import database, system
+from esapi_stub.api.application import open_application
 from esapi_stub.build import build
+from esapi_stub.database import DatabaseError
 from esapi_stub.sample import Phantom, PhantomContrast, Point, write_phantom
 from esapi_stub.types import VVector
 from support import PATIENCE
