@@ -750,9 +750,18 @@ def test_no_answer_is_lost_where_the_sending_loop_is_late(pair, monkeypatch) -> 
     assert len(receiver.stored) == 8
 
 
+_others: set[threading.Thread] = set()
+
+
+@pytest.fixture(autouse=True)
+def _note_others() -> None:
+    """Threads of other tests may still wait for a peer that is gone."""
+    _others.update(threading.enumerate())
+
+
 def busy() -> list[str]:
-    """Threads that serve an association."""
-    names = [thread.name for thread in threading.enumerate()]
+    """Threads of this test that serve an association."""
+    names = [thread.name for thread in threading.enumerate() if thread not in _others]
     return [name for name in names if name.startswith(("AcceptorThread", "RequestorThread"))]
 
 

@@ -36,7 +36,7 @@ from stardust_esapi.transfer.network.entity import (
     tune,
 )
 from stardust_esapi.transfer.network.inbox import Pulse
-from stardust_esapi.transfer.network.pynetdicom_private import hang_up, wake
+from stardust_esapi.transfer.network.pynetdicom_private import end_release, hang_up, wake
 from stardust_esapi.transfer.network.query import QueryRefusedError
 from stardust_esapi.transfer.network.tls import client_context
 
@@ -249,8 +249,10 @@ class PeerAssociation:
         association = self._association
         if association is None:
             return
-        # An abort would not wake who waits for the answer to a release.
-        if association.is_established and not self._releasing:
+        if self._releasing:
+            hang_up(association)
+            end_release(association)
+        elif association.is_established:
             association.abort(block=False)
         else:
             hang_up(association)

@@ -22,6 +22,7 @@ from typing import Any, Final
 import pynetdicom
 from pynetdicom import AE
 from pynetdicom.association import Association
+from pynetdicom.pdu_primitives import A_P_ABORT
 from pynetdicom.transport import AssociationSocket
 
 from stardust_esapi.transfer.network.dimse import P_DATA_TF, Context, Direct, ProtocolError, Store
@@ -35,6 +36,7 @@ PRIVATE: Final = (
     "dul.socket.recv",
     "dul.socket.socket",
     "dul.to_provider_queue",
+    "dul.to_user_queue",
 )
 """What is used, as it is reached from an association."""
 
@@ -112,6 +114,16 @@ def wake(association: Association) -> None:
         hang_up(association)
     else:
         messages.put((None, None))
+
+
+def end_release(association: Association) -> None:
+    """Have whoever waits for the answer to a release take the association for aborted.
+
+    pynetdicom's loop may have taken the news that the connection is gone, and drops it.
+    """
+    news = getattr(association.dul, "to_user_queue", None)
+    if news is not None:
+        news.put(A_P_ABORT())
 
 
 # --- faults that are made good -------------------------------------------------------------------

@@ -48,6 +48,7 @@ SHAPES: dict[str, Callable[[object], bool]] = {
     "dul.socket.recv": lambda it: takes(it, "nr_bytes"),
     "dul.socket.socket": lambda it: isinstance(it, socket.socket),
     "dul.to_provider_queue": lambda it: isinstance(it, queue.Queue),
+    "dul.to_user_queue": lambda it: isinstance(it, queue.Queue),
 }
 
 
