@@ -1,7 +1,7 @@
 """Kill an export of a larger cohort again and again; each one must end like an undisturbed run.
 
 Run ``python benchmarks/kill_cohort.py``; it needs POSIX. After every kill what lies in the output
-folder is proven, and what a run that ended by itself leaves is compared with the undisturbed one.
+folder is verified, and what a run that ended by itself leaves is compared with the undisturbed one.
 """
 
 from __future__ import annotations

@@ -274,7 +274,7 @@ def all_methods(source: Path) -> list[Method]:
         Method(ANCHOR, lambda j: movescu_to_storescp(j, *fast)),
         Method(ASKED, lambda j: movescu_to_storescp(j, *fast, asked=True)),
         Method(OURS, partial(child, what="fetch")),
-        Method("**ours**, proven, durable, in place", partial(child, what="deliver")),
+        Method("**ours**, verified, durable, in place", partial(child, what="deliver")),
         Method("plain pynetdicom", partial(child, what="plain")),
         Method(
             "plain pynetdicom, 2 series at a time", partial(child, what="plain-2"), single=False

@@ -68,8 +68,7 @@ class Action(StrEnum):
 class Case:
     """One tumour of a patient: an accepted row of a case list, or rows of a ready list.
 
-    All ids and UIDs are text, stripped of
-    outer blanks.
+    All ids and UIDs are text, stripped of outer blanks.
 
     Attributes:
         row: The row as a spreadsheet numbers it (a header is row 1).

@@ -11,17 +11,16 @@ from pathlib import Path
 import numpy as np
 
 from dataset_series import Ball, contours, grid
-from stardust_esapi.dicom import (
+from stardust_esapi.dicom.source import (
     ImageSeries,
     PatientIdentity,
-    Roi,
+    RoiSource,
     StructureSetSource,
     StudyFacts,
-    derived_uid,
-    write_image_series,
-    write_structure_set,
 )
-from stardust_esapi.dicom.write_images import reference
+from stardust_esapi.dicom.uids import derived_uid
+from stardust_esapi.dicom.write_images import reference, write_image_series
+from stardust_esapi.dicom.write_structure_set import write_structure_set
 from stardust_esapi.model import Kind, TransferRequest
 from stardust_esapi.verify.inspect import inspect_folder
 from stardust_esapi.verify.manifest import write_manifest
@@ -85,7 +84,7 @@ def write_case(root: Path, number: int, size: Size = Size()) -> Path:
         frame_of_reference_uid=series.frame_of_reference_uid,
         images=reference(series),
         rois=[
-            Roi(roi, name, "ORGAN", (255, 0, 0), contours(body, geometry))
+            RoiSource(roi, name, "ORGAN", (255, 0, 0), contours(body, geometry))
             for roi, (name, body) in enumerate(bodies.items(), start=1)
         ],
     )

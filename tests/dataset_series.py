@@ -13,20 +13,19 @@ from typing import Protocol
 
 import numpy as np
 
-from stardust_esapi.dicom import (
+from stardust_esapi.dicom.read_series import Stack
+from stardust_esapi.dicom.source import (
     ImageSeries,
     PatientIdentity,
     RegistrationSource,
-    Roi,
+    RoiSource,
     StructureSetSource,
     StudyFacts,
-    derived_uid,
-    write_image_series,
-    write_registration,
-    write_structure_set,
 )
-from stardust_esapi.dicom.read_series import Stack
-from stardust_esapi.dicom.write_images import reference
+from stardust_esapi.dicom.uids import derived_uid
+from stardust_esapi.dicom.write_images import reference, write_image_series
+from stardust_esapi.dicom.write_registration import write_registration
+from stardust_esapi.dicom.write_structure_set import write_structure_set
 from stardust_esapi.geometry import FloatArray, ImageGeometry
 
 Vector = tuple[float, float, float]
@@ -103,7 +102,7 @@ def write_structures(
 ) -> Path:
     """Write a structure set; the polygons of each structure by plane."""
     rois = [
-        Roi(number, name, "ORGAN", (255, 0, 0), planes)
+        RoiSource(number, name, "ORGAN", (255, 0, 0), planes)
         for number, (name, planes) in enumerate(structures.items(), start=1)
     ]
     source = StructureSetSource(

@@ -18,7 +18,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from esapi_stub import database, open_application
+from esapi_stub import database
+from esapi_stub.api.application import open_application
 from esapi_stub.types import Color, VVector
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from consumer.reader import read_folder
-from esapi_stub import open_application
+from esapi_stub.api.application import open_application
 from esapi_stub.sample import PatientUids
 
 MINING_COLUMNS = (
@@ -131,10 +131,10 @@ def end(process: subprocess.Popen[Any]) -> None:
 
 
 @contextmanager
-def ending(process: subprocess.Popen[Any]) -> Iterator[None]:
+def ending(process: subprocess.Popen[Any]) -> Iterator[subprocess.Popen[Any]]:
     """The process does not outlive the context, whatever happens in it."""
     try:
-        yield
+        yield process
     finally:
         end(process)
 

@@ -230,7 +230,7 @@ try {
     $env:MPLCONFIGDIR = Join-Path $new '.caches'
     & $found.Program -I -S -B (Join-Path $new 'stardust-esapi.py') approval build --site $site `
         --esapi $api --launchers (Join-Path $PSScriptRoot 'approval/launchers') --out $new @build
-    if ($LASTEXITCODE -ne 0) { throw 'The launchers could not be made: see above.' }
+    if ($LASTEXITCODE -ne 0) { throw 'The launchers could not be created: see above.' }
     if (Test-Path -LiteralPath $env:MPLCONFIGDIR) {
         Remove-Item -LiteralPath $env:MPLCONFIGDIR -Recurse -Force
     }

@@ -5,7 +5,7 @@ namespace StardustEsapi
     /// <summary>Why a launch ends early: a sentence for the user, and the exit code.</summary>
     public sealed class LaunchError : Exception
     {
-        // As stardust_esapi.commands.program.Exit has them.
+        // As stardust_esapi.commands.exit_codes.Exit has them.
         private const int Failed = 1;
         private const int Usage = 2;
         private const int NotApproved = 3;

@@ -5,9 +5,7 @@ from __future__ import annotations
 import base64
 import csv
 import re
-import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from importlib.metadata import Distribution, distributions
@@ -21,11 +19,9 @@ from stardust_esapi.approval.manifest import (
     make_manifest,
 )
 from stardust_esapi.errors import UsageError
-from stardust_esapi.files import make_folder, rename, sync_folder
 
 PACKAGE = "stardust-esapi"
 RUNTIME = "pythonnet/runtime/Python.Runtime.dll"
-_COMPLAINT = 1500  # characters of what pip said, in an error
 
 
 @dataclass(frozen=True)
@@ -52,66 +48,6 @@ class Site:
 
     manifest: Manifest
     dependencies: tuple[Dependency, ...]
-
-
-def make_site(
-    site: Path,
-    requirements: Path,
-    package: Path | None = None,
-    wheels: Path | None = None,
-    target: Target | None = None,
-) -> None:
-    """Make a site folder by pip; it bears its name only when it is whole.
-
-    Args:
-        site: The folder to create.
-        requirements: What to install, with a hash for each, such as ``requirements.lock``.
-        package: This package, as a wheel or a source folder, where the requirements lack it.
-        wheels: Take the requirements from this folder and never from an index.
-        target: Another Python than the one that runs. pip then judges the requirements' markers by
-            the running Python all the same: leave those out that the target does not need.
-
-    Raises:
-        UsageError: The folder exists, or pip cannot install what is asked.
-        OSError: The file system refuses.
-    """
-    if site.exists():
-        raise UsageError(f"{site} exists already. Remove it, or name another folder.")
-    make_folder(site.parent)
-    source = [] if wheels is None else ["--no-index", "--find-links", str(wheels)]
-    foreign = (
-        []
-        if target is None
-        else [
-            "--python-version", target.python, "--implementation", "cp",
-            "--platform", target.platform, "--only-binary", ":all:",
-            # pip would ask the Python that runs, whatever it was told of the other one.
-            "--ignore-requires-python",
-        ]
-    )  # fmt: skip
-    with tempfile.TemporaryDirectory(prefix=f".{site.name}-", dir=site.parent) as name:
-        created = Path(name) / site.name
-        into = ["--no-deps", "--no-compile", "--target", str(created)]
-        _pip("install", *into, *source, *foreign, "--require-hashes", "-r", str(requirements))
-        if package is not None:
-            _pip("install", *into, *foreign, str(package))
-        rename(created, site)
-    sync_folder(site.parent)
-
-
-def _pip(*arguments: str) -> None:
-    command = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", *arguments]
-    ended = subprocess.run(  # noqa: S603 - our own Python's pip
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        encoding="utf-8",
-        errors="replace",
-        check=False,
-    )
-    if ended.returncode:
-        said = ended.stdout.strip()[-_COMPLAINT:]
-        raise UsageError(f"pip could not create the site folder:\n{said}")
 
 
 def read_site(site: Path) -> Site:

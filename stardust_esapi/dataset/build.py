@@ -43,7 +43,7 @@ DATASET_NAME = "dataset.json"
 OVERVIEW_NAME = "dataset.html"
 JOURNAL_NAME = "journal.jsonl"
 LOCK_NAME = ".in-use"
-FORMAT: Final = "stardust-esapi dataset 1"
+FORMAT: Final = "stardust-esapi dataset 2"
 
 _DIED = (
     "The process that converted it died, and again when it was tried once more. Most often memory "
@@ -335,7 +335,7 @@ def _finish(
 class _Document:
     """``dataset.json``: what became of every conversion, and how they were created."""
 
-    format: Literal["stardust-esapi dataset 1"]
+    format: Literal["stardust-esapi dataset 2"]
     version: str
     key_id: str
     settings: dict[str, Any]

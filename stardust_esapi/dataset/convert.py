@@ -30,7 +30,7 @@ from stardust_esapi.names import role_of
 from stardust_esapi.settings import Dataset
 from stardust_esapi.verify.manifest import MANIFEST_NAME, holds_what_is_listed
 
-SIDECAR_FORMAT = "stardust-esapi training case 1"
+SIDECAR_FORMAT = "stardust-esapi training case 2"
 _LIBRARIES = ("numpy", "pydicom", "scipy")
 ENDINGS = (".json", ".npz", ".nii.gz", "_gts.nii.gz", ".png")
 """Of a case's files. They are removed in this order: the sidecar says that the others are whole."""
@@ -82,9 +82,8 @@ def convert(
         in a sentence without anything that names the patient.
     """
     started = time.perf_counter()
-    stem = out / failed(task, pseudonyms).name
     try:
-        entry = _created(task, settings, pseudonyms, out, stem)
+        entry = _created(task, settings, pseudonyms, out)
         if settings.dicom and entry.created:
             entry = _with_dicom(entry, task, pseudonyms, out, task.case_key in with_structures)
     except StardustError as error:
@@ -159,7 +158,7 @@ def _with_dicom(
     return replace(entry, files=(*entry.files, *(target for _, target in folders)))
 
 
-def _created(task: Task, settings: Dataset, pseudonyms: Pseudonyms, out: Path, stem: Path) -> Entry:
+def _created(task: Task, settings: Dataset, pseudonyms: Pseudonyms, out: Path) -> Entry:
     """The entry of a case whose files have been written, or that a gate has stopped."""
     case = _read(task)
     stack, labelled = case.stack, labels.label(case.stack, case.named)
@@ -186,6 +185,7 @@ def _created(task: Task, settings: Dataset, pseudonyms: Pseudonyms, out: Path, s
     )
     if entry.reasons:
         return entry
+    stem = out / entry.name
     make_folder(stem.parent)
     if left := _remaining(out, entry):  # files of other formats must not stay beside the new ones
         return replace(entry, reasons=left)

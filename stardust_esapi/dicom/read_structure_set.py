@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -63,8 +63,16 @@ class Structures:
     rois: tuple[Roi, ...]
 
 
-def read_structures(path: Path) -> Structures:
+def _every(_: str) -> bool:
+    return True
+
+
+def read_structures(path: Path, wanted: Callable[[str], bool] = _every) -> Structures:
     """Read the structures of an ``RS*.dcm``.
+
+    Args:
+        path: The file.
+        wanted: Of names: which structures are read; contours are most of a file's time.
 
     Raises:
         CaseError: It is damaged or no structure set.
@@ -74,7 +82,7 @@ def read_structures(path: Path) -> Structures:
             warnings.simplefilter("ignore")  # oddities of values that nothing here looks at
             # The list of tags may be of keywords; pydicom's annotation says numbers.
             ds: Any = pydicom.dcmread(path, specific_tags=cast(Any, _TAGS))
-            drawn = ds.get("ROIContourSequence") or []
+            items, drawn = ds.StructureSetROISequence, ds.get("ROIContourSequence") or []
             contours = {int(item.ReferencedROINumber): item for item in drawn}
             types = {
                 int(item.ReferencedROINumber): str(item.get("RTROIInterpretedType") or "")
@@ -82,9 +90,10 @@ def read_structures(path: Path) -> Structures:
             }
             rois = tuple(
                 _roi(item, contours.get(int(item.ROINumber)), types)
-                for item in ds.StructureSetROISequence
+                for item in items
+                if wanted(str(item.get("ROIName") or ""))
             )
-            if len(contours) < len(drawn) or len({roi.number for roi in rois}) < len(rois):
+            if len(contours) < len(drawn) or len({int(i.ROINumber) for i in items}) < len(items):
                 raise CaseError(
                     "two structures of its structure set have the same ROI Number: which contours "
                     "are whose cannot be told. Look at it in Eclipse, and export it again."
@@ -100,8 +109,15 @@ def read_structures(path: Path) -> Structures:
         ) from None
 
 
-def read_structures_on(stack: Stack, folder: Path) -> Structures:
+def read_structures_on(
+    stack: Stack, folder: Path, wanted: Callable[[str], bool] = _every
+) -> Structures:
     """Read the ``RS*.dcm`` of a folder, which was drawn on a series.
+
+    Args:
+        stack: The series.
+        folder: The folder.
+        wanted: Of names: which structures are read.
 
     Raises:
         CaseError: There is none, it is damaged, or its contours lie in another frame of reference.
@@ -109,7 +125,7 @@ def read_structures_on(stack: Stack, folder: Path) -> Structures:
     path = min(folder.glob("RS*.dcm"), default=None)
     if path is None:
         raise CaseError("there is no structure set (RS*.dcm) beside its CT. Export it again.")
-    structures = read_structures(path)
+    structures = read_structures(path, wanted)
     frames = {roi.frame_of_reference_uid for roi in structures.rois if roi.contours}
     if frames - {stack.frame_of_reference_uid, ""}:
         raise CaseError(

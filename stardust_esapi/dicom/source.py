@@ -132,7 +132,7 @@ class ImageSeries:
 
 
 @dataclass(frozen=True, slots=True)
-class Roi:
+class RoiSource:
     """One structure.
 
     Attributes:
@@ -173,7 +173,7 @@ class StructureSetSource:
     label: str
     frame_of_reference_uid: str
     images: ReferencedSeries
-    rois: Iterable[Roi] = field(repr=False)
+    rois: Iterable[RoiSource] = field(repr=False)
     created: datetime | None = None
 
 

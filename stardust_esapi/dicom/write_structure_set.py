@@ -18,7 +18,7 @@ from stardust_esapi.dicom.elements import (
     put_own_equipment,
     write_file,
 )
-from stardust_esapi.dicom.source import ReferencedSeries, Roi, StructureSetSource
+from stardust_esapi.dicom.source import ReferencedSeries, RoiSource, StructureSetSource
 from stardust_esapi.errors import TransferError
 from stardust_esapi.geometry import FloatArray
 
@@ -112,7 +112,7 @@ def _frame_of_reference(source: StructureSetSource) -> Dataset:
     return item
 
 
-def _structure(roi: Roi, frame_of_reference_uid: str) -> Dataset:
+def _structure(roi: RoiSource, frame_of_reference_uid: str) -> Dataset:
     item = Dataset()
     item.ROINumber = roi.number
     item.ReferencedFrameOfReferenceUID = frame_of_reference_uid
@@ -121,7 +121,7 @@ def _structure(roi: Roi, frame_of_reference_uid: str) -> Dataset:
     return item
 
 
-def _roi_contour(roi: Roi, images: list[Dataset]) -> Dataset:
+def _roi_contour(roi: RoiSource, images: list[Dataset]) -> Dataset:
     item = Dataset()
     item.ReferencedROINumber = roi.number
     item.ROIDisplayColor = list(roi.color)
@@ -131,7 +131,7 @@ def _roi_contour(roi: Roi, images: list[Dataset]) -> Dataset:
     return item
 
 
-def _contours(roi: Roi, images: list[Dataset]) -> Iterator[Dataset]:
+def _contours(roi: RoiSource, images: list[Dataset]) -> Iterator[Dataset]:
     for plane, polygons in sorted(roi.contours.items()):
         if not 0 <= plane < len(images):
             raise TransferError(
@@ -166,7 +166,7 @@ def _contour(points: FloatArray, image: Dataset) -> Dataset:
     return item
 
 
-def _observation(roi: Roi) -> Dataset:
+def _observation(roi: RoiSource) -> Dataset:
     item = Dataset()
     item.ObservationNumber = roi.number
     item.ReferencedROINumber = roi.number

@@ -32,12 +32,12 @@ def clr_stand_in(database: Path) -> tuple[Path, bool]:
     """
     try:
         import esapi_stub
-        from esapi_stub.database import Database
+        from esapi_stub.database import Database, DatabaseError
     except ImportError:
         raise UsageError(_NOT_INSTALLED) from None
     try:
         settings = Database.open(database).settings
-    except esapi_stub.DatabaseError as error:
+    except DatabaseError as error:
         raise UsageError(f"{error} {_BUILD_ONE}") from error
     checkout = Path(esapi_stub.__file__).parents[2]
     return checkout / "build" / f"esapi-{settings.version}", settings.clinical
@@ -54,10 +54,11 @@ class StubBackend:
 
     def __init__(self, database: Path) -> None:
         try:
-            import esapi_stub
+            from esapi_stub.api.application import open_application
+            from esapi_stub.database import DatabaseError
         except ImportError:
             raise UsageError(_NOT_INSTALLED) from None
-        self._stub = esapi_stub
+        self._open, self._refusal = open_application, DatabaseError
         self._database = database
         self.name = f"stub:{database}"
 
@@ -68,8 +69,8 @@ class StubBackend:
     def create_application(self) -> API.Application:
         """Start the stub on its database."""
         try:
-            return cast("API.Application", self._stub.open_application(self._database))
-        except self._stub.DatabaseError as error:
+            return cast("API.Application", self._open(self._database))
+        except self._refusal as error:
             raise UsageError(f"{error} {_BUILD_ONE}") from error
 
     def read_plane(self, image: API.Image, plane: int) -> NDArray[np.int32]:

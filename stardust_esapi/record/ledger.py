@@ -609,11 +609,6 @@ class Ledger:
             for row in rows
         ]
 
-    def counts(self) -> dict[CaseState, int]:
-        """How many cases are in each state, over all lists this folder has seen."""
-        rows = self._rows("SELECT state, count(*) AS cases FROM cases GROUP BY state")
-        return dict.fromkeys(CaseState, 0) | {CaseState(r["state"]): r["cases"] for r in rows}
-
     def _open(self) -> None:
         self._db.row_factory = sqlite3.Row
         # Output folders lie on network shares, where SQLite's WAL does not work. EXTRA is FULL

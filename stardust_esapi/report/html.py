@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from stardust_esapi.files import atomic_write
 from stardust_esapi.model import Action, CaseResult, CaseState, Kind, StructureOutcome
+from stardust_esapi.names import LOOKED_FOR
 from stardust_esapi.report.pictures import OUTLINES
 from stardust_esapi.report.summary import PLANNED, RunSummary, row_ranges, shown_state
 
@@ -82,7 +83,7 @@ def render_report(summary: RunSummary) -> str:
         rejected=_number(len(summary.rejected), "row"),
         rejected_rows=row_ranges(summary.rejected),
         kind_names=KIND_NAMES,
-        outlines=OUTLINES,
+        outlines={LOOKED_FOR[role]: colour for role, colour in OUTLINES.items()},
         duration=_duration(summary.duration.total_seconds()),
     )
 

@@ -152,7 +152,7 @@ def _draw_ct(scene: _Scene) -> bytes:
 def _draw_mr(folder: Path, scene: _Scene | None) -> bytes:
     if scene is None:
         raise CaseError("it would carry the planning CT's outlines, and there are none.")
-    mr = read_stack(folder)
+    mr = _stack(folder)
     mr_to_ct = read_mr_to_ct(sorted(folder.glob("RE*.dcm")), mr, scene.stack)
     values = mr.sample(moved(np.asarray(np.linalg.inv(mr_to_ct), dtype=float), scene.grid()))
     shown = values[np.isfinite(values) & (values != 0)]
@@ -162,14 +162,23 @@ def _draw_mr(folder: Path, scene: _Scene | None) -> bytes:
     return _draw(scene, values, low, max(high, low + 1e-6))
 
 
-def _set_scene(folder: Path) -> _Scene:
+def _stack(folder: Path) -> Stack:
     stack = read_stack(folder)
     if stack.facts.duplicate_positions:
         raise CaseError("several of its images lie in one place.")
+    return stack
+
+
+def _is_outlined(name: str) -> bool:
+    return role_of(name) in OUTLINES
+
+
+def _set_scene(folder: Path) -> _Scene:
+    stack = _stack(folder)
     masks: dict[Role, Mask] = {}
-    for roi in read_structures_on(stack, folder).rois:
+    for roi in read_structures_on(stack, folder, _is_outlined).rois:
         role = role_of(roi.name)
-        if role is not Role.OTHER and role not in masks:  # as the training takes the first
+        if role not in masks:  # as the training takes the first
             mask = rasterise(roi.contours, stack)
             if mask.voxels:
                 masks[role] = mask

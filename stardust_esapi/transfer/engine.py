@@ -50,7 +50,7 @@ class NetworkEngine(Engine, Protocol):
 
     @property
     def quarantined(self) -> tuple[object, ...]:
-        """A sentence for each instance that arrived and was not taken, so far."""
+        """The instances that arrived and were not taken, so far: each in words as a sentence."""
 
     def cancel(self) -> None:
         """End what is under way soon, and refuse what comes; for Ctrl-C."""

@@ -14,21 +14,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stardust_esapi.dicom import (
+from stardust_esapi.dicom.source import (
     Device,
     ImageSeries,
     PatientIdentity,
     ReferencedSeries,
     RegistrationSource,
-    Roi,
+    RoiSource,
     StructureSetSource,
     StudyFacts,
-    derived_uid,
-    write_image_series,
-    write_registration,
-    write_structure_set,
 )
-from stardust_esapi.dicom.write_images import reference
+from stardust_esapi.dicom.uids import derived_uid
+from stardust_esapi.dicom.write_images import reference, write_image_series
+from stardust_esapi.dicom.write_registration import write_registration
+from stardust_esapi.dicom.write_structure_set import write_structure_set
 from stardust_esapi.errors import TransferError
 from stardust_esapi.esapi import read
 from stardust_esapi.esapi.session import OpenPatient
@@ -179,11 +178,11 @@ class EsapiEngine:
             created=read.read_datetime(structure_set.HistoryDateTime),
         )
 
-    def _rois(self, structure_set: API.StructureSet, planes: int) -> Iterator[Roi]:
+    def _rois(self, structure_set: API.StructureSet, planes: int) -> Iterator[RoiSource]:
         colors = self._colors.get(structure_set.UID, {})
         for structure in structure_set.Structures:
             view = read.read_structure(structure)
-            yield Roi(
+            yield RoiSource(
                 number=structure.ROINumber,
                 name=view.structure_id,
                 interpreted_type=view.dicom_type,

@@ -91,7 +91,7 @@ class BuildReport:
         plans: Plans taken.
         registrations: Registrations taken.
         not_taken: Everything else in the folder.
-        remarks: What a reader should know of what was taken.
+        notes: What a reader should know of what was taken.
     """
 
     patients: int
@@ -101,7 +101,7 @@ class BuildReport:
     plans: int
     registrations: int
     not_taken: tuple[NotTaken, ...]
-    remarks: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
 def build(dicom: Path, db: Path, *, version: str = "15.6") -> BuildReport:
@@ -169,7 +169,7 @@ class _Builder:
 
     def __init__(self) -> None:
         self.not_taken: list[NotTaken] = []
-        self.remarks: list[str] = []
+        self.notes: list[str] = []
         self.patients: list[PatientRecord] = []
         self._files: dict[str, tuple[str, Dataset]] = {}
         self._ranges: dict[str, tuple[int, int]] = {}
@@ -247,7 +247,7 @@ class _Builder:
     def _add_patient(self, files: Files, mixed: set[str]) -> None:
         summary = _summary(files[0][1], f"patient-{len(self.patients) + 1}")
         if len({(str(d.get("PatientName")), str(d.get("PatientBirthDate"))) for _, d in files}) > 1:
-            self.remarks.append(
+            self.notes.append(
                 f"Patient {summary.id}: files disagree on name or birth date; {files[0][0]} counts."
             )
         patient = PatientRecord(summary)
@@ -329,7 +329,7 @@ class _Builder:
         ]
         finest = min((abs(slope) for slope, _ in scales if slope), default=1.0)
         slope = max(finest, (max(ends) - min(ends)) / _LARGEST_COMMON_VALUE)
-        self.remarks.append(
+        self.notes.append(
             f"Patient {patient.summary.id}, series {uid}: its slices have {len(scales)} different "
             f"rescales; they were brought onto one, which moves a display value by "
             f"{slope / 2:.3g} at most."
@@ -459,7 +459,7 @@ class _Builder:
             database.write_index(patient)
 
     def _look_into_structure_sets(self, patient: PatientRecord, folder: Path) -> None:
-        """Remark on what of the structure sets ESAPI does not show as it is."""
+        """Note on what of the structure sets ESAPI does not show as it is."""
         for record in patient.structure_sets:
             series = patient.series_of(patient.image_of(record))
             present = {one.uid for one in series.slices}
@@ -486,7 +486,7 @@ class _Builder:
             plans=sum(len(p.plans) for p in self.patients),
             registrations=sum(len(p.registrations) for p in self.patients),
             not_taken=tuple(self.not_taken),
-            remarks=tuple(self.remarks),
+            notes=tuple(self.notes),
         )
 
     def _take(self, patient: PatientRecord, name: str) -> str:
@@ -502,7 +502,7 @@ class _Builder:
             self._refuse(name, reason)
 
     def _remark(self, patient: PatientRecord, set_id: str, text: str) -> None:
-        self.remarks.append(f"Patient {patient.summary.id}, structure set {set_id}: {text}.")
+        self.notes.append(f"Patient {patient.summary.id}, structure set {set_id}: {text}.")
 
 
 def _of_class(files: Files, *classes: str) -> Files:

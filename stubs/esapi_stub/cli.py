@@ -17,8 +17,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-_USAGE = 2
-_PEER = re.compile(r"(?P<ae_title>[^@\\]{1,16})@(?P<host>.+):(?P<port>\d{1,5})")
+_USAGE, _STOPPED = 2, 130
+_PEER = re.compile(r"(?P<ae_title>[^@\\]{1,16})@(?P<host>.+):(?P<port>[0-9]{1,5})")
 
 
 @app.command()
@@ -33,8 +33,8 @@ def build(
     report = build_database(dicom, db, version=version)
     for left_out in report.not_taken:
         typer.echo(f"not taken {left_out.what}: {left_out.reason}")
-    for remark in report.remarks:
-        typer.echo(f"remark {remark}")
+    for note in report.notes:
+        typer.echo(f"note {note}")
     typer.echo(
         f"{db}: {report.patients} patients, {report.series} series of {report.images} images, "
         f"{report.structure_sets} structure sets, {report.plans} plans, "
@@ -156,6 +156,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     try:
         app(arguments, prog_name="esapi-stub")
+    except KeyboardInterrupt:
+        typer.echo("Stopped.", err=True)
+        raise SystemExit(_STOPPED) from None
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         _fail(f"{where}{error.strerror or error}.")

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import pythonnet
 
+from approval_site import make_site
 from stand_ins import ROOT, assemblies
 from stardust_esapi.approval.manifest import Target
-from stardust_esapi.approval.site import make_site
 
 SOURCES = Path(__file__).parent / "csharp" / "launchers"
 RUNTIME = Path(pythonnet.__file__).parent / "runtime" / "Python.Runtime.dll"

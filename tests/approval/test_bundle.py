@@ -27,11 +27,12 @@ from packaging.tags import compatible_tags, cpython_tags
 from packaging.utils import canonicalize_name, parse_wheel_filename
 from tree_sitter import Language, Node, Parser
 
+from approval_site import make_site
 from stand_ins import ROOT
 from stardust_esapi import __version__
 from stardust_esapi.approval.assembly import read_assembly
 from stardust_esapi.approval.manifest import Target
-from stardust_esapi.approval.site import RUNTIME, make_site, read_site
+from stardust_esapi.approval.site import RUNTIME, read_site
 
 WINDOWS = {
     "implementation_name": "cpython",

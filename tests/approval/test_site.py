@@ -7,8 +7,9 @@ import shutil
 
 import pytest
 
+from approval_site import make_site
 from stardust_esapi.approval.manifest import Target
-from stardust_esapi.approval.site import RUNTIME, Dependency, make_site, read_site
+from stardust_esapi.approval.site import RUNTIME, Dependency, read_site
 from stardust_esapi.errors import UsageError
 
 WINDOWS = Target("3.12", "win_amd64")

@@ -504,8 +504,8 @@ def test_approved_structure_set(app) -> None:
     assert str(last.ApprovalStatus) == "Approved"
     assert_not_editable(structure_set, "approved")
     # What is new beside it is not approved.
-    made = structure_set.Image.CreateNewStructureSet()
-    structure = made.AddStructure("GTV", "GTV1")
+    created = structure_set.Image.CreateNewStructureSet()
+    structure = created.AddStructure("GTV", "GTV1")
     assert structure.CanEditSegmentVolume("") == (True, "")
     assert str(list(structure.ApprovalHistory)[-1].ApprovalStatus) == "UnApproved"
 
@@ -534,40 +534,40 @@ def test_can_edit_takes_something_for_its_out_argument(esapi, patient) -> None:
 
 def test_first_structure_set_of_an_image_lies_on_it(writable) -> None:
     image = volumes(writable)["CT_2"]
-    made = image.CreateNewStructureSet()
-    assert made.Image == image
-    assert made.Image.Id == "CT_2"
+    created = image.CreateNewStructureSet()
+    assert created.Image == image
+    assert created.Image.Id == "CT_2"
     assert writable.HasModifiedData
 
 
 def test_second_structure_set_lies_on_a_copy_of_the_image(writable) -> None:
     image = volumes(writable)["CT_1"]
-    made = image.CreateNewStructureSet()
-    copy = made.Image
+    created = image.CreateNewStructureSet()
+    copy = created.Image
     assert copy != image
     assert copy.Id.casefold() not in {"ct_1", "ct_2", "mr_1"}
     assert copy.Series == image.Series
     assert copy.Series.UID == image.Series.UID
     assert (copy.XSize, copy.YSize, copy.ZSize, copy.FOR) == (48, 48, 20, image.FOR)
     assert copy.Id in volumes(writable)
-    assert made.UID not in {s.UID for s in writable.StructureSets if s != made}
-    assert list(made.Structures) == []
+    assert created.UID not in {s.UID for s in writable.StructureSets if s != created}
+    assert list(created.Structures) == []
     assert {s.Image.Id for s in writable.StructureSets} == {"CT_1", copy.Id}
 
 
 def test_structure_types_that_can_be_added(writable) -> None:
-    made = volumes(writable)["CT_2"].CreateNewStructureSet()
+    created = volumes(writable)["CT_2"].CreateNewStructureSet()
     for number, dicom_type in enumerate(TYPES):
-        assert made.CanAddStructure(dicom_type, f"S{number}")
-        assert made.AddStructure(dicom_type, f"S{number}").DicomType == dicom_type
+        assert created.CanAddStructure(dicom_type, f"S{number}")
+        assert created.AddStructure(dicom_type, f"S{number}").DicomType == dicom_type
     for dicom_type in ("BOLUS", "MARKER", "", "gtv", "NONE"):
-        assert not made.CanAddStructure(dicom_type, "other")
+        assert not created.CanAddStructure(dicom_type, "other")
         with refused("System.ArgumentException"):
-            made.AddStructure(dicom_type, "other")
-    assert not made.CanAddStructure("EXTERNAL", "Body 2")
+            created.AddStructure(dicom_type, "other")
+    assert not created.CanAddStructure("EXTERNAL", "Body 2")
     with refused("System.ArgumentException"):
-        made.AddStructure("EXTERNAL", "Body 2")
-    assert [s.ROINumber for s in made.Structures] == list(range(1, 15))
+        created.AddStructure("EXTERNAL", "Body 2")
+    assert [s.ROINumber for s in created.Structures] == list(range(1, 15))
 
 
 @pytest.mark.parametrize("identifier", ["", "   ", "a" * 17, "GTV1", "gtv1", "gTv1 "])
@@ -592,12 +592,12 @@ def test_sixteen_characters_are_allowed(writable) -> None:
 
 def test_structure_set_ids_are_unique_in_their_series(writable) -> None:
     images = volumes(writable)
-    made = images["CT_1"].CreateNewStructureSet()
+    created = images["CT_1"].CreateNewStructureSet()
     with refused("System.ArgumentException"):
-        made.Id = "ct_1"
+        created.Id = "ct_1"
     with refused("System.ArgumentException"):
-        made.Id = "z" * 17
-    made.Id = "zCopyFromPlan"
+        created.Id = "z" * 17
+    created.Id = "zCopyFromPlan"
     on_other_series = images["CT_2"].CreateNewStructureSet()
     on_other_series.Id = "zCopyFromPlan"
 
@@ -730,18 +730,18 @@ def test_segment_on_the_same_grid_is_the_same_points(writable, drawn) -> None:
 
 
 def test_segment_on_another_grid_is_resampled_and_clipped(writable) -> None:
-    made = volumes(writable)["CT_2"].CreateNewStructureSet()
+    created = volumes(writable)["CT_2"].CreateNewStructureSet()
     sources = structures(next(iter(writable.StructureSets)))
-    gtv = made.AddStructure("GTV", "GTV1")
+    gtv = created.AddStructure("GTV", "GTV1")
     gtv.SegmentVolume = sources["GTV1"].SegmentVolume
     assert gtv.Volume == pytest.approx(sources["GTV1"].Volume, rel=0.08)  # 3 mm voxels
     center = gtv.CenterPoint
     assert (center.x, center.y, center.z) == pytest.approx((-20, 10, 3), abs=1.5)
-    body = made.AddStructure("EXTERNAL", "BODY")
+    body = created.AddStructure("EXTERNAL", "BODY")
     body.SegmentVolume = sources["BODY"].SegmentVolume
     # 120 mm x 100 mm on each of the 18 planes.
     assert body.Volume == pytest.approx(120 * 100 * 18 * 3 / 1000, rel=0.01)
-    empty = made.AddStructure("ORGAN", "empty")
+    empty = created.AddStructure("ORGAN", "empty")
     empty.SegmentVolume = sources["Cavity"].SegmentVolume
     assert empty.IsEmpty
 
@@ -749,8 +749,8 @@ def test_segment_on_another_grid_is_resampled_and_clipped(writable) -> None:
 def test_segment_of_another_frame_of_reference_is_refused(app) -> None:
     patient = app.OpenPatientById(FOREIGN.patient_id)
     patient.BeginModifications()
-    made = volumes(patient)["CT_2"].CreateNewStructureSet()
-    gtv = made.AddStructure("GTV", "GTV1")
+    created = volumes(patient)["CT_2"].CreateNewStructureSet()
+    gtv = created.AddStructure("GTV", "GTV1")
     source = structures(next(iter(patient.StructureSets)))["GTV1"]
     with refused("System.ArgumentException", "frame of reference"):
         gtv.SegmentVolume = source.SegmentVolume
@@ -781,10 +781,10 @@ def prepare(patient) -> tuple[str, str]:
     source = structures(next(iter(patient.StructureSets)))["GTV1"]
     uids = []
     for image, identifier in (("CT_1", "zCopyFromPlan"), ("CT_2", "zCopyFromPlan_KM")):
-        made = volumes(patient)[image].CreateNewStructureSet()
-        made.Id = identifier
-        made.AddStructure("GTV", "gtv+").SegmentVolume = source.SegmentVolume
-        uids.append(made.UID)
+        created = volumes(patient)[image].CreateNewStructureSet()
+        created.Id = identifier
+        created.AddStructure("GTV", "gtv+").SegmentVolume = source.SegmentVolume
+        uids.append(created.UID)
     return tuple(uids)
 
 
@@ -860,8 +860,8 @@ def test_saving_goes_on_in_the_same_patient(esapi, app, writable) -> None:
     structure.Id = "GTV"
     app.SaveModifications()
     patient = esapi.start().OpenPatientById(PHANTOM.patient_id)
-    made = next(s for s in patient.StructureSets if s.Id == "zCopyFromPlan")
-    assert only(made.Structures).Id == "GTV"
+    created = next(s for s in patient.StructureSets if s.Id == "zCopyFromPlan")
+    assert only(created.Structures).Id == "GTV"
 
 
 def test_saving_without_a_patient(app) -> None:
@@ -1064,10 +1064,10 @@ def test_stand_ins_read_what_the_other_saved(esapi, other) -> None:
         patient.BeginModifications()
         if writer is esapi:
             edit(writer, patient)
-        made = volumes(patient)["CT_2"].CreateNewStructureSet()
-        made.Id = name
+        created = volumes(patient)["CT_2"].CreateNewStructureSet()
+        created.Id = name
         source = structures(next(iter(patient.StructureSets)))["PTV1"]
-        made.AddStructure("PTV", "target+").SegmentVolume = source.SegmentVolume
+        created.AddStructure("PTV", "target+").SegmentVolume = source.SegmentVolume
         app.SaveModifications()
         written = describe(writer, patient)
         writer.stop()

@@ -24,9 +24,9 @@ from dataset_series import (
 )
 from esapi_stub.sample.dicom import rigid
 from stardust_esapi.dataset.onto_mr import carry, share_shown
-from stardust_esapi.dicom import derived_uid
 from stardust_esapi.dicom.read_registration import read_mr_to_ct
 from stardust_esapi.dicom.read_series import Stack, read_stack
+from stardust_esapi.dicom.uids import derived_uid
 from stardust_esapi.errors import CaseError
 from stardust_esapi.geometry import ImageGeometry
 from stardust_esapi.mask import Mask, empty, rasterise

@@ -289,11 +289,15 @@ def test_a_workers_log_names_no_patient(cluster: Any) -> None:
 
 
 def test_says_that_the_scheduler_has_ended(tmp_path: Path) -> None:
+    from distributed import Client
+
     folder = tmp_path / "pids"
     folder.mkdir()
     with dataset_work.cluster(1) as cluster:
         address = cluster.scheduler_address
         results = run_all([str(folder)] * 6, dataset_work.report_and_doze, str, scheduler=address)
         next(results)
+        for client in Client._instances:
+            client._timeout = 0.5  # so long it would look for the scheduler
     with pytest.raises(StardustError, match="The Dask scheduler has ended"):
         list(results)

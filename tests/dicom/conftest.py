@@ -8,16 +8,16 @@ from datetime import date, datetime
 import numpy as np
 import pytest
 
-from stardust_esapi.dicom import (
+from stardust_esapi.dicom.source import (
     Device,
     ImageSeries,
     PatientIdentity,
     RegistrationSource,
-    Roi,
+    RoiSource,
     StructureSetSource,
     StudyFacts,
-    derived_uid,
 )
+from stardust_esapi.dicom.uids import derived_uid
 from stardust_esapi.dicom.write_images import reference
 from stardust_esapi.geometry import ImageGeometry
 
@@ -90,10 +90,10 @@ def make_structure_set(
             "frame_of_reference_uid": series.frame_of_reference_uid,
             "images": reference(series),
             "rois": [
-                Roi(
+                RoiSource(
                     1, "gtv+", "GTV", (255, 0, 127), {0: [corner[0], corner[0] / 2], 1: [corner[1]]}
                 ),
-                Roi(7, "Rückenmark leer", "", (0, 255, 0), {}),
+                RoiSource(7, "Rückenmark leer", "", (0, 255, 0), {}),
             ],
             "created": datetime(2024, 5, 6, 7, 8, 9),
         }

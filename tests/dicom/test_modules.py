@@ -9,12 +9,10 @@ import pytest
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from stardust_esapi import __version__
-from stardust_esapi.dicom import (
-    derived_uid,
-    write_image_series,
-    write_registration,
-    write_structure_set,
-)
+from stardust_esapi.dicom.uids import derived_uid
+from stardust_esapi.dicom.write_images import write_image_series
+from stardust_esapi.dicom.write_registration import write_registration
+from stardust_esapi.dicom.write_structure_set import write_structure_set
 
 # Type 1 is there with a value, type 2 is there. Conditional ones are named where they apply here.
 PATIENT_STUDY_SOP = (  # C.7.1.1, C.7.2.1, C.12.1

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pydicom
@@ -10,6 +11,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from dataset_series import FRAME, Ball, contours, grid, write_series, write_structures
 from esapi_stub.sample.real import DATA
+from stardust_esapi.dicom import read_structure_set
 from stardust_esapi.dicom.read_structure_set import read_structures
 from stardust_esapi.errors import CaseError
 
@@ -41,6 +43,20 @@ def test_what_was_written_is_read(path: Path):
         np.testing.assert_allclose(away, 12.0, atol=1e-3)
     assert nothing.contours == ()
     assert (point.contours, point.not_closed) == ((), 1)
+
+
+def test_contours_of_others_are_not_parsed(path: Path, monkeypatch: pytest.MonkeyPatch):
+    """They are most of a large file's time, and a picture needs two structures."""
+    parsed: list[str] = []
+    own = read_structure_set._roi
+
+    def counted(item: Any, *more: Any) -> Any:
+        parsed.append(str(item.ROIName))
+        return own(item, *more)
+
+    monkeypatch.setattr(read_structure_set, "_roi", counted)
+    structures = read_structures(path, lambda name: name == "point")
+    assert [roi.name for roi in structures.rois] == parsed == ["point"]
 
 
 def test_the_real_structure_set_is_read_as_pydicom_reads_it():

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydicom.uid import UID
 
-from stardust_esapi.dicom import derived_uid
+from stardust_esapi.dicom.uids import derived_uid
 
 PARTS = st.lists(st.text(st.characters(categories=["L", "N", "P"])), min_size=1)
 

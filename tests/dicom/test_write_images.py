@@ -12,8 +12,8 @@ import SimpleITK as sitk  # noqa: N813
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from stardust_esapi.dicom import PatientIdentity, StudyFacts, write_image_series
-from stardust_esapi.dicom.write_images import pixel_encoding
+from stardust_esapi.dicom.source import PatientIdentity, StudyFacts
+from stardust_esapi.dicom.write_images import pixel_encoding, write_image_series
 from stardust_esapi.errors import TransferError
 from stardust_esapi.geometry import ImageGeometry
 

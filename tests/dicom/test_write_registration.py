@@ -4,8 +4,7 @@ import numpy as np
 import pydicom
 import pytest
 
-from stardust_esapi.dicom import write_registration
-from stardust_esapi.dicom.write_registration import is_rigid
+from stardust_esapi.dicom.write_registration import is_rigid, write_registration
 from stardust_esapi.errors import TransferError
 
 

@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from stardust_esapi.dicom import Roi, write_image_series, write_structure_set
+from stardust_esapi.dicom.source import RoiSource
+from stardust_esapi.dicom.write_images import write_image_series
+from stardust_esapi.dicom.write_structure_set import write_structure_set
 from stardust_esapi.errors import TransferError
 from stardust_esapi.geometry import ImageGeometry
 
@@ -60,7 +62,7 @@ def test_every_point_comes_back_on_its_plane(make_structure_set, tmp_path):
     )
 )
 def test_any_point_comes_back(make_structure_set, contours):
-    source = make_structure_set(rois=[Roi(1, "target+", "PTV", (0, 0, 0), contours)])
+    source = make_structure_set(rois=[RoiSource(1, "target+", "PTV", (0, 0, 0), contours)])
     with tempfile.TemporaryDirectory() as folder:
         dataset = pydicom.dcmread(write_structure_set(source, Path(folder)))
     written = iter(dataset.ROIContourSequence[0].ContourSequence)
@@ -84,7 +86,7 @@ def test_references_lead_to_the_images(modality, make_series, make_structure_set
     # Drawn in the planes of the images, as contours are.
     square = [(1, 1), (4.5, 1), (4.5, 3.25), (1, 3)]
     contours = {plane: [OBLIQUE.to_patient([(*at, plane) for at in square])] for plane in range(4)}
-    rois = [Roi(1, "gtv+", "GTV", (255, 0, 0), contours)]
+    rois = [RoiSource(1, "gtv+", "GTV", (255, 0, 0), contours)]
     dataset = pydicom.dcmread(write_structure_set(make_structure_set(series, rois=rois), tmp_path))
 
     image = next(iter(images.values()))
@@ -124,7 +126,7 @@ def test_structures_keep_name_type_color_and_number(make_structure_set, tmp_path
 
 
 def test_an_empty_structure_has_no_contours(make_structure_set, tmp_path):
-    nothing = Roi(1, "gtv+", "GTV", (1, 2, 3), {2: [np.empty((0, 3))]})
+    nothing = RoiSource(1, "gtv+", "GTV", (1, 2, 3), {2: [np.empty((0, 3))]})
     source = make_structure_set(rois=[nothing])
     dataset = pydicom.dcmread(write_structure_set(source, tmp_path))
     assert "ContourSequence" not in dataset.ROIContourSequence[0]
@@ -132,7 +134,7 @@ def test_an_empty_structure_has_no_contours(make_structure_set, tmp_path):
 
 def test_a_single_point_is_no_polygon(make_structure_set, tmp_path):
     source = make_structure_set(
-        rois=[Roi(1, "Marker", "MARKER", (1, 2, 3), {2: [np.array([[1.0, 2.0, 3.0]])]})]
+        rois=[RoiSource(1, "Marker", "MARKER", (1, 2, 3), {2: [np.array([[1.0, 2.0, 3.0]])]})]
     )
     dataset = pydicom.dcmread(write_structure_set(source, tmp_path))
     contour = dataset.ROIContourSequence[0].ContourSequence[0]
@@ -142,7 +144,7 @@ def test_a_single_point_is_no_polygon(make_structure_set, tmp_path):
 def test_a_contour_beyond_64_kilobytes_stays_one_contour(make_structure_set, tmp_path):
     angle = np.linspace(0, 2 * np.pi, 5000, endpoint=False)
     circle = np.stack([250 * np.cos(angle), 250 * np.sin(angle), 0 * angle - 123.4567], axis=1)
-    source = make_structure_set(rois=[Roi(1, "Body", "EXTERNAL", (1, 2, 3), {0: [circle]})])
+    source = make_structure_set(rois=[RoiSource(1, "Body", "EXTERNAL", (1, 2, 3), {0: [circle]})])
     dataset = pydicom.dcmread(write_structure_set(source, tmp_path))
     contour = dataset.ROIContourSequence[0].ContourSequence[0]
     assert contour["ContourData"].VR == "DS"
@@ -157,6 +159,10 @@ def test_the_same_structure_set_gives_the_same_bytes(make_structure_set, tmp_pat
     assert two.read_bytes() == first
 
 
+def roi(number: int, name: str, interpreted_type: str, planes: dict) -> RoiSource:
+    return RoiSource(number, name, interpreted_type, (0, 0, 0), planes)
+
+
 SQUARE = np.array([[0.0, 0, 0], [1, 0, 0], [1, 1, 0]])
 
 
@@ -165,15 +171,27 @@ SQUARE = np.array([[0.0, 0, 0], [1, 0, 0], [1, 1, 0]])
     [
         ({"label": "x" * 17}, "StructureSetLabel"),
         ({"rois": []}, "no structures"),
-        ({"rois": [Roi(1, "a", "", (0, 0, 0), {}), Roi(1, "b", "", (0, 0, 0), {})]}, "same ROI"),
-        ({"rois": [Roi(1, "x" * 65, "", (0, 0, 0), {})]}, "ROIName"),
-        ({"rois": [Roi(1, "a\\b", "", (0, 0, 0), {})]}, "ROIName"),
-        ({"rois": [Roi(1, "a", "gtv", (0, 0, 0), {})]}, "RTROIInterpretedType"),
-        ({"rois": [Roi(1, "a", "", (0, 0, 0), {4: [SQUARE]})]}, "plane 4 of an image of 4 planes"),
-        ({"rois": [Roi(1, "a", "", (0, 0, 0), {-1: [SQUARE]})]}, "plane -1"),
-        ({"rois": [Roi(1, "a", "", (0, 0, 0), {0: [SQUARE * np.nan]})]}, "not a list of points"),
-        ({"rois": [Roi(1, "a", "", (0, 0, 0), {0: [SQUARE[:, :2]]})]}, "not a list of points"),
-        ({"rois": [Roi(1, "a", "", (0, 0, 0), {0: [SQUARE * 1e6]})]}, "not a list of points"),
+        (
+            {"rois": [roi(1, "a", "", {}), roi(1, "b", "", {})]},
+            "same ROI",
+        ),
+        ({"rois": [roi(1, "x" * 65, "", {})]}, "ROIName"),
+        ({"rois": [roi(1, "a\\b", "", {})]}, "ROIName"),
+        ({"rois": [roi(1, "a", "gtv", {})]}, "RTROIInterpretedType"),
+        (
+            {"rois": [roi(1, "a", "", {4: [SQUARE]})]},
+            "plane 4 of an image of 4 planes",
+        ),
+        ({"rois": [roi(1, "a", "", {-1: [SQUARE]})]}, "plane -1"),
+        (
+            {"rois": [roi(1, "a", "", {0: [SQUARE * np.nan]})]},
+            "not a list of points",
+        ),
+        (
+            {"rois": [roi(1, "a", "", {0: [SQUARE[:, :2]]})]},
+            "not a list of points",
+        ),
+        ({"rois": [roi(1, "a", "", {0: [SQUARE * 1e6]})]}, "not a list of points"),
     ],
 )
 def test_what_cannot_be_written_truly_is_refused(facts, message, make_structure_set, tmp_path):

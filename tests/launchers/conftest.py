@@ -25,7 +25,9 @@ def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
     package = site / "stardust_esapi"
     package.mkdir(parents=True)
     (package / "__init__.py").write_text("")
-    shutil.copy(HERE / "fake_launcher.py", package / "launcher.py")
+    (package / "commands").mkdir()
+    (package / "commands" / "__init__.py").write_text("")
+    shutil.copy(HERE / "fake_launcher.py", package / "commands" / "launcher.py")
     runtime = site / RUNTIME
     runtime.parent.mkdir(parents=True)
     shutil.copy(Path(pythonnet.__file__).parent / "runtime" / runtime.name, runtime)

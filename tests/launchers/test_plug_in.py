@@ -134,7 +134,7 @@ def test_the_read_only_one_warns_and_goes_on(installation) -> None:
 
 def test_unapproved_files_in_memory_stop_the_writable_one(installation, origin) -> None:
     """The read-only one loaded them; then the files were put right."""
-    module = installation.site / "stardust_esapi" / "launcher.py"
+    module = installation.site / "stardust_esapi" / "commands" / "launcher.py"
     approved = module.read_text()
     module.write_text(
         approved + "\ndef plug_in_repair(context, window):\n"

@@ -152,7 +152,7 @@ def test_the_environment_has_no_effect(installation, tmp_path) -> None:
 
 
 def test_compiled_files_are_not_trusted(installation, tmp_path) -> None:
-    module = installation.site / "stardust_esapi" / "launcher.py"
+    module = installation.site / "stardust_esapi" / "commands" / "launcher.py"
     trap = tmp_path / "trap.py"
     trap.write_text(TRAP)
     compiled = module.parent / "__pycache__" / f"launcher.{sys.implementation.cache_tag}.pyc"

@@ -155,14 +155,6 @@ def test_registering_again_keeps_states_and_follows_the_list(ledger: Ledger) -> 
         CaseState.PENDING,
     ]
     assert query(again, "SELECT row FROM cases ORDER BY row") == [(2,), (7,), (9,)]
-    assert again.counts() == {
-        CaseState.PENDING: 1,
-        CaseState.PREPARED: 1,
-        CaseState.EXPORTED: 0,
-        CaseState.PARTIAL: 0,
-        CaseState.DOUBTFUL: 0,
-        CaseState.FAILED: 1,
-    }
 
 
 def test_a_large_list_is_registered_quickly(tmp_path: Path) -> None:
@@ -171,7 +163,9 @@ def test_a_large_list_is_registered_quickly(tmp_path: Path) -> None:
         fresh.begin_run(**RUN)
         fresh.register(cases)
         fresh.register(cases)
-        assert fresh.counts()[CaseState.PENDING] == 20_000
+        assert query(fresh, "SELECT state, count(*) FROM cases GROUP BY state") == [
+            ("pending", 20_000)
+        ]
 
 
 def test_a_failed_case_says_why_and_is_tried_again(ledger: Ledger) -> None:
@@ -621,5 +615,5 @@ def test_killed_anywhere_it_is_consistent_and_the_next_run_completes_it(tmp_path
         resumed = root.with_name(f"{root.name}.resumed")
         assert assert_consistent(resumed) is CaseState.EXPORTED
         with Ledger(resumed) as ledger:
-            assert ledger.counts()[CaseState.EXPORTED] == 2
+            assert query(ledger, "SELECT count(*) FROM cases WHERE state = 'exported'") == [(2,)]
             assert len(ledger.series()) == 4

@@ -101,6 +101,12 @@ def a_summary(*results: CaseResult, text: str = "") -> RunSummary:
     )
 
 
+def test_a_labelled_structure_has_the_colour_of_its_outline() -> None:
+    html = render_report(a_summary(a_result(2)))
+    assert html.count('<span class="swatch" style="background:#E69F00"></span>gtv+') == 1
+    assert "with the outlines of gtv+ and target+" in html
+
+
 def test_says_what_the_sender_said_and_what_was_quarantined() -> None:
     result = replace(a_result(2), sender_report={Kind.CT: f"C-MOVE: 50 completed {HOSTILE}"})
     summary = replace(a_summary(result), quarantined=(f"Instance 1.2.3 was not taken {HOSTILE}",))

@@ -186,9 +186,10 @@ print(structure.Equals(None), structure.Equals("x"), structure == structure_set)
 
 def test_a_host_ends_as_it_likes(start: StartHost) -> None:
     """Mono crashed about every second time where its child ended after it had shut down."""
-    hosts = [start(program) for program in ("", "app.Dispose()\n") * 4]
-    assert [lines(host) for host in hosts] == [["ready"]] * 8
-    assert {host.returncode for host in hosts} == {0}
+    for program in ("", "app.Dispose()\n") * 2:
+        host = start(program)
+        assert lines(host) == ["ready"]
+        assert host.returncode == 0
 
 
 # --- the stub's end, without .NET ---

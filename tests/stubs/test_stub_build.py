@@ -10,9 +10,11 @@ import pydicom
 import pytest
 from pydicom.uid import CTImageStorage, generate_uid
 
-from esapi_stub import DatabaseError, database, open_application
 from esapi_stub import build as build_module
+from esapi_stub import database
+from esapi_stub.api.application import open_application
 from esapi_stub.build import build
+from esapi_stub.database import DatabaseError
 from esapi_stub.sample import (
     Box,
     Phantom,
@@ -126,7 +128,7 @@ def test_images_stand_in_space_order(tmp_path, opened, phantom) -> None:
 def test_the_real_patient(tmp_path, opened) -> None:
     uids = write_real_patient(tmp_path / "dicom", contrast=False, mr=False)
     report = build(tmp_path / "dicom", tmp_path / "db")
-    assert (report.not_taken, report.remarks) == ((), ())
+    assert (report.not_taken, report.notes) == ((), ())
     assert (report.patients, report.series, report.images, report.plans) == (1, 1, 98, 1)
     patient = opened("123456", version="16.1")
     (structure_set,) = patient.StructureSets
@@ -342,9 +344,9 @@ def test_slices_of_different_rescale_share_one_scale(tmp_path, dicom, opened) ->
     change(paths[1], lambda d: setattr(d, "RescaleSlope", "0.25"))
     change(paths[3], lambda d: setattr(d, "RescaleIntercept", "-500.5"))
     report = build(dicom, tmp_path / "db")
-    (remark,) = report.remarks
-    assert "3 different rescales" in remark
-    bound = float(remark.split()[-3])
+    (note,) = report.notes
+    assert "3 different rescales" in note
+    bound = float(note.split()[-3])
     image = volume_of(opened())
     voxels = read_voxels(image)
     assert voxels.min() >= 0
@@ -363,7 +365,7 @@ def test_two_structure_sets_on_one_series(tmp_path, dicom, opened) -> None:
     second.StructureSetDate = "20250101"
     second.save_as(dicom / "second.dcm")
     report = build(dicom, tmp_path / "db")
-    assert report.remarks == ("Patient P1, structure set CT_1_1: its label is 'CT_1'.",)
+    assert report.notes == ("Patient P1, structure set CT_1_1: its label is 'CT_1'.",)
     one, two = opened().StructureSets
     assert (one.Id, two.Id, two.UID) == ("CT_1", "CT_1_1", "1.2.3.4")
     assert (one.Image.Id, two.Image.Id) == ("CT_1", "CT_2")
@@ -394,7 +396,7 @@ def test_structure_names_become_ids(tmp_path, opened) -> None:
     ids = [s.Id for s in structure_set.Structures]
     assert ids == ["Lymphknoten cerv", "Lymphknoten ce_1", "PTV", "ptv_1", "Structure_1"]
     assert [s.Name for s in structure_set.Structures] == list(names)
-    assert len(report.remarks) == 4
+    assert len(report.notes) == 4
 
 
 def test_contours_between_and_outside_planes(tmp_path, dicom, opened) -> None:
@@ -406,7 +408,7 @@ def test_contours_between_and_outside_planes(tmp_path, dicom, opened) -> None:
 
     edit(dicom, "RTSTRUCT", move)
     report = build(dicom, tmp_path / "db")
-    assert report.remarks == (
+    assert report.notes == (
         "Patient P1, structure set CT_1: 1 of BODY's contours lie on no plane of the image and "
         "are not seen.",
     )
@@ -425,7 +427,7 @@ def test_of_two_heights_on_one_plane_the_nearer_is_seen(tmp_path, dicom, opened)
 
     edit(dicom, "RTSTRUCT", double)
     report = build(dicom, tmp_path / "db")
-    assert "1 of BODY's contours" in report.remarks[0]
+    assert "1 of BODY's contours" in report.notes[0]
     body = next(iter(next(iter(opened().StructureSets)).Structures))
     (contour,) = body.GetContoursOnImagePlane(2)
     assert [p.z for p in contour] == pytest.approx([-1.5] * len(contour))
@@ -434,7 +436,7 @@ def test_of_two_heights_on_one_plane_the_nearer_is_seen(tmp_path, dicom, opened)
 def test_structure_set_that_names_absent_images(tmp_path, dicom) -> None:
     slices(dicom)[0].unlink()
     report = build(dicom, tmp_path / "db")
-    assert "Patient P1, structure set CT_1: 1 images it names are absent." in report.remarks
+    assert "Patient P1, structure set CT_1: 1 images it names are absent." in report.notes
 
 
 def test_series_of_one_slice_is_its_own_image(tmp_path, dicom, opened) -> None:
@@ -466,9 +468,9 @@ def test_registrations(tmp_path, opened) -> None:
 
 def test_patients_that_disagree_with_themselves_are_remarked(tmp_path, dicom) -> None:
     change(slices(dicom)[0], lambda d: setattr(d, "PatientName", "Geheim^Gerda"))
-    (remark,) = build(dicom, tmp_path / "db").remarks
-    assert "disagree on name or birth date" in remark
-    assert "Geheim" not in remark
+    (note,) = build(dicom, tmp_path / "db").notes
+    assert "disagree on name or birth date" in note
+    assert "Geheim" not in note
 
 
 def test_description_names_no_patient(tmp_path) -> None:

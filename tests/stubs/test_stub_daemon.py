@@ -30,10 +30,11 @@ from pynetdicom.association import Association
 from pynetdicom.dsutils import split_dataset
 
 from dicom_peers import no_socket_left, reset
-from esapi_stub import DatabaseError, open_application
 from esapi_stub import daemon as daemon_module
+from esapi_stub.api.application import open_application
 from esapi_stub.build import build
 from esapi_stub.daemon import Daemon, Faults
+from esapi_stub.database import DatabaseError
 from esapi_stub.holdings import Instance, find
 from esapi_stub.pynetdicom_private import keep_answers
 from esapi_stub.sample import Phantom, PhantomContrast, PhantomMr, write_phantom
@@ -545,18 +546,18 @@ def test_structure_sets_saved_a_second_ago_are_delivered(application, tmp_path) 
         assert len(before) == 1
         patient.BeginModifications()
         (source,) = patient.StructureSets
-        made = source.Image.CreateNewStructureSet()
+        created = source.Image.CreateNewStructureSet()
         for revision, identifier in ((1, "zCopyFromPlan"), (2, "again")):
             known = labels()
-            made.Id = identifier
+            created.Id = identifier
             assert labels() == known
             application.SaveModifications()
             assert labels() == before | {identifier}
-            status, _ = moved(association, keys("IMAGE", SOPInstanceUID=made.UID))
+            status, _ = moved(association, keys("IMAGE", SOPInstanceUID=created.UID))
             assert counts(status) == (1, 0, 0)
-            (saved,) = tmp_path.rglob(f"RS.{made.UID}.{revision}.dcm")
-            assert receiver.stored.pop()[:2] == (made.UID, content(saved))
-        made.Delete()
+            (saved,) = tmp_path.rglob(f"RS.{created.UID}.{revision}.dcm")
+            assert receiver.stored.pop()[:2] == (created.UID, content(saved))
+        created.Delete()
         application.SaveModifications()
         assert labels() == before
 

@@ -11,8 +11,10 @@ import pydicom
 import pytest
 from pydicom.uid import ImplicitVRLittleEndian, RTStructureSetStorage
 
-from esapi_stub import DatabaseError, database, open_application, system
+from esapi_stub import database, system
+from esapi_stub.api.application import open_application
 from esapi_stub.build import build
+from esapi_stub.database import DatabaseError
 from esapi_stub.sample import Phantom, PhantomContrast, Point, write_phantom
 from esapi_stub.types import VVector
 from support import PATIENCE
@@ -55,11 +57,11 @@ def prepare(patient) -> None:
     source = next(iter(patient.StructureSets))
     images = {i.Id: i for i in source.Image.Series.Study.Images3D}
     for image, identifier in (("CT_1", "zCopyFromPlan"), ("CT_2", "zCopyFromPlan_KM")):
-        made = images[image].CreateNewStructureSet()
-        made.Id = identifier
+        created = images[image].CreateNewStructureSet()
+        created.Id = identifier
         for structure in source.Structures:
             if not structure.IsEmpty:
-                copy = made.AddStructure(structure.DicomType, structure.Id)
+                copy = created.AddStructure(structure.DicomType, structure.Id)
                 copy.Color = structure.Color
                 copy.SegmentVolume = structure.SegmentVolume
 

@@ -173,8 +173,8 @@ class DcmtkEngine:
         self._turn = threading.BoundedSemaphore(
             network.associations if network.retrieve is Retrieve.GET else 1
         )
-        self._aside = threading.Lock()
-        self._told_aside: list[str] = []
+        self._quarantine_lock = threading.Lock()
+        self._quarantined: list[str] = []
         self._cancelled = threading.Event()
 
     def __enter__(self) -> Self:
@@ -187,7 +187,7 @@ class DcmtkEngine:
     @property
     def quarantined(self) -> tuple[str, ...]:
         """A sentence for each instance that arrived and was not taken, so far."""
-        return tuple(self._told_aside)
+        return tuple(self._quarantined)
 
     def cancel(self) -> None:
         """Have every running fetch end soon, with a TransferError; later ones do not begin."""
@@ -344,12 +344,12 @@ class DcmtkEngine:
             if not reason:
                 files.rename(path, fetch.path(uid))
                 continue
-            place = self._set_aside(path, uid)
+            place = self._move_to_quarantine(path, uid)
             sentence = (
                 f"While patient {fetch.request.patient_id}, series {fetch.request.series_uid} was "
                 f"fetched, instance {uid or path.name} was not taken: {reason}. It is in {place}."
             )
-            self._told_aside.append(sentence)
+            self._quarantined.append(sentence)
             logger.warning("{}", sentence)
             if uid in fetch.expected:
                 wrong.append(f"the peer sent an instance {uid}, but {reason}")
@@ -360,9 +360,9 @@ class DcmtkEngine:
                 "before you run the case again."
             )
 
-    def _set_aside(self, path: Path, uid: str) -> Path:
+    def _move_to_quarantine(self, path: Path, uid: str) -> Path:
         name = folder_name(uid or path.name)
-        with self._aside:
+        with self._quarantine_lock:
             files.make_folder(self._quarantine)
             place = self._quarantine / f"{name}.dcm"
             number = 1

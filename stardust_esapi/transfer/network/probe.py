@@ -78,8 +78,8 @@ def find_patient(network: Network, patient_id: str) -> str:
     Raises:
         TransferError: It has none, or does not answer.
     """
-    with _session(network) as session:
-        studies = _find(session, "STUDY", PatientID=patient_id, StudyInstanceUID="")
+    with _association(network) as association:
+        studies = _find(association, "STUDY", PatientID=patient_id, StudyInstanceUID="")
     if not studies:
         raise TransferError(f"The peer has no study of patient {patient_id}. Check the id.")
     return f"{len(studies)} studies of patient {patient_id}."
@@ -104,16 +104,16 @@ def move_one(network: Network, patient_id: str, folder: Path) -> str:
             "Set network.deliver to its folder, or take network.destination away."
         )
     inbox, pulse = Inbox(folder / "quarantine"), Pulse()
-    with _session(network) as session:
-        study, series, sop_class, uid = _an_image(session, patient_id)
+    with _association(network) as association:
+        study, series, sop_class, uid = _an_image(association, patient_id)
     wanted = identifier(
         "IMAGE", StudyInstanceUID=study, SeriesInstanceUID=series, SOPInstanceUID=uid
     )
     if network.deliver:
         collector = FolderCollector(Path(network.deliver.removeprefix("folder:")), network.timeout)
         before = collector.expect(patient_id)
-        with _session(network) as session:
-            answer = session.retrieve(wanted)
+        with _association(network) as association:
+            answer = association.retrieve(wanted)
         try:
             collector.collect(before, [uid], folder, lambda _: None)
         except TransferError as error:
@@ -123,9 +123,9 @@ def move_one(network: Network, patient_id: str, folder: Path) -> str:
     with (
         Receiver(network, inbox.store),
         inbox.delivery(patient_id, folder, expected, lambda _: None, pulse) as delivery,
-        _session(network, inbox) as session,
+        _association(network, inbox) as association,
     ):
-        answer = session.retrieve(wanted)
+        answer = association.retrieve(wanted)
         delivery.settle(1.0)
         if delivery.failure or delivery.missing:
             raise TransferError(
@@ -136,12 +136,12 @@ def move_one(network: Network, patient_id: str, folder: Path) -> str:
     return "One image was asked for and arrived."
 
 
-def _an_image(session: PeerAssociation, patient_id: str) -> tuple[str, str, UID, str]:
-    for study in _find(session, "STUDY", PatientID=patient_id, StudyInstanceUID=""):
+def _an_image(association: PeerAssociation, patient_id: str) -> tuple[str, str, UID, str]:
+    for study in _find(association, "STUDY", PatientID=patient_id, StudyInstanceUID=""):
         study_uid = str(study.StudyInstanceUID)
         for modality, sop_class in IMAGE_CLASSES.items():
             for series in _find(
-                session,
+                association,
                 "SERIES",
                 StudyInstanceUID=study_uid,
                 SeriesInstanceUID="",
@@ -149,7 +149,7 @@ def _an_image(session: PeerAssociation, patient_id: str) -> tuple[str, str, UID,
             ):
                 series_uid = str(series.SeriesInstanceUID)
                 for image in _find(
-                    session,
+                    association,
                     "IMAGE",
                     StudyInstanceUID=study_uid,
                     SeriesInstanceUID=series_uid,
@@ -159,18 +159,18 @@ def _an_image(session: PeerAssociation, patient_id: str) -> tuple[str, str, UID,
     raise TransferError(f"The peer has no CT or MR image of patient {patient_id}.")
 
 
-def _find(session: PeerAssociation, level: str, **keys: str) -> list[Dataset]:
-    return session.find(identifier(level, **keys))
+def _find(association: PeerAssociation, level: str, **keys: str) -> list[Dataset]:
+    return association.find(identifier(level, **keys))
 
 
 @contextmanager
-def _session(network: Network, inbox: Inbox | None = None) -> Iterator[PeerAssociation]:
-    """A session that is broken off when the peer takes longer than the time-out."""
-    session = PeerAssociation(network, (inbox or Inbox(Path())).store, Pulse())
-    limit = Timer(network.timeout, session.break_off, ["the peer does not answer."])
+def _association(network: Network, inbox: Inbox | None = None) -> Iterator[PeerAssociation]:
+    """A association that is broken off when the peer takes longer than the time-out."""
+    association = PeerAssociation(network, (inbox or Inbox(Path())).store, Pulse())
+    limit = Timer(network.timeout, association.break_off, ["the peer does not answer."])
     limit.start()
     try:
-        with session:
-            yield session
+        with association:
+            yield association
     finally:
         limit.cancel()

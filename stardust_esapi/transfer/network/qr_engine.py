@@ -64,7 +64,7 @@ class QrEngine:
         self._network = network
         self._inbox = Inbox(quarantine)
         self._free = threading.BoundedSemaphore(network.associations)
-        self._sessions: dict[PeerAssociation, Delivery | None] = {}
+        self._associations: dict[PeerAssociation, Delivery | None] = {}
         self._changed = threading.Condition()
         self._cancelled = threading.Event()
         self._cancelled_at = 0.0
@@ -105,7 +105,7 @@ class QrEngine:
 
     @property
     def quarantined(self) -> tuple[Quarantined, ...]:
-        """The same in sentences."""
+        """What arrived and was not taken, so far."""
         return tuple(self._inbox.quarantined)
 
     def cancel(self) -> None:
@@ -202,8 +202,8 @@ class QrEngine:
         trouble = PeerError("")
         for _ in self._attempts():
             try:
-                with self._lanes(1), self._session(pulse, None) as session:
-                    return find_holdings(session.find, request)
+                with self._lanes(1), self._association(pulse, None) as association:
+                    return find_holdings(association.find, request)
             except PeerError as error:
                 if error.permanent:
                     raise
@@ -222,8 +222,8 @@ class QrEngine:
             wanted = deque(i for h in holdings for i in _identifiers(h, missing, lanes))
 
             def work(_: int) -> list[Answer]:
-                with self._session(pulse, delivery) as session:
-                    return [session.retrieve(one) for one in _drain(wanted)]
+                with self._association(pulse, delivery) as association:
+                    return [association.retrieve(one) for one in _drain(wanted)]
 
             with ThreadPoolExecutor(lanes) as pool:
                 answers = [answer for done in pool.map(work, range(lanes)) for answer in done]
@@ -265,34 +265,34 @@ class QrEngine:
             yield attempt
 
     @contextmanager
-    def _session(self, pulse: Pulse, delivery: Delivery | None) -> Iterator[PeerAssociation]:
-        """A session that is watched over."""
-        session = PeerAssociation(self._network, self._inbox.store, pulse)
+    def _association(self, pulse: Pulse, delivery: Delivery | None) -> Iterator[PeerAssociation]:
+        """A association that is watched over."""
+        association = PeerAssociation(self._network, self._inbox.store, pulse)
         pulse.beat()
         with self._changed:
-            self._sessions[session] = delivery
+            self._associations[association] = delivery
         try:
-            with session:
-                yield session
+            with association:
+                yield association
         finally:
             with self._changed:
-                del self._sessions[session]
+                del self._associations[association]
 
     def _watch(self) -> None:
-        while not self._closed.wait(_TICK) or self._sessions:
+        while not self._closed.wait(_TICK) or self._associations:
             if self._closed.is_set():
                 time.sleep(_TICK)
             with self._changed:
-                sessions = list(self._sessions.items())
-            for session, delivery in sessions:
+                open_ones = list(self._associations.items())
+            for association, delivery in open_ones:
                 if self._cancelled.is_set():
-                    session.cancel()
+                    association.cancel()
                     if time.monotonic() - self._cancelled_at > _CANCEL_GRACE:
-                        session.break_off("the transfer was cancelled.")
+                        association.break_off("the transfer was cancelled.")
                 elif delivery and delivery.failure:
-                    session.break_off(delivery.failure)
-                elif session.pulse.silence > self._network.timeout:
-                    session.break_off(
+                    association.break_off(delivery.failure)
+                elif association.pulse.silence > self._network.timeout:
+                    association.break_off(
                         f"the peer gave no sign of life for {self._network.timeout:g} s."
                     )
 

@@ -106,8 +106,8 @@ class Desk:
 
     def make(self, kind: type[T], *arguments: Any) -> T:
         """Make an API object of this database's version."""
-        made: Any = versioned(cast("Any", kind), self.settings.version)
-        return cast("T", made(self, *arguments))
+        created: Any = versioned(cast("Any", kind), self.settings.version)
+        return cast("T", created(self, *arguments))
 
 
 class Chart(Desk):

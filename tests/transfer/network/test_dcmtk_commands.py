@@ -140,14 +140,14 @@ def test_the_shell_script_calls_what_is_meant(
             check=True,
             timeout=PATIENCE,
         )
-        made = [path.relative_to(folder).as_posix() for path in folder.glob("received/*/*/*")]
+        created = [path.relative_to(folder).as_posix() for path in folder.glob("received/*/*/*")]
         others = {path.name for path in folder.iterdir()} - {"received", "bin"}
         lines = _windows(windows)
-    into = "" if deliver else made[0]
+    into = "" if deliver else created[0]
     keys = ("0008,0052=SERIES", "0020,000D=1.2.1", "0020,000E=1.2.2")
     assert done.stdout.decode().split("\0")[:-1] == _intended(network, *keys, into=into)
     assert not done.stderr
-    assert len(made) == (not deliver)
+    assert len(created) == (not deliver)
     assert others == {"transfer.cmd", "transfer.sh"}
     assert _calls(lines) == [_intended(network, *keys, into=into)]
     if not deliver:

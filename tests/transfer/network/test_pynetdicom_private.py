@@ -56,10 +56,10 @@ SHAPES: dict[str, Callable[[object], bool]] = {
 
 @pytest.fixture
 def association() -> Iterator[Association]:
-    made = Association(AE(), "requestor")
+    created = Association(AE(), "requestor")
     with socket.socket() as unused:
-        made.set_socket(AssociationSocket(made, client_socket=unused))
-        yield made
+        created.set_socket(AssociationSocket(created, client_socket=unused))
+        yield created
 
 
 @pytest.mark.parametrize("name", pynetdicom_private.PRIVATE)

@@ -268,16 +268,16 @@ def test_breaking_off_does_not_wait_for_a_release(
     """Whoever watches does not know how far the other thread is."""
     with (
         without_waiting(),
-        PeerAssociation(network_of(rogue_of().address), lambda _: 0, inbox.Pulse()) as session,
+        PeerAssociation(network_of(rogue_of().address), lambda _: 0, inbox.Pulse()) as peer,
     ):
         if when == "before":
-            session.break_off("enough")
+            peer.break_off("enough")
         else:
             release = ACSE.send_release
 
             def send_release(acse: ACSE, is_response: bool = False) -> None:
-                if not is_response and acse.assoc is session._association:
-                    session.break_off("enough")
+                if not is_response and acse.assoc is peer._association:
+                    peer.break_off("enough")
                 else:
                     release(acse, is_response)
 
