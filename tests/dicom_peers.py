@@ -61,21 +61,20 @@ def reset(connection: socket.socket) -> None:
     connection.close()
 
 
+def opened_sockets() -> set[socket.socket]:
+    """All of this process that are open."""
+    return {one for one in gc.get_objects() if isinstance(one, socket.socket) and one.fileno() >= 0}
+
+
 @contextmanager
 def no_socket_left() -> Iterator[None]:
     """Whoever opens a socket in here closes it, and leaves none to the garbage collector."""
-
-    def opened() -> set[socket.socket]:
-        return {
-            one for one in gc.get_objects() if isinstance(one, socket.socket) and one.fileno() >= 0
-        }
-
-    before = opened()
+    before = opened_sockets()
     was_enabled = gc.isenabled()
     gc.disable()
     try:
         yield
-        until(lambda: not opened() - before)  # other threads may be about to
+        until(lambda: not opened_sockets() - before)  # other threads may be about to
     finally:
         if was_enabled:
             gc.enable()

@@ -12,7 +12,7 @@ import pytest
 from pydicom import Dataset, dcmread
 from pynetdicom.transport import ThreadedAssociationServer
 
-from dicom_peers import LOOPBACK, OUR_AET, Node, dcmqrscp, free_port, orthanc, send
+from dicom_peers import LOOPBACK, OUR_AET, Node, dcmqrscp, free_port, opened_sockets, orthanc, send
 from esapi_stub.sample import PatientUids, Phantom, PhantomContrast, PhantomMr, write_phantom
 from stardust_esapi.model import Kind, TransferRequest
 from stardust_esapi.settings import Network
@@ -125,6 +125,15 @@ def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         ThreadedAssociationServer, "serve_forever", partialmethod(serve, poll_interval=0.05)
     )
+
+
+@pytest.fixture
+def without_leaks() -> Iterator[None]:
+    """Close what pynetdicom leaves to the garbage collector where it goes its own way."""
+    before = opened_sockets()
+    yield
+    for one in opened_sockets() - before:
+        one.close()
 
 
 @pytest.fixture

@@ -39,6 +39,9 @@ def takes(it: object, *names: str) -> bool:
     return callable(it) and list(inspect.signature(it).parameters) == list(names)
 
 
+# Where pynetdicom goes its own way it leaves sockets to the garbage collector.
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
+
 SHAPES: dict[str, Callable[[object], bool]] = {
     "ae._create_socket": lambda it: takes(it, "assoc", "address", "tls_args"),
     "dimse.get_msg": lambda it: takes(it, "block"),
@@ -112,7 +115,9 @@ def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, module) -> No
 
 
 @pytest.fixture(params=["available", "absent"])
-def available(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+def available(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, without_leaks: None
+) -> bool:
     monkeypatch.setattr(pynetdicom_private, "AVAILABLE", request.param == "available")
     return pynetdicom_private.AVAILABLE
 
@@ -146,6 +151,7 @@ def test_a_fetch_brings_the_same_bytes_either_way(
     node: Node,
     network_of: Callable[..., Network],
     by_pynetdicom: list[str],
+    without_leaks: None,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     retrieve: str,

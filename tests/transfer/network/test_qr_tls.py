@@ -63,10 +63,11 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "series"
 
 
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
 @pytest.mark.parametrize("available", [True, False])
 def test_a_series_arrives_over_tls(
     archive, network_of, rogue: Rogue, ours: Tls, tmp_path: Path, folder: Path,
-    available: bool, monkeypatch: pytest.MonkeyPatch,
+    available: bool, without_leaks: None, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     monkeypatch.setattr(pynetdicom_private, "AVAILABLE", available)
     with QrEngine(network_of(rogue.address, tls=ours), tmp_path / "quarantine") as engine:
