@@ -187,7 +187,7 @@ def test_a_long_contour_survives(db, opened) -> None:
 KILLED = """
 import os, sys
 from pathlib import Path
-sys.path.insert(0, {tests!r})
+sys.path[:0] = {tests!r}
 import test_stub_database as here
 victim, count = sys.argv[2], int(sys.argv[3])
 app = here.open_application(Path(sys.argv[1]))
@@ -217,7 +217,7 @@ os._exit(0)
 )
 def test_killed_save_leaves_the_old_or_the_new_state(db, opened, victim, count) -> None:
     """Two structure sets and the index are each flushed, renamed, and their folder flushed."""
-    script = KILLED.format(tests=str(Path(__file__).parent))
+    script = KILLED.format(tests=list(map(str, Path(__file__).parents[:2])))
     command = [sys.executable, "-c", script, str(db), victim, str(count)]
     assert subprocess.run(command, check=False, timeout=PATIENCE).returncode == 9
     app, patient = opened()
