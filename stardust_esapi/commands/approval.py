@@ -75,8 +75,8 @@ def build(
     )
     atomic_write(record, text)
     for path in created:
-        _say(f"{path}: version {version}")
-    _say(f"Record: {record}")
+        typer.echo(f"{path}: version {version}")
+    typer.echo(f"Record: {record}")
 
 
 @app.command()
@@ -88,13 +88,13 @@ def show(
 
     for launcher, manifest in read_launchers(path):
         mode = "writable" if launcher.writable else "read-only"
-        _say(f"{launcher.file}: version {launcher.version}, {mode}")
-        _say(
+        typer.echo(f"{launcher.file}: version {launcher.version}, {mode}")
+        typer.echo(
             f"  package {manifest.package}, Python {manifest.target.python}, "
             f"{manifest.target.platform}, {len(manifest.files)} files",
         )
-        _say(f"  SHA-256 of the manifest  {manifest.digest}")
-        _say(f"  SHA-256 of the file      {launcher.sha256}")
+        typer.echo(f"  SHA-256 of the manifest  {manifest.digest}")
+        typer.echo(f"  SHA-256 of the file      {launcher.sha256}")
 
 
 @app.command()
@@ -113,14 +113,10 @@ def check(
         if launcher.version != manifest.version:
             differences.append(f"version {launcher.version}, which should be {manifest.version}")
         for difference in differences:
-            _say(f"{launcher.file}: {difference}")
+            typer.echo(f"{launcher.file}: {difference}")
         if not differences:
-            _say(f"{launcher.file}: all {len(manifest.files)} files are as approved.")
+            typer.echo(f"{launcher.file}: all {len(manifest.files)} files are as approved.")
         wrong += len(differences)
     if wrong:
-        _say(f"{wrong} differences: the writable launchers will not start.")
+        typer.echo(f"{wrong} differences: the writable launchers will not start.")
         raise typer.Exit(Exit.SOME_FAILED)
-
-
-def _say(line: str) -> None:
-    typer.echo(line)

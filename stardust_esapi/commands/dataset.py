@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from stardust_esapi.commands import options
 from stardust_esapi.commands.exit_codes import Exit
 
 
@@ -110,8 +111,7 @@ def convert(
     from stardust_esapi.settings import load_settings
 
     refuse_launcher()
-    given = {name: value for name, value in flags.items() if value is not None}
-    loaded = load_settings(settings, {"dataset": given})
+    loaded = load_settings(settings, {"dataset": options.given(**flags)})
     console = terminal.open_console()
     with terminal.dataset_watcher(console) as watcher:
         summary = build_dataset(DatasetJob(source, out, loaded.dataset, mapping), watcher)

@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 from pydantic import TypeAdapter
 
 from stardust_esapi import __version__
-from stardust_esapi.dataset.convert import Conversion, remove_files
+from stardust_esapi.dataset.convert import DICOM_FOLDER, Conversion, remove_files
 from stardust_esapi.dataset.entry import Entry, entry_line, failed, read_entry
 from stardust_esapi.dataset.pseudonym import (
     Pseudonyms,
@@ -33,7 +33,6 @@ from stardust_esapi.dataset.pseudonym import (
 from stardust_esapi.dataset.schedule import run_all
 from stardust_esapi.dataset.split import Split, read_parts, update_split
 from stardust_esapi.dataset.tasks import Task, find_tasks
-from stardust_esapi.dicom.deidentify import FOLDER as DICOM_FOLDER
 from stardust_esapi.errors import UsageError
 from stardust_esapi.files import atomic_write, long_path, make_folder, remove_tree, sync_folder
 from stardust_esapi.model import Kind

@@ -16,7 +16,6 @@ from stardust_esapi.dataset.facts import CaseFacts
 from stardust_esapi.dataset.labels import Labelled, Named
 from stardust_esapi.dataset.pseudonym import Pseudonyms
 from stardust_esapi.dataset.tasks import CHANGED, Task
-from stardust_esapi.dicom.deidentify import FOLDER as DICOM_FOLDER
 from stardust_esapi.dicom.deidentify import copy_deidentified
 from stardust_esapi.dicom.read_registration import read_mr_to_ct
 from stardust_esapi.dicom.read_series import Stack, VolumeFacts, read_stack
@@ -31,6 +30,7 @@ from stardust_esapi.settings import Dataset
 from stardust_esapi.verify.manifest import MANIFEST_NAME, holds_what_is_listed
 
 SIDECAR_FORMAT = "stardust-esapi training case 2"
+DICOM_FOLDER = "dicom"
 _LIBRARIES = ("numpy", "pydicom", "scipy")
 ENDINGS = (".json", ".npz", ".nii.gz", "_gts.nii.gz", ".png")
 """Of a case's files. They are removed in this order: the sidecar says that the others are whole."""

@@ -33,7 +33,6 @@ from pydicom.uid import UID
 from stardust_esapi.errors import CaseError
 from stardust_esapi.files import make_folder, place_folder, remove_tree
 
-FOLDER = "dicom"
 TABLE = "dicomfields_2026c"
 METHOD = (
     "PS3.15 Basic Profile, table E.1-1 of 2026c",

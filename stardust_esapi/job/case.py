@@ -23,7 +23,7 @@ from stardust_esapi.model import (
 )
 from stardust_esapi.prepare.apply import FailedStructuresError, SetPlan, Survey, create, survey
 from stardust_esapi.prepare.locate import Located, locate
-from stardust_esapi.record.ledger import Ledger, SeriesRecord
+from stardust_esapi.record.ledger import Ledger, SeriesRecord, sender_reports
 from stardust_esapi.report import album
 from stardust_esapi.settings import Settings
 from stardust_esapi.transfer.deliver import deliver
@@ -174,14 +174,15 @@ def deliver_case(
 
         folders[request.kind] = deliver(case, request, engine, ledger, root, advance)
     watcher.phase(case, "record")
+    series = ledger.series_of(case)
     drawn = album.draw(root, case, folders)
-    notes = (*prepared.notes, *_troubled(ledger.series_of(case)), *drawn.problems)
+    notes = (*prepared.notes, *_troubled(series), *drawn.problems)
     warnings = (*prepared.warnings, *_shared(folders, prepared.requests))
     return replace(
         prepared,
         state=ledger.exported(case, notes, warnings),
         folders=folders,
-        sender_report=ledger.result(case).sender_report,
+        sender_report=sender_reports(series),
         warnings=warnings,
         notes=notes,
     )

@@ -109,7 +109,7 @@ def check(job: Job, watcher: Watcher) -> RunSummary:
     for result in _each_case(chosen, job.connect(), work):
         watcher.finish(result)
         results.append(result)
-    return _summary(listed, settings, started, results, write=False)
+    return _summary(listed, settings, started, results, settings.esapi, write=False)
 
 
 def rehearse(job: Job, watcher: Watcher) -> RunSummary:
@@ -279,10 +279,9 @@ def _run(job: Job, source: _Source, watcher: Watcher, started: datetime) -> RunS
         every = [now.get(case.key) or ledger.result(case) for case in cases]
         source.close(ledger)
         write_root_manifest(job.out, ledger.series())
-    summary = _summary(source.listed, settings, started, every, write=True)
+    summary = _summary(source.listed, settings, started, every, source.esapi, write=True)
     summary = replace(
         summary,
-        esapi=source.esapi,
         duplicates=(*summary.duplicates, *same),
         quarantined=tuple(quarantined),
         audit=_audited(job),
@@ -476,6 +475,7 @@ def _summary(
     settings: Settings,
     started: datetime,
     results: Sequence[CaseResult],
+    esapi: str,
     *,
     write: bool,
 ) -> RunSummary:
@@ -485,7 +485,7 @@ def _summary(
         started=started,
         finished=datetime.now().astimezone(),
         case_list=listed.source.name,
-        esapi=settings.esapi,
+        esapi=esapi,
         engine=settings.engine,
         write=write,
         rejected=listed.rejected,

@@ -565,11 +565,7 @@ class Ledger:
             row["reason"],
             requests=self.requests(case),
             folders={kind: one.folder for kind, one in placed.items()},
-            sender_report={
-                kind: series.sender_report
-                for kind, series in placed.items()
-                if series.sender_report
-            },
+            sender_report=sender_reports(placed),
             outcomes=tuple(map(_outcome, outcomes)),
             left_out=tuple(map(Kind, json.loads(row["left_out"]))),
             doubts=_findings(row["doubts"]),
@@ -789,6 +785,11 @@ def _series_record(row: Any) -> SeriesRecord:
 def _placed(series: Mapping[Kind, SeriesRecord]) -> dict[Kind, SeriesRecord]:
     """Those that are in their places."""
     return {kind: one for kind, one in series.items() if one.state is SeriesState.PLACED}
+
+
+def sender_reports(series: Mapping[Kind, SeriesRecord]) -> dict[Kind, str]:
+    """What the sender said of those that are in their places."""
+    return {kind: one.sender_report for kind, one in _placed(series).items() if one.sender_report}
 
 
 def _outcome(row: Any) -> StructureOutcome:
