@@ -22,6 +22,7 @@ from esapi_stub.system import ApplicationException
 _DATABASE = "database.json"
 _INDEX = "index.json"
 _FORMAT = 1
+PERMISSIONS = ("entry", "caller", "stack")
 # What reading a damaged file can raise, in pydicom too.
 DAMAGE = (OSError, EOFError, ValueError, TypeError, AttributeError, KeyError, RuntimeError)
 
@@ -39,6 +40,11 @@ class Settings:
         clinical: Whether it is a clinical system, where scripts need approval.
         script_writable: Whether the script is writable (``ESAPIScript(IsWriteable = true)``).
         script_approved: Whether it is approved in Script Approval.
+        permission: Which assemblies of a script must be writable and approved; matters where .NET
+            asks. ``entry``: the script's own, when modifications begin. ``caller``: the nearest on the
+            stack that is neither the framework's nor ESAPI's, at each write. ``stack``: the script's
+            own, and each one there must be approved.
+        approved_assemblies: Names of the assemblies that are approved beside the script.
         user_can_edit: Whether the user has the right to change patient data.
         locked_patients: Ids of patients that somebody else has locked.
         locked_structure_sets: UIDs of structure sets that are locked.
@@ -48,6 +54,8 @@ class Settings:
     clinical: bool = True
     script_writable: bool = True
     script_approved: bool = True
+    permission: str = PERMISSIONS[0]
+    approved_assemblies: tuple[str, ...] = ()
     user_can_edit: bool = True
     locked_patients: tuple[str, ...] = ()
     locked_structure_sets: tuple[str, ...] = ()
@@ -57,6 +65,8 @@ class Settings:
             raise DatabaseError(
                 f"The stub does not know ESAPI {self.version}. Choose {' or '.join(VERSIONS)}."
             )
+        if self.permission not in PERMISSIONS:
+            raise DatabaseError(f"Permission is one of {', '.join(PERMISSIONS)}.")
 
     @property
     def script_may_write(self) -> bool:
@@ -91,9 +101,10 @@ class Database:
             data = json.loads((root / _DATABASE).read_bytes())
             if data["format"] != _FORMAT:
                 raise DatabaseError(f"{root}: stub database of format {data['format']}, not 1.")
-            settings = data["settings"]
-            for key in ("locked_patients", "locked_structure_sets"):
-                settings[key] = tuple(settings[key])
+            settings: dict[str, Any] = {
+                key: tuple(value) if isinstance(value, list) else value
+                for key, value in data["settings"].items()
+            }
             return cls(
                 root,
                 data["generation"],
@@ -157,6 +168,8 @@ def configure(
     clinical: bool | None = None,
     script_writable: bool | None = None,
     script_approved: bool | None = None,
+    permission: str | None = None,
+    approved_assemblies: Iterable[str] | None = None,
     user_can_edit: bool | None = None,
     locked_patients: Iterable[str] | None = None,
     locked_structure_sets: Iterable[str] | None = None,
@@ -164,7 +177,7 @@ def configure(
     """Change how a database behaves; what is None stays as it is. See :class:`Settings`.
 
     Raises:
-        DatabaseError: There is no database, or the version is unknown.
+        DatabaseError: There is no database, or the version or permission is unknown.
     """
     database = Database.open(db)
     changes: dict[str, Any] = {
@@ -172,6 +185,8 @@ def configure(
         "clinical": clinical,
         "script_writable": script_writable,
         "script_approved": script_approved,
+        "permission": permission,
+        "approved_assemblies": None if approved_assemblies is None else tuple(approved_assemblies),
         "user_can_edit": user_can_edit,
         "locked_patients": None if locked_patients is None else tuple(locked_patients),
         "locked_structure_sets": (
