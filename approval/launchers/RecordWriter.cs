@@ -149,8 +149,9 @@ namespace StardustEsapi
             RequireBegun();
             if (!_sets.Any(own => ReferenceEquals(own, structureSet)))
             {
-                throw new InvalidOperationException(string.Format(
-                    "Structure set {0} was not made in this run, and is not changed.", structureSet.Id));
+                // Not even its id is asked for: what closed or was removed may not be touched.
+                throw new InvalidOperationException(
+                    "This structure set was not made in this run, and is not changed.");
             }
         }
 
@@ -160,8 +161,8 @@ namespace StardustEsapi
             RequireBegun();
             if (!_structures.Any(own => ReferenceEquals(own.Key, structure)))
             {
-                throw new InvalidOperationException(string.Format(
-                    "Structure {0} was not made in this run, and is not changed.", structure.Id));
+                throw new InvalidOperationException(
+                    "This structure was not made in this run, and is not changed.");
             }
         }
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _BEGUN = "Modifications of this patient have begun already, and are not saved."
 _NOT_BEGUN = "Modifications have not begun: nothing can be changed or saved."
+_FOREIGN = "This {} was not made in this run, and is not changed."
 
 
 class RecordWriter(Protocol):
@@ -150,15 +151,11 @@ class TwinWriter:
     def _require_set(self, structure_set: API.StructureSet) -> None:
         self._require_begun()
         if not any(own is structure_set for own in self._sets):
-            raise self._refusal(
-                f"Structure set {structure_set.Id} was not made in this run, and is not changed."
-            )
+            raise self._refusal(_FOREIGN.format("structure set"))
 
     def _set_of(self, structure: API.Structure) -> API.StructureSet:
         self._require_begun()
         for own, structure_set in self._structures:
             if own is structure:
                 return structure_set
-        raise self._refusal(
-            f"Structure {structure.Id} was not made in this run, and is not changed."
-        )
+        raise self._refusal(_FOREIGN.format("structure"))

@@ -81,7 +81,11 @@ def test_python_of_another_size_is_told(mocker: MockerFixture) -> None:
 @pytest.mark.parametrize(
     ("kind", "said", "advice"),
     [
-        ("ApplicationException", "No license for Eclipse Scripting API.", "whoever administers ARIA"),
+        (
+            "ApplicationException",
+            "No license for Eclipse Scripting API.",
+            "whoever administers ARIA",
+        ),
         ("ApplicationException", "Login failed: the user is locked.", "log in to Eclipse by hand"),
         ("COMException", "RPC server unavailable", "Eclipse itself starts"),
         # As people have met them.

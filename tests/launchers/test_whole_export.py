@@ -149,6 +149,56 @@ def test_what_is_not_approved_writes_nothing_and_says_so(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"permission": "caller"},
+        {"permission": "stack", "approved_assemblies": ["Python.Runtime"]},
+        {"permission": "stack", "clinical": False},
+    ],
+    ids=["caller", "stack", "stack, not clinical"],
+)
+def test_the_launcher_writes_whichever_assembly_eclipse_looks_at(
+    installed: Installation, clinic: Clinic, tmp_path: Path, settings: dict
+) -> None:
+    cases = write_case_list(tmp_path / "cases.csv", [row_of(clinic.patients[0])])
+    configure(installed.db, **settings)
+    said = installed.run("export", "--cases", cases, "--write", "--out", tmp_path / "out")
+    assert said.code == 0, said.text
+    assert "zCopyFromPlan" in set_ids(installed.db)["0815"]
+    assert "zCopyFromPlan_KM" in set_ids(installed.db)["0815"]
+
+
+@pytest.mark.slow
+def test_where_every_assembly_counts_pythonnet_must_be_approved_too(
+    installed: Installation, clinic: Clinic, tmp_path: Path
+) -> None:
+    cases = write_case_list(tmp_path / "cases.csv", [row_of(clinic.patients[0])])
+    configure(installed.db, permission="stack")
+    before = set_ids(installed.db)
+    said = installed.run("export", "--cases", cases, "--write", "--out", tmp_path / "out")
+    assert said.code == 3
+    assert "CanModifyData is false" in said.err
+    assert "approve Python.Runtime.dll of its site folder too (approval/README.md" in said.err
+    assert "Traceback" not in said.text
+    assert set_ids(installed.db) == before
+    said = installed.run("doctor", "--patient", "0815")
+    assert "approve Python.Runtime.dll" in said.text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("permission", ["caller", "stack"])
+def test_the_plug_in_writes_whichever_assembly_eclipse_looks_at(
+    installed: Installation, clinic: Clinic, permission: str
+) -> None:
+    write_case_list(installed.folder / "cases.csv", [row_of(clinic.patients[1])])
+    configure(installed.db, permission=permission, approved_assemblies=["Python.Runtime"])
+    said = installed.plug_in(patient="0815", screen="C1/Plan2", save=True)
+    assert said.code == 0, said.text
+    assert "zCopyFromPlan" in set_ids(installed.db)["0815"]
+
+
+@pytest.mark.slow
 def test_the_plug_in_exports_just_the_open_plan(
     installed: Installation, clinic: Clinic, tmp_path: Path
 ) -> None:
