@@ -57,9 +57,9 @@ _NO_LOGIN = (  # words of the exception's type or message, the first that fits; 
     ),
     (
         ("no reference to Eclipse Scripting API", "required Eclipse Scripting API version"),
-        "The program that logs in was compiled against another ESAPI than the one that runs here, or "
-        "against none. Install the launchers again on this workstation; with Python itself, name the "
-        "folder of the Eclipse that runs (--esapi eclipse:FOLDER).",
+        "The program that logs in was compiled against another ESAPI than the one that runs here, "
+        "or against none. Install the launchers again on this workstation; with Python itself, "
+        "name the folder of the Eclipse that runs (--esapi eclipse:FOLDER).",
     ),
     (
         ("has been modif",),
@@ -73,14 +73,14 @@ _NO_LOGIN = (  # words of the exception's type or message, the first that fits; 
     ),
     (
         ("ArgumentNullException",),
-        "Eclipse failed to start, and this is what it met while it cleaned up: the cause is another. "
-        "Start Eclipse itself as this Windows user, it says the cause; then check that all assemblies "
-        "come from the folder of that Eclipse.",
+        "Eclipse failed to start, and this is what it met while it cleaned up: the cause is "
+        "another. Start Eclipse itself as this Windows user, which says the cause; then check that "
+        "all assemblies come from the folder of that Eclipse.",
     ),
     (
         ("licen",),
-        "This workstation or user has no licence for scripting (Eclipse Scripting API): ask whoever "
-        "administers ARIA.",
+        "This workstation or user has no licence for scripting (Eclipse Scripting API): ask "
+        "whoever administers ARIA.",
     ),
     (
         ("log in", "login", "logon", "password", "user", "denied"),

@@ -1,8 +1,8 @@
 """The one place where a write to the clinical database can begin, and where it ends.
 
-:func:`modifications` alone hands out a :class:`~stardust_esapi.esapi.writer.RecordWriter`, and alone
-begins and saves with it. It asks for everything that must hold first, and nothing passes it without
-two lines in the audit log: one before Eclipse is asked, one for how it ended.
+:func:`modifications` alone hands out a :class:`~stardust_esapi.esapi.writer.RecordWriter`, and
+alone begins and saves with it. It asks for everything that must hold first, and nothing passes it
+without two lines in the audit log: one before Eclipse is asked, one for how it ended.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ if TYPE_CHECKING:
     from stardust_esapi.esapi.backend import Backend
 
 NOT_LET = (
-    "The script must be writable and approved in Script Approval, by its name and this version, and "
-    "the user needs the right to edit. Where all that holds, this Eclipse looks at more than the "
-    "script: approve Python.Runtime.dll of its site folder too (approval/README.md, part 4)."
+    "The script must be writable and approved in Script Approval, by its name and this version, "
+    "and the user needs the right to edit. Where all that holds, this Eclipse looks at more than "
+    "the script: approve Python.Runtime.dll of its site folder too (approval/README.md, part 3)."
 )
 """What to do where Eclipse lets a script change nothing."""
 _NOT_APPROVED = {  # what Eclipse says, and what to do
     "No valid license to modify patient data with script": NOT_LET,
     "did not find a calling assembly": (
-        "Eclipse found no script among the programs that called it. Only StardustExporter may write, "
-        "nothing that loads it or stands in for it; where that is what ran, approve "
-        "Python.Runtime.dll of its site folder too (approval/README.md, part 4) and report this."
+        "Eclipse found no script among what called it. Only StardustExporter may write, nothing "
+        "that loads it or stands in for it; where that is what ran, approve Python.Runtime.dll of "
+        "its site folder too (approval/README.md, part 3), and report this."
     ),
 }
 _STILL_OPEN = "Eclipse still shows what was begun, unsaved: close the patient there without saving."

@@ -1,9 +1,9 @@
 """The few calls that change a patient's record, and who makes them.
 
-In a launcher that is ``RecordWriter`` (``approval/launchers/RecordWriter.cs``), part of the file that
-Eclipse approves: what calls ESAPI to write is then that file, and not pythonnet. Where Python itself
-is the host, :class:`TwinWriter` stands in for it. Only :mod:`stardust_esapi.esapi.write_gate` gets
-either.
+In a launcher that is ``RecordWriter`` (``approval/launchers/RecordWriter.cs``), part of the file
+that Eclipse approves: what calls ESAPI to write is then that file, and not pythonnet. Where Python
+itself is the host, :class:`TwinWriter` stands in for it. Only
+:mod:`stardust_esapi.esapi.write_gate` gets either.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ _FOREIGN = "This {} was not made in this run, and is not changed."
 class RecordWriter(Protocol):
     """What can be done to a record; the names are those of the C# class.
 
-    All but ``CanModify`` refuse with ``System.InvalidOperationException`` what was not begun here, or
-    not made here in this run; and ESAPI refuses as it does. What was made is known by the very object
-    that was returned, not by its id.
+    All but ``CanModify`` refuse with ``System.InvalidOperationException`` what was not begun here,
+    or not made here in this run; and ESAPI refuses as it does. What was made is known by the very
+    object that was returned, not by its id.
     """
 
     def CanModify(self, patient: API.Patient, /) -> bool:  # noqa: N802
@@ -39,11 +39,11 @@ class RecordWriter(Protocol):
     def CreateStructureSet(self, image: API.Image, /) -> API.StructureSet:  # noqa: N802
         """Make an empty set on an image or its copy (``Image.CreateNewStructureSet``)."""
 
-    def NameStructureSet(self, structure_set: API.StructureSet, id: str, /) -> None:  # noqa: N802
+    def NameStructureSet(self, structure_set: API.StructureSet, new_id: str, /) -> None:  # noqa: N802
         """Give a set that was made here its id (``StructureSet.Id``)."""
 
     def AddStructure(  # noqa: N802
-        self, structure_set: API.StructureSet, dicom_type: str, id: str, /
+        self, structure_set: API.StructureSet, dicom_type: str, new_id: str, /
     ) -> API.Structure:
         """Add an empty structure to a set that was made here (``StructureSet.AddStructure``)."""
 
@@ -62,7 +62,7 @@ class RecordWriter(Protocol):
         """Remove a set that was made here (``StructureSet.Delete``)."""
 
     def Save(self, application: API.Application, /) -> None:  # noqa: N802
-        """Save what was written (``Application.SaveModifications``); a plug-in has no such method."""
+        """Save what was written (``Application.SaveModifications``); not in a plug-in."""
 
 
 class TwinWriter:
@@ -101,17 +101,17 @@ class TwinWriter:
         self._sets.append(created)
         return created
 
-    def NameStructureSet(self, structure_set: API.StructureSet, id: str, /) -> None:  # noqa: N802
+    def NameStructureSet(self, structure_set: API.StructureSet, new_id: str, /) -> None:  # noqa: N802
         """Name a set."""
         self._require_set(structure_set)
-        structure_set.Id = id
+        structure_set.Id = new_id
 
     def AddStructure(  # noqa: N802
-        self, structure_set: API.StructureSet, dicom_type: str, id: str, /
+        self, structure_set: API.StructureSet, dicom_type: str, new_id: str, /
     ) -> API.Structure:
         """Add a structure."""
         self._require_set(structure_set)
-        added = structure_set.AddStructure(dicom_type, id)
+        added = structure_set.AddStructure(dicom_type, new_id)
         self._structures.append((added, structure_set))
         return added
 

@@ -41,9 +41,9 @@ class Settings:
         script_writable: Whether the script is writable (``ESAPIScript(IsWriteable = true)``).
         script_approved: Whether it is approved in Script Approval.
         permission: Which assemblies of a script must be writable and approved; matters where .NET
-            asks. ``entry``: the script's own, when modifications begin. ``caller``: the nearest on the
-            stack that is neither the framework's nor ESAPI's, at each write. ``stack``: the script's
-            own, and each one there must be approved.
+            asks. ``entry``: the script's own, when modifications begin. ``caller``: the nearest on
+            the stack that is neither the framework's nor ESAPI's, at each write. ``stack``: the
+            script's own must be writable, and it and each one on the stack approved.
         approved_assemblies: Names of the assemblies that are approved beside the script.
         user_can_edit: Whether the user has the right to change patient data.
         locked_patients: Ids of patients that somebody else has locked.

@@ -3,10 +3,11 @@
 The assemblies that ``scripts/build-stub`` makes start it (``stubs/csharp/Skin/Pipe.cs``). Each
 frame is a length (4 bytes, little-endian) and one value; a value is a tag and what follows it, see
 :func:`write_value`. A question is a list: the asking thread, the verb, the object (None for
-:class:`Skin` itself), the member, the arguments, and of a write the assemblies that call, the
-nearest first; an object is there a number only, and of a buffer that is to be filled comes its size. The answer is a list too: True, the result, and the filled
-buffers; or False, the name of a .NET exception, and its message. The program ends when its standard
-input does: with the process that asks.
+:class:`Skin` itself), the member, the arguments, and of a write the assemblies on the stack, the
+nearest first (else None); an object is there a number only, and of a buffer that is to be filled
+comes its size. The answer is a list too: True, the result, and the filled buffers; or False, the
+name of a .NET exception, and its message. The program ends when its standard input does: with the
+process that asks.
 """
 
 from __future__ import annotations
@@ -187,7 +188,7 @@ class Skin:
 
         Args:
             folder: Of the database; empty where nobody named one.
-            script: The script's assembly (see :class:`Assembly`); None for a host that is no script.
+            script: The script's assembly, as of :class:`Assembly`; None for a host that is none.
             epoch: The asking process's ``SOURCE_DATE_EPOCH``, as it is now.
         """
         return open_application(self._begin(folder, epoch), self._script(script))

@@ -91,8 +91,8 @@ def test_python_of_another_size_is_told(mocker: MockerFixture) -> None:
         # As people have met them.
         (
             "TpsNetInitializationException",
-            "The application Eclipse Client is running an incorrect version (16.1.3). The system is "
-            "configured to run version 16.1.4 of this application family.",
+            "The application Eclipse Client is running an incorrect version (16.1.3). The system "
+            "is configured to run version 16.1.4 of this application family.",
             "name the folder of the version that runs",
         ),
         ("ArgumentNullException", "Value cannot be null.", "the cause is another"),

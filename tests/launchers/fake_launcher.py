@@ -156,7 +156,7 @@ def do_write(how, patient_id):
             writer.NameStructureSet(made, "made")
             writer.Save(application)
         sys.stdout.write("done")
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - of .NET, which is loaded late
         sys.stdout.write(error.Message)
     finally:
         application.Dispose()
@@ -178,7 +178,7 @@ def refusals(writer, application, patient):
     def ask(what, deed):
         try:
             result, answer = deed(), "done"
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - of .NET, or of the stub
             result, kind = None, type(error)
             answer = f"{kind.__module__}.{kind.__name__}: {error.Message}"
         answers.append([what, answer])

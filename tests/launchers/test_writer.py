@@ -1,4 +1,4 @@
-"""What alone writes: the launchers' RecordWriter and its Python twin, and who Eclipse lets write."""
+"""What alone writes, the launchers' RecordWriter and its twin; and whom Eclipse lets write."""
 
 from __future__ import annotations
 
