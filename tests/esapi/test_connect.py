@@ -105,7 +105,7 @@ def test_python_of_another_size_is_told(mocker: MockerFixture) -> None:
         ),
         (
             "UnauthorizedScriptingAPIAccessException",
-            "The script 'StardustExporter (0.1.0.4711)' has been modifed.",
+            "The script 'StardustExporter (0.1.0.4711)' has been modified.",
             "Copy the approved launchers",
         ),
     ],
