@@ -42,6 +42,9 @@ class Backend(Protocol):
     def read_matrix(self, registration: API.Registration) -> FloatArray:
         """``Registration.TransformationMatrix`` as (4, 4), mm."""
 
+    def transform(self, registration: API.Registration, points: FloatArray) -> FloatArray:
+        """``Registration.TransformPoint`` of points of shape (n, 3), mm."""
+
     def can_set(self, target: object, member: str) -> bool:
         """Whether this ESAPI version lets a property be set: members differ by version."""
 

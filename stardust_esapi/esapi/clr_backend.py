@@ -171,6 +171,11 @@ class ClrBackend:
         """The registration's 4x4 matrix, mm."""
         return np.array(memoryview(cast("Any", registration.TransformationMatrix)), dtype=float)
 
+    def transform(self, registration: API.Registration, points: FloatArray) -> FloatArray:
+        """Points of shape (n, 3), mm, moved by the registration."""
+        there = [registration.TransformPoint(self._types.VVector(*p)) for p in points.tolist()]
+        return np.array([(p.x, p.y, p.z) for p in there])
+
     def can_set(self, target: object, member: str) -> bool:
         """Whether this ESAPI version lets a property be set."""
         return bool(cast("Any", target).GetType().GetProperty(member).CanWrite)
