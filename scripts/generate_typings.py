@@ -110,9 +110,8 @@ def python_type(text: str, *, accepts: bool = False) -> str:
         if name in GENERIC:
             return GENERIC[name].format(*arguments)
         return f"{name.partition('`')[0]}[{', '.join(arguments)}]"
-    if text.startswith("VMS."):  # neither of the two namespaces
-        return "object"
-    return PLAIN.get(text, text.replace("/", "."))
+    # Neither of the two namespaces: nothing is known of it.
+    return "object" if text.startswith("VMS.") else PLAIN.get(text, text.replace("/", "."))
 
 
 def since(versions: list[str], every: list[str]) -> str:

@@ -82,7 +82,7 @@ def test_what_is_checked_in_is_what_the_generator_makes(tmp_path: Path) -> None:
         ("API", "def TransformationMatrix(self) -> System.Array2D[float]: ..."),
         ("API", "def GetAssignedHU(self, huValue: float) -> tuple[bool, float]: ..."),
         ("API", "def CreateApplication(scriptName: str) -> API.Application: ..."),
-        ("Types", "def Update(self, vc: Types.VVector.Component, value: float) -> Types.VVector: ...  # from 18.0"),
+        ("Types", "def IsUndefined(self) -> bool: ...  # from 18.0"),
         ("Types", "Unknown: ClassVar[Types.PlanSetupApprovalStatus]  # 999"),
         ("Types", "def __rmul__(self, other: float, /) -> Types.VVector: ..."),
     ],

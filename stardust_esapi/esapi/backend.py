@@ -46,5 +46,8 @@ class Backend(Protocol):
     def read_matrix(self, registration: API.Registration) -> FloatArray:
         """``Registration.TransformationMatrix`` as (4, 4), mm."""
 
+    def transform(self, registration: API.Registration, points: FloatArray) -> FloatArray:
+        """``Registration.TransformPoint`` of points of shape (n, 3), mm."""
+
     def refusal(self, error: BaseException) -> tuple[str, str] | None:
         """Full .NET type name and message of an exception that ESAPI raised, else None."""

@@ -217,6 +217,11 @@ class ClrBackend:
         """The registration's 4x4 matrix, mm."""
         return np.array(memoryview(cast("Any", registration.TransformationMatrix)), dtype=float)
 
+    def transform(self, registration: API.Registration, points: FloatArray) -> FloatArray:
+        """Points of shape (n, 3), mm, moved by the registration."""
+        there = [registration.TransformPoint(self._types.VVector(*p)) for p in points.tolist()]
+        return np.array([(p.x, p.y, p.z) for p in there])
+
     def refusal(self, error: BaseException) -> tuple[str, str] | None:
         """Name and message of a .NET exception."""
         if not isinstance(error, self._system.Exception):

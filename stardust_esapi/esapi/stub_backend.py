@@ -5,6 +5,7 @@ The only module of the product that meets the stub; a clinical installation does
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -58,10 +59,12 @@ class StubBackend:
             from esapi_stub.api.application import open_application
             from esapi_stub.database import DatabaseError
             from esapi_stub.system import InvalidOperationException
+            from esapi_stub.types import VVector
         except ImportError:
             raise UsageError(_NOT_INSTALLED) from None
         self._open, self._refusal = open_application, DatabaseError
         self._invalid = InvalidOperationException
+        self._vector: Callable[[float, float, float], Any] = VVector
         self._database = database
         self.name = f"stub:{database}"
 
@@ -96,6 +99,11 @@ class StubBackend:
     def read_matrix(self, registration: API.Registration) -> FloatArray:
         """The registration's 4x4 matrix, mm."""
         return np.array(registration.TransformationMatrix, dtype=float)
+
+    def transform(self, registration: API.Registration, points: FloatArray) -> FloatArray:
+        """Points of shape (n, 3), mm, moved by the registration."""
+        there = [registration.TransformPoint(self._vector(*p)) for p in points.tolist()]
+        return np.array([(p.x, p.y, p.z) for p in there])
 
     def refusal(self, error: BaseException) -> tuple[str, str] | None:
         """Name and message of an exception that the stub raised as .NET would."""

@@ -25,6 +25,7 @@ from stardust_esapi.names import folding, numbered_id
 from stardust_esapi.patient import ImageView
 from stardust_esapi.prepare.existing import (
     Choice,
+    Redrawing,
     Resampling,
     StructureShape,
     choose,
@@ -76,7 +77,7 @@ class SetPlan:
         source_uid: The structure set it is copied from.
         plan: Which structures, under which ids.
         expected: The shapes it shall hold.
-        resampling: How closely, where the image has another grid than the source's; else None.
+        how: How closely.
         clipped: New ids of the structures that reach out of the image.
         uid: UID of the structure set that serves already; empty until it is created.
         outcomes: What became of each structure.
@@ -89,7 +90,7 @@ class SetPlan:
     source_uid: str
     plan: PreparePlan
     expected: tuple[StructureShape, ...]
-    resampling: Resampling | None
+    how: Redrawing | Resampling
     clipped: frozenset[str]
     uid: str = ""
     outcomes: tuple[StructureOutcome, ...] = ()
@@ -225,10 +226,15 @@ def _survey_set(
         source_uid=source.located.source.uid,
         plan=plan,
         expected=tuple(
-            measure(p.new_id, p.dicom_type, source.contours.get(p.source.structure_id, {}))
+            measure(
+                p.new_id,
+                p.dicom_type,
+                source.contours.get(p.source.structure_id, {}),
+                is_high_resolution=p.source.is_high_resolution,
+            )
             for p in plan.structures
         ),
-        resampling=_resampling(source.located.image, image, rules),
+        how=_how_closely(source.located.image, image, rules),
         clipped=clipped,
     )
     ours = {folding(base_id)} | {
@@ -244,7 +250,7 @@ def _survey_set(
     candidates = {
         uid: _differences(wanted, shapes)
         for uid, shapes in there.items()
-        if not _is_of_another_tumour(shapes, source, wanted.resampling, rules)
+        if not _is_of_another_tumour(shapes, source, wanted.how, rules)
     }
     choice, uid, note = choose(candidates, settings.on_existing)
     if choice is Choice.STOP:
@@ -269,7 +275,7 @@ def _survey_set(
 def _is_of_another_tumour(
     shapes: Sequence[StructureShape],
     source: _Source,
-    resampling: Resampling | None,
+    how: Redrawing | Resampling,
     settings: StructureSettings,
 ) -> bool:
     labelled = source.labelled(settings)
@@ -277,7 +283,7 @@ def _is_of_another_tumour(
         {label: s for label in labelled for s in shapes if same_id(s.structure_id, label)},
         {label: planned.source.structure_id for label, planned in labelled.items()},
         [measure(identifier, "", contours) for identifier, contours in source.contours.items()],
-        resampling,
+        how,
     )
 
 
@@ -359,11 +365,11 @@ def _fit(source: _Source, image: ImageView) -> tuple[PreparePlan, frozenset[str]
     return PreparePlan(tuple(kept), tuple(skipped)), frozenset(clipped)
 
 
-def _resampling(
+def _how_closely(
     source: ImageView, target: ImageView, settings: StructureSettings
-) -> Resampling | None:
+) -> Redrawing | Resampling:
     if source.geometry.same_grid(target.geometry):
-        return None
+        return Redrawing(max(target.geometry.spacing[:2]))
     return Resampling(
         source_spacing=source.geometry.spacing[2],
         target_spacing=target.geometry.spacing[2],
@@ -376,13 +382,18 @@ def _found(patient: OpenPatient, uid: str) -> tuple[StructureShape, ...]:
     """The structures of a set as they are now."""
     contours = patient.contours(uid)
     return tuple(
-        measure(s.structure_id, s.dicom_type, contours.get(s.structure_id, {}))
+        measure(
+            s.structure_id,
+            s.dicom_type,
+            contours.get(s.structure_id, {}),
+            is_high_resolution=s.is_high_resolution,
+        )
         for s in patient.structures(uid)
     )
 
 
 def _differences(wanted: SetPlan, found: Sequence[StructureShape]) -> tuple[str, ...]:
-    return differences(wanted.expected, found, wanted.resampling, may_be_clipped=wanted.clipped)
+    return differences(wanted.expected, found, wanted.how, may_be_clipped=wanted.clipped)
 
 
 def _on_same_image(one: ImageView | None, other: ImageView) -> bool:

@@ -206,7 +206,7 @@ def configure(db: Path, **changes: Any) -> Settings:
         DatabaseError: There is no database, or the stub knows no such setting or value.
     """
     database = Database.open(db)
-    given = {
+    given: dict[str, Any] = {
         key: value if isinstance(value, bool | str) else tuple(value)
         for key, value in changes.items()
         if value is not None

@@ -62,7 +62,7 @@ def esapi(request, template, tmp_path):
 
 @pytest.fixture
 def other(esapi):
-    """Another stand-in on the same database, they take turns: without the skin, of another version."""
+    """Another stand-in on the same database: without the skin, of another version."""
     versions = [version for version in VERSIONS if version != esapi.version]
     stand_in = STAND_INS[f"python-{versions[0]}"](esapi.db)
     yield stand_in
@@ -392,7 +392,7 @@ def test_what_18_0_says_of_series_and_modality(esapi, writable) -> None:
                 access()
         return
     assert str(image.Modality) == "CT"
-    assert structure_set.Series.UID == structure_set.SeriesUID
+    assert structure_set.SeriesUID == structure_set.Series.UID
     created = image.CreateNewStructureSet()  # is connected with no series yet
     assert (created.Series, created.SeriesUID) == (None, None)
 

@@ -375,15 +375,18 @@ class Image(ApiDataObject):
     def _stored(self, record: SliceRecord) -> NDArray[np.int32]:
         """The values in the file of a slice, shape (YSize, XSize)."""
         with storage(f"image {self._record.id}"):
-            return pixel_array(self._desk.folder / record.file).astype(np.int32)
+            stored: NDArray[np.int32] = pixel_array(self._desk.folder / record.file).astype(
+                np.int32
+            )
+            return stored
 
     def _scaled(self, record: SliceRecord) -> NDArray[np.int32]:
         """The same on the one scale of the volume."""
         series, stored = self._series, self._stored(record)
-        if (record.slope, record.intercept) == (series.slope, series.intercept):
-            return stored
-        display = stored * record.slope + record.intercept
-        return np.rint((display - series.intercept) / series.slope).astype(np.int32)
+        if (record.slope, record.intercept) != (series.slope, series.intercept):
+            display = stored * record.slope + record.intercept
+            stored = np.rint((display - series.intercept) / series.slope).astype(np.int32)
+        return stored
 
 
 class SliceImage(Image):

@@ -322,7 +322,8 @@ class Registration(ApiDataObject):
     def TransformationMatrix(self) -> NDArray[np.float64]:
         """The transform from SourceFOR to RegisteredFOR or back, shape (4, 4), mm; a copy."""
         there = self._matrix
-        return there if self._desk.settings.matrix == "forward" else np.linalg.inv(there)
+        forward = self._desk.settings.matrix == "forward"
+        return there if forward else np.asarray(np.linalg.inv(there))
 
     @property
     def _matrix(self) -> NDArray[np.float64]:
