@@ -40,12 +40,19 @@ namespace StardustEsapi
             return patient.CanModifyData();
         }
 
+        /// <summary>Whether the record of a patient is open for writing here, and not saved since.</summary>
+        [MethodImpl(MethodImplOptions.NoInlining)]
+        public bool HasBegun(Patient patient)
+        {
+            return ReferenceEquals(patient, _patient);
+        }
+
         /// <summary>Opens the record of the open patient for writing.</summary>
         /// <exception cref="InvalidOperationException">It is open already.</exception>
         [MethodImpl(MethodImplOptions.NoInlining)]
         public void Begin(Patient patient)
         {
-            if (ReferenceEquals(patient, _patient))
+            if (HasBegun(patient))
             {
                 throw new InvalidOperationException(
                     "Modifications of this patient have begun already, and are not saved.");

@@ -33,10 +33,14 @@ class Session(AbstractContextManager["Session"]):
 
     Args:
         backend: How ESAPI is reached.
+
+    Attributes:
+        half_written: Whether a write has failed in a patient that stays open, as in a plug-in.
     """
 
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
+        self.half_written = False
         self._app: API.Application | None = None
         self._patient_ids: tuple[str, ...] | None = None
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from loguru import logger
 
 from stardust_esapi import __version__
-from stardust_esapi.errors import CaseError, NotApprovedError
+from stardust_esapi.errors import CaseError, NotApprovedError, PrepareError
 from stardust_esapi.esapi.host import Host
 from stardust_esapi.esapi.session import OpenPatient
 from stardust_esapi.esapi.writer import RecordWriter
@@ -121,6 +121,7 @@ def modifications(
     Raises:
         NotApprovedError: The run, the script or the user may not write.
         EsapiRefusedError: Eclipse refuses this patient, such as one that is locked, or the save.
+        PrepareError: A write has failed before in the patient, which is still open.
         UsageError: The audit log cannot be written; nothing was changed.
     """
     if not plan.structure_sets:
@@ -128,6 +129,11 @@ def modifications(
     obstacle = approval.obstacle(patient.backend)
     if obstacle:
         raise NotApprovedError(f"{plan.case}: {obstacle} Nothing was changed.")
+    if patient.session.half_written:
+        raise PrepareError(
+            f"{plan.case}: a case before this one failed while it was written. {_STILL_OPEN} Then "
+            "start again."
+        )
     if not may_modify(patient, approval.host):
         raise NotApprovedError(
             "Eclipse does not let this script change patient data (CanModifyData is false). "
@@ -138,8 +144,10 @@ def modifications(
     approval.audit.append(Event.BEGUN, facts)
     begun = False
     try:
-        with patient.refusals("opening the record for writing"):
-            writer.Begin(patient.api)
+        # In a plug-in a case before this one may have, in the same patient, which nobody has saved.
+        if not writer.HasBegun(patient.api):
+            with patient.refusals("opening the record for writing"):
+                writer.Begin(patient.api)
         begun = True
         for created in plan.structure_sets:
             logger.info(
@@ -151,8 +159,10 @@ def modifications(
     except BaseException as error:
         event = Event.DROPPED if begun else Event.REFUSED
         approval.audit.append(event, facts | {"reason": _reason(error)})
-        if begun and not patient.backend.saves and isinstance(error, CaseError):
-            error.args = (f"{error} {_STILL_OPEN}",)
+        if begun and not patient.backend.saves:
+            patient.session.half_written = True
+            if isinstance(error, CaseError):
+                error.args = (f"{error} {_STILL_OPEN}",)
         for said, remedy in _NOT_APPROVED.items():
             if said in str(error):
                 raise NotApprovedError(f"{error} {remedy}") from error

@@ -33,6 +33,9 @@ class RecordWriter(Protocol):
     def CanModify(self, patient: API.Patient, /) -> bool:  # noqa: N802
         """Whether Eclipse lets this script and user write (``Patient.CanModifyData``)."""
 
+    def HasBegun(self, patient: API.Patient, /) -> bool:  # noqa: N802
+        """Whether the record is open for writing here, and not saved since."""
+
     def Begin(self, patient: API.Patient, /) -> None:  # noqa: N802
         """Open the record for writing (``Patient.BeginModifications``)."""
 
@@ -87,9 +90,13 @@ class TwinWriter:
         """Whether the script may write."""
         return patient.CanModifyData()
 
+    def HasBegun(self, patient: API.Patient, /) -> bool:  # noqa: N802
+        """Whether the record is open."""
+        return patient is self._patient
+
     def Begin(self, patient: API.Patient, /) -> None:  # noqa: N802
         """Open the record."""
-        if patient is self._patient:
+        if self.HasBegun(patient):
             raise self._refusal(_BEGUN)
         patient.BeginModifications()
         self._patient = patient

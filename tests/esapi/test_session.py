@@ -193,6 +193,30 @@ def test_what_raises_inside_the_gate_saves_nothing_and_is_in_the_audit_log(
     ]
 
 
+def test_in_a_plug_in_a_case_goes_on_where_another_has_begun_unless_that_failed(
+    session: Session, approval: Approval, mocker: MockerFixture
+) -> None:
+    """Eclipse's user has the patient open and saves: the cases of a run share what is unsaved."""
+    mocker.patch.object(session.backend, "saves", new=False)
+    writer = TwinWriter(ValueError)
+    launcher = Host("Exporter.esapi", is_launcher=True, writer=writer)
+    approval = replace(approval, host=launcher)
+
+    def fail(patient: OpenPatient) -> None:
+        with modifications(patient, PLAN, approval):
+            raise PrepareError("row 4: the copies differ.")
+
+    with session.open_patient("0815") as patient:
+        for _ in range(2):
+            with modifications(patient, PLAN, approval) as given:
+                assert given is writer
+        with pytest.raises(PrepareError, match=r"differ\. Eclipse still shows what was begun"):
+            fail(patient)
+        with pytest.raises(PrepareError, match=r"^row 2: a case before .* without saving"):
+            fail(patient)
+    assert [e["event"] for e in audited(approval)] == ["begun", "left"] * 2 + ["begun", "dropped"]
+
+
 def test_what_is_not_ours_leaves_its_kind_alone_in_the_audit_log(
     session: Session, approval: Approval
 ) -> None:

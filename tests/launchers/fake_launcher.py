@@ -192,6 +192,7 @@ def refusals(writer, application, patient):
     ask("name before all", lambda: writer.NameStructureSet(there, "mine"))
     ask("begin", lambda: writer.Begin(patient))
     ask("begin again", lambda: writer.Begin(patient))
+    begun = [writer.HasBegun(patient)]
     ask("name a foreign set", lambda: writer.NameStructureSet(there, "mine"))
     ask("add to a foreign set", lambda: writer.AddStructure(there, "GTV", "mine"))
     ask("remove a foreign set", lambda: writer.RemoveStructureSet(there))
@@ -213,10 +214,11 @@ def refusals(writer, application, patient):
     ask("remove it again", lambda: writer.RemoveStructureSet(second))
     ask("copy onto what went with it", lambda: writer.CopyShape(inside, gtv, False))
     ask("save", lambda: writer.Save(application))
+    begun.append(writer.HasBegun(patient))
     ask("save again", lambda: writer.Save(application))
     ask("add after saving", lambda: writer.AddStructure(mine, "CTV", "ctv"))
     sets = {s.Id: sorted(t.Id for t in s.Structures) for s in patient.StructureSets}
-    return [*answers, ["holds", sets["mine"]], ["sets", sorted(sets)]]
+    return [*answers, ["begun", begun], ["holds", sets["mine"]], ["sets", sorted(sets)]]
 
 
 def _application():

@@ -18,7 +18,15 @@ from packaging.requirements import Requirement
 import stardust_esapi
 from esapi_stub.build import build
 from esapi_stub.database import configure, describe
-from esapi_stub.sample import Phantom, PhantomContrast, PhantomMr, write_phantom
+from esapi_stub.sample import (
+    Phantom,
+    PhantomContrast,
+    PhantomMr,
+    PhantomStructure,
+    Sphere,
+    default_structures,
+    write_phantom,
+)
 from launchers.installed import ESAPI, RUNTIME, Installation, shared_python
 from stand_ins import ROOT, assemblies
 from stardust_esapi.approval.compile import build_launchers
@@ -31,6 +39,17 @@ WHOLE = Phantom(
 )
 SECOND = replace(
     WHOLE, plan_id="Plan2", structure_set_label="CT_2", contrast=None, mr=None, seed="b"
+)
+TWO_TUMOURS = Phantom(
+    "0815",
+    size=(32, 32, 14),
+    structures=(
+        default_structures()[0],
+        PhantomStructure("GTV1", "GTV", Sphere((-20.0, 10.0, 3.0), 8), hu=75),
+        PhantomStructure("PTV1", "PTV", Sphere((-20.0, 10.0, 3.0), 12)),
+        PhantomStructure("GTV2", "GTV", Sphere((22.0, 12.0, 3.0), 8), hu=75),
+        PhantomStructure("PTV2", "PTV", Sphere((22.0, 12.0, 3.0), 12)),
+    ),
 )
 ANOTHER = replace(SECOND, patient_id="0816", plan_id="Plan1", seed="c")
 
@@ -217,6 +236,22 @@ def test_the_plug_in_exports_just_the_open_plan(
     }
     assert [e["event"] for e in audited(out)] == ["begun", "left", "exported"]
     assert {e["script"] for e in audited(out)} == {"StardustExporter.esapi"}
+
+
+@pytest.mark.slow
+def test_the_plug_in_prepares_all_tumours_of_the_open_plan(
+    installed: Installation, tmp_path: Path
+) -> None:
+    """Nobody saves between two cases in a plug-in: the second goes on where the first has begun."""
+    uids = write_phantom(tmp_path / "two", TWO_TUMOURS)
+    build(tmp_path / "two", installed.db)
+    configure(installed.db, version=ESAPI, clinical=True, script_approved=True)
+    rows = [row_of(uids, GTV=f"GTV{n}", TargetID=f"PTV{n}") for n in (1, 2)]
+    write_case_list(installed.folder / "cases.csv", rows)
+    said = installed.plug_in(patient="0815", screen="C1/Plan1", save=True)
+    assert said.code == 0, said.text
+    assert "All 2 cases exported" in said.out
+    assert set_ids(installed.db) == {"0815": ["CT_1", "zCopyFromPlan", "zCopyFromPlan_2"]}
 
 
 @pytest.mark.slow

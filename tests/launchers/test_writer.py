@@ -55,7 +55,7 @@ def test_the_twin_answers_as_the_launcher_does(installation: Installation, tmp_p
         application.Dispose()
     assert found == wanted
 
-    refused = [(what, answer) for what, answer in found[:-2] if answer != "done"]
+    refused = [(what, answer) for what, answer in found[:-3] if answer != "done"]
     assert [pair for pair in refused if "InvalidOperation" in pair[1]] == [
         ("save before all", NOT_BEGUN),
         ("create before all", NOT_BEGUN),
@@ -79,7 +79,7 @@ def test_the_twin_answers_as_the_launcher_does(installation: Installation, tmp_p
         "add it again",
     ]
     assert len(refused) == 14 + 3
-    assert found[-2:] == [["holds", ["gtv+"]], ["sets", ["CT_1", "mine"]]]
+    assert found[-3:] == [["begun", [True, False]], ["holds", ["gtv+"]], ["sets", ["CT_1", "mine"]]]
     assert sets(installation.db) == ["CT_1", "mine"]
 
 
@@ -186,7 +186,14 @@ def test_what_writes_stays_on_the_stack(metadata: dict[str, list[str]], launcher
     writes = {
         f"RecordWriter.{method}"
         for method in (
-            *("CanModify", "Begin", "CreateStructureSet", "NameStructureSet", "AddStructure"),
+            *(
+                "CanModify",
+                "HasBegun",
+                "Begin",
+                "CreateStructureSet",
+                "NameStructureSet",
+                "AddStructure",
+            ),
             *("CopyShape", "RemoveStructure", "RemoveStructureSet"),
             *([] if launcher.plug_in else ["Save"]),
             *("RequireBegun", "RequireOwn", "ColorSetter"),
