@@ -8,17 +8,18 @@ namespace StardustEsapi
 {
     /// <summary>StardustExporter.ini, beside the launchers: where Python is, and the plug-in's job.</summary>
     /// <remarks>
-    /// It is no part of what is approved, so nothing in it can give a permission: what is checked is
-    /// the site folder that it names, whichever that is.
+    /// It is no part of what is approved, so nothing in it can give a permission: what is checked are
+    /// the folders that it names, whichever those are.
     /// </remarks>
     internal sealed class Configuration
     {
         internal const string FileName = "StardustExporter.ini";
+        private const string PythonSection = "python";
         private const string PlugInSection = "plug-in";
 
         private static readonly Dictionary<string, string[]> Known = new Dictionary<string, string[]>
         {
-            { "python", new[] { "dll", "home", "site" } },
+            { PythonSection, new[] { "home", "site" } },
             { "eclipse", new[] { "esapi" } },
             { PlugInSection, new[] { "cases", "out", "settings" } },
         };
@@ -32,10 +33,7 @@ namespace StardustEsapi
             _path = path;
         }
 
-        /// <summary>Python's library, such as python312.dll.</summary>
-        internal string Dll { get; private set; }
-
-        /// <summary>Folder of the Python installation that the library belongs to.</summary>
+        /// <summary>Folder of the Python installation.</summary>
         internal string Home { get; private set; }
 
         /// <summary>Folder that holds the package and its dependencies.</summary>
@@ -71,9 +69,8 @@ namespace StardustEsapi
                 }
                 throw;
             }
-            read.Dll = read.Existing("python", "dll", File.Exists, "file");
-            read.Home = read.Existing("python", "home", Directory.Exists, "folder");
-            read.Site = read.Existing("python", "site", Directory.Exists, "folder");
+            read.Home = read.Folder("home");
+            read.Site = read.Folder("site");
             read.Esapi = read.PathOf("eclipse", "esapi");
             read.PlugIn = Known[PlugInSection]
                 .Where(key => read.PathOf(PlugInSection, key) != null)
@@ -141,18 +138,19 @@ namespace StardustEsapi
             }
         }
 
-        private string Existing(string section, string key, Func<string, bool> exists, string kind)
+        /// <summary>A folder that is there.</summary>
+        private string Folder(string key)
         {
-            string path = PathOf(section, key);
+            string path = PathOf(PythonSection, key);
             if (path == null)
             {
                 throw LaunchError.WrongUse(
-                    "{0} does not say `{1}`: add it below [{2}].", _path, key, section);
+                    "{0} does not say `{1}`: add it below [{2}].", _path, key, PythonSection);
             }
-            if (!exists(path))
+            if (!Directory.Exists(path))
             {
                 throw LaunchError.WrongUse(
-                    "{0}: `{1}` names a {2} that is not there: {3}", _path, key, kind, path);
+                    "{0}: `{1}` names a folder that is not there: {2}", _path, key, path);
             }
             return path;
         }

@@ -34,24 +34,15 @@ namespace StardustEsapi
         [MethodImpl(MethodImplOptions.NoInlining)]
         internal static void Start(Launch launch, bool signals)
         {
-            Configuration configuration = launch.Configuration;
-            var compiled = new EmptyFolder();
             // Before pythonnet's own handler, and so in front of it.
-            AppDomain.CurrentDomain.ProcessExit += (sender, about) =>
-            {
-                compiled.Dispose();
-                PrepareShutdown();
-            };
-            Runtime.PythonDLL = configuration.Dll;
-            PythonEngine.PythonHome = configuration.Home;
+            AppDomain.CurrentDomain.ProcessExit += (sender, about) => PrepareShutdown();
+            Runtime.PythonDLL = launch.Home.PathOf(launch.Home.Library);
+            PythonEngine.PythonHome = launch.Home.Folder;
             PythonEngine.Initialize(Enumerable.Empty<string>(), false, signals);
             using (PyObject sys = Py.Import("sys"))
             {
-                // Python adds folders of its own accord, such as that of the program.
-                Set(sys, "path", List(
-                    StandardLibrary.Paths(configuration.Home, launch.PythonVersion)
-                        .Concat(new[] { configuration.Site })));
-                Set(sys, "pycache_prefix", new PyString(compiled.Path));
+                // pythonnet adds the folder of .NET.
+                Set(sys, "path", List(launch.ModulePaths));
             }
             // Who wants Python takes its lock, on whichever thread.
             PythonEngine.BeginAllowThreads();
@@ -171,6 +162,9 @@ namespace StardustEsapi
                     return LaunchError.Stopped();
                 case "SystemExit":
                     return Ended(error.Value);
+                case ImportGuard.Refusal:
+                    return LaunchError.Refused(
+                        "{0}. Nothing more is run. Install the approved files again.", error.Message);
                 default:
                     return LaunchError.Crashed(string.Format(
                         "{0}: {1}{2}", error.Type.Name, error.Message.Trim(), Place(error.Traceback)));

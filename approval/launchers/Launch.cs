@@ -10,19 +10,28 @@ namespace StardustEsapi
     {
         private const int NamedDifferences = 3;
 
-        private Launch(Configuration configuration, Manifest manifest, string difference)
+        private Launch(Configuration configuration, PythonHome home, PythonFiles files, Host host)
         {
             Configuration = configuration;
-            PythonVersion = manifest.Python;
-            Host = new Host(manifest, difference);
+            Home = home;
+            Files = files;
+            Host = host;
         }
 
         internal Configuration Configuration { get; private set; }
 
-        /// <summary>Version of Python that the site folder is for, such as 3.12.</summary>
-        internal string PythonVersion { get; private set; }
+        internal PythonHome Home { get; private set; }
+
+        /// <summary>What was compared, and alone is loaded.</summary>
+        internal PythonFiles Files { get; private set; }
 
         internal Host Host { get; private set; }
+
+        /// <summary>Where Python looks for modules, and nowhere else.</summary>
+        internal IEnumerable<string> ModulePaths
+        {
+            get { return Home.Modules.Select(Home.PathOf).Concat(new[] { Configuration.Site }); }
+        }
 
         /// <summary>Which files Python runs with: other ones must never join them in one process.</summary>
         internal string Identity
@@ -30,24 +39,27 @@ namespace StardustEsapi
             get
             {
                 return string.Join(
-                    "\n", Host.ManifestDigest, Configuration.Dll, Configuration.Site, Host.Difference);
+                    "\n", Host.ManifestDigest, Home.Folder, Configuration.Site, Host.Difference);
             }
         }
 
-        /// <summary>Reads the ini and compares the site folder with the manifest. No Python runs here.</summary>
+        /// <summary>Reads the ini and compares all that Python may load. No Python runs here.</summary>
         /// <param name="warn">Gets the sentence, where files differ and this launcher may go on.</param>
         /// <exception cref="LaunchError">It must not go on.</exception>
         internal static Launch Prepare(Action<string> warn)
         {
             Configuration configuration = Configuration.Read(Assemblies.OwnFolder());
             Manifest manifest = Manifest.Embedded();
-            var launch = new Launch(configuration, manifest, Compared(manifest, configuration.Site));
-            if (!launch.Host.Verified)
+            PythonHome home = PythonHome.Find(configuration.Home, manifest.Python);
+            PythonFiles files = Read(configuration.Site, home);
+            var host = new Host(manifest, Described(manifest.Differences(files.Digests())));
+            var launch = new Launch(configuration, home, files, host);
+            if (!host.Verified)
             {
                 string found = string.Format(
-                    "The Python files in {0} are not those that {1} {2} was made for: {3}.",
-                    configuration.Site, launch.Host.Name, launch.Host.Version, launch.Host.Difference);
-                if (launch.Host.IsWriteable)
+                    "The Python files that {0} names are not those that {1} {2} was made for: {3}.",
+                    Configuration.FileName, host.Name, host.Version, host.Difference);
+                if (host.IsWriteable)
                 {
                     throw LaunchError.Refused("{0} Nothing is run. Install the approved files again.", found);
                 }
@@ -56,17 +68,19 @@ namespace StardustEsapi
             return launch;
         }
 
-        private static string Compared(Manifest manifest, string site)
+        private static PythonFiles Read(string site, PythonHome home)
         {
             try
             {
-                return Described(manifest.Differences(SiteFolder.Read(site)));
+                return PythonFiles.Read(site, home);
             }
             catch (Exception error)
             {
                 if (error is IOException || error is UnauthorizedAccessException)
                 {
-                    throw LaunchError.WrongUse("The site folder {0} cannot be read: {1}", site, error.Message);
+                    throw LaunchError.WrongUse(
+                        "The Python files that {0} names cannot be read: {1}",
+                        Configuration.FileName, error.Message);
                 }
                 throw;
             }

@@ -32,9 +32,6 @@ namespace StardustEsapi
         }
 
         [UnmanagedFunctionPointer(CallingConvention.Cdecl)]
-        private delegate IntPtr TextFunction();
-
-        [UnmanagedFunctionPointer(CallingConvention.Cdecl)]
         private delegate int NumberFunction();
 
         /// <summary>Whether Python runs in this process already.</summary>
@@ -70,32 +67,11 @@ namespace StardustEsapi
             if (handle == IntPtr.Zero)
             {
                 throw LaunchError.WrongUse(
-                    "Python's library {0} cannot be loaded: {1} It must be of a {2}-bit Python; correct {3}.",
+                    "Python's library {0} cannot be loaded: {1} It must be of a {2}-bit Python; correct `home` "
+                    + "in {3}.",
                     path, problem, 8 * IntPtr.Size, Configuration.FileName);
             }
             return new PythonLibrary(path, handle);
-        }
-
-        /// <summary>Refuses an installation that the site folder was not made for.</summary>
-        /// <param name="wanted">Version, such as 3.12.</param>
-        /// <param name="home">Folder of the installation.</param>
-        internal void Require(string wanted, string home)
-        {
-            string full = Marshal.PtrToStringAnsi(Function<TextFunction>("Py_GetVersion")());
-            string version = full.Split(' ')[0];
-            if (!version.StartsWith(wanted + ".", StringComparison.Ordinal))
-            {
-                throw LaunchError.WrongUse(
-                    "{0} is Python {1}, but the files of the site folder are for Python {2}. Name that "
-                    + "one in {3}.", _path, version, wanted, Configuration.FileName);
-            }
-            // Without its standard library Python would end the whole process, be it Eclipse.
-            if (!StandardLibrary.IsIn(home, wanted))
-            {
-                throw LaunchError.WrongUse(
-                    "{0} holds no standard library of Python {1}: correct `home` in {2}.",
-                    home, wanted, Configuration.FileName);
-            }
         }
 
         /// <summary>Lets Python start without anything from outside its own standard library.</summary>
@@ -107,7 +83,9 @@ namespace StardustEsapi
             }
         }
 
-        private T Function<T>(string name)
+        /// <summary>One of its functions.</summary>
+        /// <exception cref="LaunchError">It has none of that name.</exception>
+        internal T Function<T>(string name)
         {
             return (T)(object)Marshal.GetDelegateForFunctionPointer(Symbol(name), typeof(T));
         }

@@ -14,10 +14,9 @@ namespace StardustEsapi
         /// <exception cref="LaunchError">It cannot start, or runs for somebody else.</exception>
         internal static void Ensure(Launch launch, bool signals)
         {
-            Configuration configuration = launch.Configuration;
-            PythonLibrary library = PythonLibrary.Load(configuration.Dll);
+            PythonLibrary library = PythonLibrary.Load(launch.Home.PathOf(launch.Home.Library));
             Assemblies.ResolveRuntime(Path.Combine(
-                configuration.Site, "pythonnet", "runtime", Assemblies.Runtime + ".dll"));
+                launch.Configuration.Site, "pythonnet", "runtime", Assemblies.Runtime + ".dll"));
             // Only from here on may a type of Python.Runtime be met.
             Interpreter.RequireRuntime();
             if (library.IsRunning)
@@ -30,8 +29,8 @@ namespace StardustEsapi
                 }
                 return;
             }
-            library.Require(launch.PythonVersion, configuration.Home);
             library.Isolate();
+            ImportGuard.Install(library, launch.Files, launch.ModulePaths);
             Interpreter.Start(launch, signals);
             AppDomain.CurrentDomain.SetData(Slot, launch.Identity);
         }

@@ -1,11 +1,15 @@
-"""The manifest of a site folder: every file that a launcher will have Python load, by SHA-256.
+"""The manifest: every file that a launcher will have Python load, by SHA-256.
 
 As text it is compiled into the launchers, where it stands byte for byte: what follows reads it
-without .NET. Left out are folders that differ from one installation to the next: ``__pycache__``
-and ``*.dist-info`` anywhere, ``bin`` and ``Scripts`` at the top. But not what Python could import
-from there all the same: ``__pycache__.evil`` is as good a module's name as any other.
+without .NET. It names the files by the two folders of ``StardustExporter.ini``:
 
-``approval/launchers/SiteFolder.cs`` and ``Manifest.cs`` do the same in a launcher.
+- ``site/…``: everything in the site folder but what differs from one installation to the next:
+  ``__pycache__`` and ``*.dist-info`` anywhere, ``bin`` and ``Scripts`` at the top.
+- ``home/…``: what the installed Python itself loads: its library, the DLLs beside it, its modules;
+  neither its tests nor packages that were added to it.
+
+A launcher imports nothing else, wherever it lies: ``approval/launchers/PythonFiles.cs``,
+``PythonHome.cs`` and ``Manifest.cs`` find and compare the same files.
 """
 
 from __future__ import annotations
@@ -14,21 +18,32 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from stardust_esapi.errors import UsageError
 from stardust_esapi.files import long_path
 
 FIRST_LINE = "stardust-esapi manifest 1"
 LAST_LINE = "end"
-PROGRAMS = frozenset({"bin", "Scripts"})
+SITE = "site"
+HOME = "home"
 # These stand for a digest and are in no manifest, so that they differ from whatever one says.
 _LINK = "link"
 _UNREADABLE = "unreadable"
-_IMPORTED = frozenset({"py", "pyw", "pyd", "so"})
+_PROGRAMS = frozenset({f"{SITE}/bin", f"{SITE}/Scripts"})
+_LOADED = frozenset({".py", ".pyw", ".pyd", ".so", ".dll"})
+_FOREIGN = frozenset({"__pycache__", "site-packages", "dist-packages", "test", "tests"})
+# Of Python's own installer for Windows, and of Linux; with the version, and it without the point.
+_LIBRARIES = (
+    "python{1}.dll",
+    "lib/libpython{0}.so.1.0",
+    "lib/x86_64-linux-gnu/libpython{0}.so.1.0",
+)
+_MODULES = ("Lib", "DLLs", "lib/python{0}")
+_FIRST_IMPORT = "encodings/__init__.py"
 _HEADER = re.compile(
     rf"{FIRST_LINE}\npackage (?P<package>[^\n]+)\npython (?P<python>\d+\.\d+)\n"
     r"platform (?P<platform>[^\n]+)\n"
@@ -56,7 +71,7 @@ class Manifest:
     Attributes:
         package: Version of this package, such as ``0.1.0``.
         target: The Python that the files are for.
-        files: Path below the site folder, with ``/``, to SHA-256 in hex.
+        files: Path, such as ``site/package/module.py``, to SHA-256 in hex.
     """
 
     package: str
@@ -122,94 +137,132 @@ class Difference:
         return f"{self.change} {shown}"
 
 
-def make_manifest(site: Path, package: str, target: Target) -> Manifest:
-    """Make the manifest of a site folder.
+def make_manifest(site: Path, home: Path, package: str, target: Target) -> Manifest:
+    """Make the manifest of a site folder and of the Python that is to run it.
 
     Args:
-        site: The folder.
+        site: The site folder.
+        home: Folder of the Python installation.
         package: Version of this package.
-        target: The Python that the folder is created for.
+        target: The Python that the site folder is created for.
 
     Raises:
-        UsageError: A file has a name that a manifest cannot hold or cannot be read, or a folder is
-            a link.
+        UsageError: A folder is not there or holds another Python; a file is a link, has a name that
+            a manifest cannot hold, or cannot be read.
         OSError: A folder cannot be listed.
     """
-    files = read_files(site)
+    files = read_files(site, home, target.python)
     for path, digest in files.items():
         if digest == _LINK:
             raise UsageError(
-                f"{path} in {site} is a link to a folder. A manifest holds files that lie in the "
-                "site folder itself; create the folder anew."
+                f"{path} is a link. A manifest holds files that lie in the folder itself; make the "
+                "folder anew."
             )
         if digest == _UNREADABLE:
-            raise UsageError(f"{path!r} in {site} cannot be read. Make the folder anew.")
+            raise UsageError(f"{path!r} cannot be read. Make the folder anew.")
         if not _ENTRY.fullmatch(f"{digest}  {path}") or not _is_text(path):
             raise UsageError(
-                f"{path!r} in {site} has a name that a manifest cannot hold. Make the folder anew."
+                f"{path!r} has a name that a manifest cannot hold. Make the folder anew."
             )
     return Manifest(package, target, files)
 
 
-def read_files(site: Path) -> dict[str, str]:
-    """Hash every file of a site folder that a manifest covers.
+def read_files(site: Path, home: Path, python: str) -> dict[str, str]:
+    """Hash every file that a manifest covers.
 
-    A link to a folder counts as one file that is in no manifest: what lies behind it is not known.
-    A file that cannot be read counts as a changed one.
+    A link counts as one file that is in no manifest: what lies behind it can change. A file that
+    cannot be read counts as a changed one.
+
+    Args:
+        site: The site folder.
+        home: Folder of the Python installation.
+        python: Its version, such as ``3.12``.
 
     Raises:
-        UsageError: There is no such folder.
+        UsageError: There is no such folder, or no such Python in it.
         OSError: A folder cannot be listed.
     """
     if not site.is_dir():
         raise UsageError(f"There is no site folder {site}. Check --site.")
-    return dict(_walk(long_path(site), "", covered=True))
+    found = _site_files(long_path(site)) | _home_files(long_path(home), python)
+    return {
+        path: _LINK if _counts_as_link(path, entry) else _digest(entry)
+        for path, entry in found.items()
+    }
 
 
 def is_covered(path: str) -> bool:
-    """Whether a manifest covers a file of this path below the site folder."""
-    *folders, name = path.split("/")
-    covered = all(_covered(folder, top=depth == 0) for depth, folder in enumerate(folders))
-    return covered or _can_be_imported(name)
+    """Whether a manifest covers a file of this path, such as ``site/package/module.py``."""
+    return all(_is_of_site(str(folder), folder=True) for folder in PurePosixPath(path).parents)
 
 
-def _walk(folder: Path, prefix: str, *, covered: bool) -> Iterator[tuple[str, str]]:
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            path = prefix + entry.name
-            if _is_link_to_folder(entry):
-                yield path, _LINK
-            elif entry.is_dir(follow_symlinks=False):
-                below = covered and _covered(entry.name, top=not prefix)
-                yield from _walk(Path(entry.path), f"{path}/", covered=below)
-            elif covered or _can_be_imported(entry.name):
-                yield path, _digest(Path(entry.path))
+def _site_files(site: Path) -> dict[str, Path]:
+    return {
+        path: entry
+        for top in site.iterdir()
+        for path, entry in _walk(f"{SITE}/{top.name}", top, _is_of_site)
+    }
 
 
-def _covered(name: str, *, top: bool) -> bool:
-    """Whether the manifest names a folder's files. It does not where pip writes its own."""
-    excluded = name == "__pycache__" or name.endswith(".dist-info") or (top and name in PROGRAMS)
-    return not excluded
+def _home_files(home: Path, python: str) -> dict[str, Path]:
+    """What an installation of Python loads; the places are those of ``PythonHome.cs``."""
+    names = (python, python.replace(".", ""))
+    libraries = [path.format(*names) for path in _LIBRARIES]
+    library = next((path for path in libraries if (home / path).is_file()), None)
+    modules = [path.format(*names) for path in _MODULES if (home / path.format(*names)).is_dir()]
+    if library is None or not any((home / path / _FIRST_IMPORT).is_file() for path in modules):
+        raise UsageError(
+            f"{home} holds no Python {python} with its library and its modules. Check --home."
+        )
+    found = {f"{HOME}/{path}": home / path for path in modules}
+    return {
+        f"{HOME}/{library}": home / library,
+        **{f"{HOME}/{beside.name}": beside for beside in home.glob("*.dll")},
+        **{
+            path: entry
+            for top, folder in found.items()
+            for path, entry in _walk(top, folder, _is_of_home)
+        },
+    }
 
 
-def _can_be_imported(name: str) -> bool:
-    """Whether ``import`` could load a file: from any folder, for it needs no ``__init__.py``.
+def _walk(
+    path: str, entry: Path, belongs: Callable[[str, bool], bool]
+) -> Iterator[tuple[str, Path]]:
+    folder = entry.is_dir()
+    if not belongs(path, folder):
+        return
+    if not folder or _is_link(entry):
+        yield path, entry
+        return
+    for below in entry.iterdir():
+        yield from _walk(f"{path}/{below.name}", below, belongs)
 
-    What Python itself leaves in ``__pycache__`` has its version in the name, ``x.cpython-312.pyc``,
-    and that is no name of a module.
+
+def _is_of_site(path: str, folder: bool) -> bool:
+    """Everything but what differs from one installation by pip to the next."""
+    return not (folder and (path.endswith(("/__pycache__", ".dist-info")) or path in _PROGRAMS))
+
+
+def _is_of_home(path: str, folder: bool) -> bool:
+    """What Python could load, but for packages and tests: those are not for launchers."""
+    name = PurePosixPath(path)
+    return name.name not in _FOREIGN if folder else name.suffix.lower() in _LOADED
+
+
+def _counts_as_link(path: str, entry: Path) -> bool:
+    """Whether an entry counts as a link.
+
+    On Linux, where nothing writes to Eclipse, distributions make links to Python's modules.
     """
-    stem, dot, suffix = name.rpartition(".")
-    if not dot:
-        return False
-    suffix = suffix.lower()
-    return "." not in stem if suffix == "pyc" else suffix in _IMPORTED
+    elsewhere = os.name != "nt" and path.startswith(f"{HOME}/") and not entry.is_dir()
+    return _is_link(entry) and not elsewhere
 
 
-def _is_link_to_folder(entry: os.DirEntry[str]) -> bool:
-    attributes: int = getattr(entry.stat(follow_symlinks=False), "st_file_attributes", 0)
-    if attributes & stat.FILE_ATTRIBUTE_REPARSE_POINT:  # on Windows a junction is one, too
-        return bool(attributes & stat.FILE_ATTRIBUTE_DIRECTORY)
-    return entry.is_symlink() and entry.is_dir()
+def _is_link(entry: Path) -> bool:
+    attributes: int = getattr(entry.lstat(), "st_file_attributes", 0)
+    # On Windows a junction is one, too.
+    return entry.is_symlink() or bool(attributes & stat.FILE_ATTRIBUTE_REPARSE_POINT)
 
 
 def _digest(path: Path) -> str:
@@ -230,7 +283,7 @@ def _is_text(path: str) -> bool:
 
 
 def compare(manifest: Manifest, files: Mapping[str, str]) -> list[Difference]:
-    """Say how the files of a site folder differ from a manifest, in the order that .NET gives them.
+    """Say how files differ from a manifest, in the order that .NET gives them.
 
     Args:
         manifest: What was approved.

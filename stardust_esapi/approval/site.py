@@ -12,6 +12,7 @@ from importlib.metadata import Distribution, distributions
 from pathlib import Path
 
 from stardust_esapi.approval.manifest import (
+    SITE,
     Manifest,
     Target,
     compare,
@@ -42,7 +43,7 @@ class Site:
     """What a site folder holds.
 
     Attributes:
-        manifest: Of all its files.
+        manifest: Of all its files, and of Python's own.
         dependencies: The distributions beside this package, by name.
     """
 
@@ -50,14 +51,19 @@ class Site:
     dependencies: tuple[Dependency, ...]
 
 
-def read_site(site: Path) -> Site:
+def read_site(site: Path, home: Path) -> Site:
     """Read what a site folder holds and for which Python it is.
 
     Every file must be one that pip installed from a wheel, unchanged: what nobody has pinned must
     not come into an approval.
 
+    Args:
+        site: The folder.
+        home: Folder of the Python installation that is to run it.
+
     Raises:
-        UsageError: The folder lacks this package, or holds what no wheel brought.
+        UsageError: The folder lacks this package, or holds what no wheel brought; or the
+            installation is of another Python.
         OSError: A file cannot be read.
     """
     found = _distributions(site) if site.is_dir() else {}
@@ -65,7 +71,7 @@ def read_site(site: Path) -> Site:
     if package is None:
         raise UsageError(f"{site} is no site folder: {PACKAGE} is not installed in it.")
     everything = (package, *found.values())
-    manifest = make_manifest(site, package.version, _target(everything, site))
+    manifest = make_manifest(site, home, package.version, _target(everything, site))
     strangers = compare(_brought(manifest, everything), manifest.files)
     if strangers:
         first = ", ".join(str(difference) for difference in strangers[:5])
@@ -125,12 +131,12 @@ def _machine(platform: str) -> str:
 
 
 def _brought(manifest: Manifest, found: tuple[Distribution, ...]) -> Manifest:
-    """The manifest that the wheels' own records make."""
-    files = {}
+    """The manifest with the site folder's files as the wheels' own records have them."""
+    files = {path: it for path, it in manifest.files.items() if not path.startswith(f"{SITE}/")}
     for one in found:
         for path, digest, _ in csv.reader((one.read_text("RECORD") or "").splitlines()):
             # pip moves data files up to the site folder, and leaves their old path here.
-            inside = re.sub(r"^(\.\./)+", "", path)
+            inside = f"{SITE}/" + re.sub(r"^(\.\./)+", "", path)
             if is_covered(inside):
                 files[inside] = _hex(digest)
     return replace(manifest, files=files)

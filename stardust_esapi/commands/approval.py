@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from functools import cache, partial
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +20,12 @@ Site = Annotated[
     Path,
     typer.Option("--site", help="Folder of the Python packages.", show_default=False),
 ]
+Home = Annotated[
+    Path,
+    typer.Option(
+        "--home", help="Folder of the Python installation.", show_default="of this Python"
+    ),
+]
 
 
 @app.command()
@@ -32,6 +40,7 @@ def build(
     launchers: Annotated[
         Path, typer.Option("--launchers", help="Folder of the launchers' sources.")
     ] = Path("approval/launchers"),
+    home: Home = Path(sys.base_prefix),
     evidence: Annotated[
         Path | None,
         typer.Option("--evidence", help="Test report of pytest --junit-xml, for the record."),
@@ -56,7 +65,7 @@ def build(
 
     rules = read_rules(settings)
     proof = read_evidence(evidence) if evidence else None
-    packages = read_site(site)
+    packages = read_site(site, home)
     version = packages.manifest.version
     record = out / f"record-{version}.md"
     if record.exists():
@@ -101,15 +110,17 @@ def show(
 def check(
     site: Site,
     path: Annotated[Path, typer.Argument(help="A launcher, or a folder.", show_default=False)],
+    home: Home = Path(sys.base_prefix),
 ) -> None:
-    """Compare a site folder with what the launchers were created for: every difference by name."""
+    """Compare the Python files with what launchers were created for: every difference by name."""
     from stardust_esapi.approval.assembly import read_launchers
     from stardust_esapi.approval.manifest import compare, read_files
 
-    files = read_files(site)
+    files = cache(partial(read_files, site, home))
     wrong = 0
     for launcher, manifest in read_launchers(path):
-        differences = [str(difference) for difference in compare(manifest, files)]
+        found = files(manifest.target.python)
+        differences = [str(difference) for difference in compare(manifest, found)]
         if launcher.version != manifest.version:
             differences.append(f"version {launcher.version}, which should be {manifest.version}")
         for difference in differences:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -10,7 +11,16 @@ import pythonnet
 
 from esapi_stub.build import build
 from esapi_stub.sample import Phantom, write_phantom
-from launchers.installed import ESAPI, PATIENT, RUNTIME, TRAP, VERSION, Installation
+from launchers.installed import (
+    ESAPI,
+    HOME,
+    MODULES,
+    PATIENT,
+    RUNTIME,
+    TRAP,
+    VERSION,
+    Installation,
+)
 from stand_ins import ROOT, assemblies
 from stardust_esapi.approval.compile import build_launchers
 from stardust_esapi.approval.manifest import Manifest, Target, make_manifest
@@ -39,9 +49,34 @@ def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return site
 
 
+@pytest.fixture
+def private_home(tmp_path: Path) -> Path:
+    """The Python that runs the tests, without its tests and packages, to be spoilt."""
+    home = tmp_path / "home"
+    ignored = shutil.ignore_patterns("__pycache__", "*-packages", "test", "tests")
+    shutil.copytree(
+        HOME / MODULES, home / MODULES, ignore=ignored, copy_function=_linked, dirs_exist_ok=True
+    )
+    (library,) = (
+        path
+        for folder in ("lib", "lib/x86_64-linux-gnu")
+        for path in (HOME / folder).glob(f"libpython{VERSION}.so.1.0")
+    )
+    _linked(library, home / "lib" / library.name)
+    return home
+
+
+def _linked(source: str | Path, target: str | Path) -> None:
+    """Copy a file that nobody changes: it is only replaced."""
+    try:
+        os.link(Path(source).resolve(), target)
+    except OSError:  # another file system
+        shutil.copy(source, target)
+
+
 @pytest.fixture(scope="session")
 def manifest(origin: Path) -> Manifest:
-    return make_manifest(origin, "0.1.0", Target(VERSION, "linux_x86_64"))
+    return make_manifest(origin, HOME, "0.1.0", Target(VERSION, "linux_x86_64"))
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """Stands in for ``stardust_esapi.commands.launcher``: tells what it finds, does as it is told."""
 
+import importlib
 import json
 import os
 import sys
@@ -68,8 +69,6 @@ def _tell(host, **more):
         "argv": sys.argv,
         "path": sys.path,
         "modules": sorted(sys.modules),
-        "pycache_prefix": sys.pycache_prefix,
-        "prefix_is_empty": not os.listdir(sys.pycache_prefix),  # noqa: PTH208
         "flags": {name: int(getattr(sys.flags, name)) for name in FLAGS},
     } | more
     with Path(os.environ[FACTS]).open("a", encoding="utf-8") as file:
@@ -90,6 +89,10 @@ def do_exit(code):
 
 def do_leave(code):
     sys.exit(int(code) if code.isdigit() else code)
+
+
+def do_import(name):
+    importlib.import_module(name)
 
 
 def do_fail(text):

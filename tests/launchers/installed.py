@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,9 @@ from stand_ins import assemblies
 from support import PATIENCE, ending
 
 VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
+# It needs a shared library (Debian: libpython3-dev).
+HOME = Path(sys.base_prefix)
+MODULES = f"lib/python{VERSION}"
 RUNTIME = "pythonnet/runtime/Python.Runtime.dll"
 INI = "StardustExporter.ini"
 PATIENT = "0004711"
@@ -41,17 +43,6 @@ class Said:
         return bool(self.facts)
 
 
-def shared_python() -> Path:
-    """The library of the Python that runs the tests."""
-    folder, name = (sysconfig.get_config_var(key) for key in ("LIBDIR", "INSTSONAME"))
-    library = Path(folder, name)
-    assert ".so" in name, (
-        f"this Python has no shared library: {library} (Debian: libpython{VERSION})"
-    )
-    assert library.is_file(), f"{library} is missing (Debian: libpython{VERSION})"
-    return library
-
-
 @dataclass
 class Installation:
     """Launchers, ini and site folder as they lie on a workstation."""
@@ -69,7 +60,7 @@ class Installation:
 
     def configure(self, **changes: str | None) -> None:
         """Write the ini; None leaves a key out."""
-        python = {"dll": str(shared_python()), "home": sys.base_prefix, "site": "site"}
+        python = {"home": str(HOME), "site": "site"}
         eclipse = {"esapi": None}
         plug_in = {"cases": "cases.csv", "out": "out"}
         lines = []

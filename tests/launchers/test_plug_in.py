@@ -9,7 +9,7 @@ from PIL import Image
 
 from esapi_stub.database import configure, describe
 from esapi_stub.surface import VERSIONS
-from launchers.installed import PATIENT, RUNTIME, VERSION
+from launchers.installed import HOME, PATIENT, RUNTIME, VERSION
 from stand_ins import ROOT, assemblies
 from stardust_esapi.approval.compile import build_launchers
 from stardust_esapi.approval.manifest import Target, make_manifest
@@ -151,7 +151,7 @@ def test_another_version_in_the_same_eclipse(installation, tmp_path) -> None:
     """Eclipse keeps the first one loaded, and so its Python."""
     site = shutil.copytree(installation.site, tmp_path / "newer" / "site")
     (site / "stardust_esapi" / "more.py").write_text("")
-    newer = make_manifest(site, "0.2.0", Target(VERSION, "linux_x86_64"))
+    newer = make_manifest(site, HOME, "0.2.0", Target(VERSION, "linux_x86_64"))
     build_launchers(
         ROOT / "approval" / "launchers", assemblies("16.1"), site / RUNTIME, newer, site.parent
     )

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from esapi_stub.database import configure
-from launchers.installed import ESAPI, PATIENT, TRAP, VERSION
+from launchers.installed import ESAPI, HOME, MODULES, PATIENT, TRAP
 from stand_ins import assemblies
 
-STDLIB = Path(sys.base_prefix, "lib", f"python{VERSION}")
+STDLIB = HOME / MODULES
 
 
 def test_facts(installation, manifest) -> None:
@@ -93,10 +93,7 @@ def test_nothing_is_left_behind(installation, tmp_path) -> None:
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     before = sorted(installation.site.rglob("*"))
-    said = installation.run("nothing", TMPDIR=str(temporary))
-    (facts,) = said.facts
-    assert Path(facts["pycache_prefix"]).parent == temporary
-    assert facts["prefix_is_empty"]
+    assert installation.run("nothing", TMPDIR=str(temporary)).code == 0
     assert list(temporary.iterdir()) == []
     assert sorted(installation.site.rglob("*")) == before
 
@@ -148,7 +145,6 @@ def test_the_environment_has_no_effect(installation, tmp_path) -> None:
     (facts,) = said.facts
     assert_isolated(facts, installation.site)
     assert (facts["flags"]["verbose"], facts["flags"]["optimize"]) == (0, 0)
-    assert Path(facts["pycache_prefix"]) != traps
 
 
 def test_compiled_files_are_not_trusted(installation, tmp_path) -> None:

@@ -27,7 +27,7 @@ from esapi_stub.sample import (
     default_structures,
     write_phantom,
 )
-from launchers.installed import ESAPI, RUNTIME, Installation, shared_python
+from launchers.installed import ESAPI, HOME, RUNTIME, Installation
 from stand_ins import ROOT, assemblies
 from stardust_esapi.approval.compile import build_launchers
 from stardust_esapi.approval.manifest import Target, make_manifest
@@ -85,7 +85,7 @@ def real_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def real_launchers(real_site: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("real-launchers")
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
-    manifest = make_manifest(real_site, "0.1.0", Target(python, "linux_x86_64"))
+    manifest = make_manifest(real_site, HOME, "0.1.0", Target(python, "linux_x86_64"))
     build_launchers(
         ROOT / "approval" / "launchers", assemblies(ESAPI), real_site / RUNTIME, manifest, out
     )
@@ -111,7 +111,7 @@ def installed(
     for assembly in assemblies(ESAPI).glob("*.dll"):
         shutil.copy(assembly, folder)
     created = Installation(folder, shutil.copytree(clinic.db, tmp_path / "db"))
-    created.configure(dll=str(shared_python()), site=str(real_site))
+    created.configure(site=str(real_site))
     return created
 
 
