@@ -59,6 +59,13 @@ def make_site(
     sync_folder(site.parent)
 
 
+def write_home(home: Path) -> None:
+    """Write the least of a Python 3.12 as its installer for Windows lays it out: four files."""
+    for path in ("python312.dll", "vcruntime140.dll", "DLLs/_ssl.pyd", "Lib/encodings/__init__.py"):
+        (home / path).parent.mkdir(parents=True, exist_ok=True)
+        (home / path).write_bytes(path.encode())
+
+
 def _pip(*arguments: str) -> None:
     command = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", *arguments]
     ended = subprocess.run(

@@ -110,12 +110,9 @@ function Find-Python([string] $Wanted) {
     $found = @{
         Home = $base
         Program = Join-Path $base 'python.exe'
-        Dll = Join-Path $base ('python{0}.dll' -f $Wanted.Replace('.', ''))
     }
-    foreach ($file in $found.Program, $found.Dll) {
-        if (-not (Test-Path -LiteralPath $file -PathType Leaf)) {
-            throw "Python's folder $base has no $(Split-Path -Leaf $file). $needed"
-        }
+    if (-not (Test-Path -LiteralPath $found.Program -PathType Leaf)) {
+        throw "Python's folder $base has no python.exe. $needed"
     }
     return $found
 }
@@ -229,13 +226,14 @@ try {
     Write-Host 'Making the launchers ...'
     $env:MPLCONFIGDIR = Join-Path $new '.caches'
     & $found.Program -I -S -B (Join-Path $new 'stardust-esapi.py') approval build --site $site `
-        --esapi $api --launchers (Join-Path $PSScriptRoot 'approval/launchers') --out $new @build
+        --home $found.Home --esapi $api `
+        --launchers (Join-Path $PSScriptRoot 'approval/launchers') --out $new @build
     if ($LASTEXITCODE -ne 0) { throw 'The launchers could not be created: see above.' }
     if (Test-Path -LiteralPath $env:MPLCONFIGDIR) {
         Remove-Item -LiteralPath $env:MPLCONFIGDIR -Recurse -Force
     }
 
-    $values = @{ dll = $found.Dll; home = $found.Home; esapi = $api }
+    $values = @{ home = $found.Home; esapi = $api }
     if ($Settings) { $values.settings = Resolve-Given $Settings }
     Write-Ini (Join-Path $new 'StardustExporter.ini') $values
     Write-Installed $new

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import pythonnet
 
-from approval_site import make_site
+from approval_site import make_site, write_home
 from stand_ins import ROOT, assemblies
 from stardust_esapi.approval.manifest import Target
 
@@ -112,6 +112,14 @@ def pristine_site(wheels, tmp_path_factory) -> Path:
 def site(pristine_site, tmp_path) -> Path:
     """A site folder of a test's own."""
     return shutil.copytree(pristine_site, tmp_path / "site")
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory) -> Path:
+    """The least of a Python 3.12 as its installer for Windows lays it out; not to be changed."""
+    home = tmp_path_factory.mktemp("home")
+    write_home(home)
+    return home
 
 
 @pytest.fixture(scope="session")

@@ -25,10 +25,10 @@ FILES = [
 
 
 @pytest.fixture(scope="session")
-def built(pristine_site, esapi, approval, tmp_path_factory) -> Path:
+def built(pristine_site, home, esapi, approval, tmp_path_factory) -> Path:
     """Folder with the four launchers of the pristine site folder."""
     out = tmp_path_factory.mktemp("built") / "out"
-    manifest = read_site(pristine_site).manifest
+    manifest = read_site(pristine_site, home).manifest
     created = build_launchers(approval / "launchers", esapi, pristine_site / RUNTIME, manifest, out)
     assert [path.name for path in created] == FILES
     assert {path.name for path in out.iterdir()} == set(FILES)
@@ -36,22 +36,22 @@ def built(pristine_site, esapi, approval, tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def build(run, esapi, approval):
+def build(run, esapi, approval, home):
     """Run ``approval build``."""
 
     def invoke(site: Path, out: Path, *options: object, **other: Path):
-        folders = {"esapi": esapi, "launchers": approval / "launchers"} | other
+        folders = {"esapi": esapi, "home": home, "launchers": approval / "launchers"} | other
         given = [part for name, path in folders.items() for part in (f"--{name}", path)]
         return run("approval", "build", "--site", site, "--out", out, *given, *options)
 
     return invoke
 
 
-def test_the_launchers_and_their_record(build, site, tmp_path) -> None:
+def test_the_launchers_and_their_record(build, site, home, tmp_path) -> None:
     out = tmp_path / "a b,c;d" / "Größe"
     said = build(site, out)
     assert said.code == 0, said.text
-    manifest = read_site(site).manifest
+    manifest = read_site(site, home).manifest
     record = out / f"record-{manifest.version}.md"
     assert {path.name for path in out.iterdir()} == {*FILES, record.name}
     assert said.out.splitlines() == [
@@ -65,8 +65,8 @@ def test_the_launchers_and_their_record(build, site, tmp_path) -> None:
         assert hashlib.sha256(data).hexdigest() in text
 
 
-def test_what_a_launcher_is_stands_in_its_bytes(built, pristine_site) -> None:
-    manifest = read_site(pristine_site).manifest
+def test_what_a_launcher_is_stands_in_its_bytes(built, pristine_site, home) -> None:
+    manifest = read_site(pristine_site, home).manifest
     for launcher in LAUNCHERS:
         read = read_assembly(built / launcher.file)
         assert read.file == launcher.file
@@ -112,11 +112,11 @@ def test_an_assembly_that_is_no_launcher(esapi) -> None:
         read_launchers(esapi / "VMS.TPS.Common.Model.API.dll")
 
 
-def test_a_damaged_launcher(run, built, site, tmp_path) -> None:
+def test_a_damaged_launcher(run, built, site, home, tmp_path) -> None:
     data = (built / FILES[0]).read_bytes()
     spoiled = tmp_path / "StardustExporter.exe"
     spoiled.write_bytes(data.replace(b"\npython 3.12\n", b"\npython  3.1\n"))
-    said = run("approval", "check", "--site", site, spoiled)
+    said = run("approval", "check", "--home", home, "--site", site, spoiled)
     assert said.code == 2
     assert str(spoiled) in said.err
     assert "This is no manifest" in said.err
@@ -131,7 +131,7 @@ def test_show(run, built) -> None:
         mode = "read-only" if "ReadOnly" in name else "writable"
         assert (
             f"{name}: version {read.version}, {mode}\n"
-            f"  package 0.1.0, Python 3.12, win_amd64, 6 files\n"
+            f"  package 0.1.0, Python 3.12, win_amd64, 10 files\n"
             f"  SHA-256 of the manifest  {read.manifest.digest}\n"
             f"  SHA-256 of the file      {read.sha256}\n"
         ) in said.out
@@ -150,54 +150,56 @@ def test_show_of_nothing(run, tmp_path) -> None:
     assert (said.code, said.err.startswith("There is no ")) == (2, True)
 
 
-def test_check_of_files_as_approved(run, built, site) -> None:
-    said = run("approval", "check", "--site", site, built)
+def test_check_of_files_as_approved(run, built, site, home) -> None:
+    said = run("approval", "check", "--home", home, "--site", site, built)
     assert said.code == 0
     assert sorted(said.out.splitlines()) == sorted(
-        f"{name}: all 6 files are as approved." for name in FILES
+        f"{name}: all 10 files are as approved." for name in FILES
     )
 
 
-def test_check_names_every_difference(run, built, site) -> None:
+def test_check_names_every_difference(run, built, site, home) -> None:
     (site / "stardust_esapi" / "commands" / "program.py").write_bytes(b"changed")
     (site / "thing" / "Größe µ.txt").unlink()
     (site / "thing" / "evil.py").write_bytes(b"")
-    (site / "bin" / "sitecustomize.py").write_bytes(b"")
     (site / "[red]evil[bold].txt").write_bytes(b"")
-    said = run("approval", "check", "--site", site, built)
+    said = run("approval", "check", "--home", home, "--site", site, built)
     assert said.code == 1
     lines = said.out.splitlines()
     for name in FILES:
         assert [line for line in lines if line.startswith(f"{name}: ")] == [
-            f"{name}: added [red]evil[bold].txt",
-            f"{name}: added bin/sitecustomize.py",
-            f"{name}: changed stardust_esapi/commands/program.py",
-            f"{name}: missing thing/Größe µ.txt",
-            f"{name}: added thing/evil.py",
+            f"{name}: added site/[red]evil[bold].txt",
+            f"{name}: changed site/stardust_esapi/commands/program.py",
+            f"{name}: missing site/thing/Größe µ.txt",
+            f"{name}: added site/thing/evil.py",
         ]
-    assert lines[-1] == "20 differences: the writable launchers will not start."
+    assert lines[-1] == "16 differences: the writable launchers will not start."
 
 
-def test_check_of_a_launcher_whose_version_is_not_its_manifests(run, built, site, tmp_path) -> None:
+def test_check_of_a_launcher_whose_version_is_not_its_manifests(
+    run, built, site, home, tmp_path
+) -> None:
     data = (built / FILES[0]).read_bytes()
     version = read_assembly(built / FILES[0]).version
     other = "9" + version[1:]
     spoiled = tmp_path / "StardustExporter.exe"
     spoiled.write_bytes(data.replace(version.encode("utf-16-le"), other.encode("utf-16-le")))
-    said = run("approval", "check", "--site", site, spoiled)
+    said = run("approval", "check", "--home", home, "--site", site, spoiled)
     assert said.code == 1
     assert f"StardustExporter.exe: version {other}, which should be {version}" in said.out
 
 
-def test_other_files_are_another_version(build, run, built, site, write_wheel, tmp_path) -> None:
+def test_other_files_are_another_version(
+    build, run, built, site, home, write_wheel, tmp_path
+) -> None:
     wheel = write_wheel(tmp_path / "wheels", "more", "1", {"more.py": b""})
     shutil.unpack_archive(wheel, site, "zip")
     out = tmp_path / "out"
     assert build(site, out).code == 0
     assert read_assembly(out / FILES[0]).version != read_assembly(built / FILES[0]).version
-    assert run("approval", "check", "--site", site, out).code == 0
-    said = run("approval", "check", "--site", site, built / FILES[0])
-    assert said.out.splitlines()[0] == "StardustExporter.exe: added more.py"
+    assert run("approval", "check", "--home", home, "--site", site, out).code == 0
+    said = run("approval", "check", "--home", home, "--site", site, built / FILES[0])
+    assert said.out.splitlines()[0] == "StardustExporter.exe: added site/more.py"
 
 
 def test_a_record_is_never_overwritten(build, site, tmp_path) -> None:
@@ -214,7 +216,7 @@ def test_a_site_folder_that_was_touched_gets_no_launchers(build, site, tmp_path)
     (site / "evil.py").write_bytes(b"")
     said = build(site, tmp_path / "out")
     assert said.code == 2
-    assert "added evil.py" in said.err
+    assert "added site/evil.py" in said.err
     assert not (tmp_path / "out").exists()
 
 
@@ -264,8 +266,8 @@ def test_no_compiler(monkeypatch, tmp_path) -> None:
         find_compiler()
 
 
-def test_the_projects_own_launchers_compile(pristine_site, esapi, tmp_path) -> None:
-    manifest = read_site(pristine_site).manifest
+def test_the_projects_own_launchers_compile(pristine_site, home, esapi, tmp_path) -> None:
+    manifest = read_site(pristine_site, home).manifest
     sources = ROOT / "approval" / "launchers"
     created = build_launchers(sources, esapi, pristine_site / RUNTIME, manifest, tmp_path / "out")
     for launcher, path in zip(LAUNCHERS, created, strict=True):

@@ -237,24 +237,25 @@ def test_the_same_sources_make_the_same_bundle(bundle, tmp_path) -> None:
         assert set(file.namelist()) - set(other.namelist()) == {"evidence.xml"}
 
 
-def test_installed_offline_as_on_the_workstation(unpacked, run, esapi, tmp_path) -> None:
+def test_installed_offline_as_on_the_workstation(unpacked, run, esapi, home, tmp_path) -> None:
     """All that Install.ps1 does, but for PowerShell, csc.exe and Python on Windows."""
     site, out = tmp_path / "site", tmp_path / "out"
     target = Target("3.12", "win_amd64")
     make_site(site, unpacked / "requirements.txt", wheels=unpacked / "wheels", target=target)
     launchers = unpacked / "approval" / "launchers"
-    options = ("--site", site, "--esapi", esapi, "--launchers", launchers, "--out", out)
-    built = run("approval", "build", *options)
+    options = ("--site", site, "--home", home, "--esapi", esapi, "--launchers", launchers)
+    built = run("approval", "build", *options, "--out", out)
     assert built.code == 0, built.text
-    checked = run("approval", "check", "--site", site, out)
+    checked = run("approval", "check", "--home", home, "--site", site, out)
     assert checked.code == 0, checked.text
 
-    created = read_site(site)
+    created = read_site(site, home)
     assert created.manifest.target == target
     assert {
-        RUNTIME,
-        "stardust_esapi/commands/program.py",
-        "_cffi_backend.cp312-win_amd64.pyd",
+        f"site/{RUNTIME}",
+        "site/stardust_esapi/commands/program.py",
+        "site/_cffi_backend.cp312-win_amd64.pyd",
+        "home/python312.dll",
     } <= set(created.manifest.files)
     assert len(created.dependencies) == len(wanted())
     assert read_assembly(out / "StardustExporter.exe").version == created.manifest.version
@@ -485,7 +486,9 @@ def test_the_installer_builds_by_options_that_are_there(run) -> None:
     (command,) = (c for c in words("Install.ps1", "command") if "approval build" in c)
     text = run("approval", "build", "--help").out
     options = set(re.findall(r"--[a-z]+", text_of("Install.ps1").split("approval build")[1]))
-    assert {"--site", "--esapi", "--launchers", "--out"} <= set(re.findall(r"--[a-z]+", command))
+    assert {"--site", "--home", "--esapi", "--launchers", "--out"} <= set(
+        re.findall(r"--[a-z]+", command)
+    )
     for option in options | {"--settings", "--evidence"}:
         assert option in text
 
@@ -509,7 +512,7 @@ def test_the_ini_says_what_the_launchers_read() -> None:
     given = configparser.ConfigParser(interpolation=None)
     given.read_string(text)
     assert {name: list(given[name]) for name in given.sections()} == {
-        "python": ["dll", "home", "site"],
+        "python": ["home", "site"],
         "eclipse": [],
         "plug-in": [],
     }
@@ -530,6 +533,6 @@ def test_the_installer_finds_each_line_of_the_ini_once() -> None:
     (first,) = re.findall(r"\$values = @\{ (.+) \}", script)
     keys = [part.split(" = ")[0] for part in first.split("; ")]
     keys += re.findall(r"\$values\.(\w+) = ", script)
-    assert keys == ["dll", "home", "esapi", "settings"]
+    assert keys == ["home", "esapi", "settings"]
     for key in keys:
         assert len(re.findall(pattern.replace("$key", key), text)) == 1

@@ -15,8 +15,8 @@ from stardust_esapi.errors import UsageError
 WINDOWS = Target("3.12", "win_amd64")
 
 
-def test_what_a_site_folder_holds(pristine_site) -> None:
-    site = read_site(pristine_site)
+def test_what_a_site_folder_holds(pristine_site, home) -> None:
+    site = read_site(pristine_site, home)
     assert site.manifest.package == "0.1.0"
     assert site.manifest.target == WINDOWS
     assert site.dependencies == (
@@ -24,12 +24,16 @@ def test_what_a_site_folder_holds(pristine_site) -> None:
         Dependency("pythonnet", "3.2.1"),
     )
     assert sorted(site.manifest.files) == [
-        RUNTIME,
-        "share/thing.1",
-        "stardust_esapi/__init__.py",
-        "stardust_esapi/commands/program.py",
-        "thing/Größe µ.txt",
-        "thing/core.cp312-win_amd64.pyd",
+        "home/DLLs/_ssl.pyd",
+        "home/Lib/encodings/__init__.py",
+        "home/python312.dll",
+        "home/vcruntime140.dll",
+        f"site/{RUNTIME}",
+        "site/share/thing.1",
+        "site/stardust_esapi/__init__.py",
+        "site/stardust_esapi/commands/program.py",
+        "site/thing/Größe µ.txt",
+        "site/thing/core.cp312-win_amd64.pyd",
     ]
     assert {path.name for path in (pristine_site / "bin").iterdir()} == {
         "stardust-esapi",
@@ -37,10 +41,10 @@ def test_what_a_site_folder_holds(pristine_site) -> None:
     }
 
 
-def test_a_site_folder_is_the_same_wherever_it_lies(pristine_site, wheels, tmp_path) -> None:
+def test_a_site_folder_is_the_same_wherever_it_lies(pristine_site, wheels, tmp_path, home) -> None:
     again = tmp_path / "other place" / "Größe" / "site"
     make_site(again, wheels / "requirements.txt", wheels=wheels, target=WINDOWS)
-    assert read_site(again).manifest.text == read_site(pristine_site).manifest.text
+    assert read_site(again, home).manifest.text == read_site(pristine_site, home).manifest.text
     assert [path.name for path in again.parent.iterdir()] == ["site"]
 
 
@@ -66,22 +70,21 @@ def test_requirements_without_hashes_are_not_installed(wheels, tmp_path) -> None
     assert not (tmp_path / "site").exists()
 
 
-def test_the_package_may_come_from_a_wheel_beside_the_lock(wheels, tmp_path) -> None:
+def test_the_package_may_come_from_a_wheel_beside_the_lock(wheels, tmp_path, home) -> None:
     lock = tmp_path / "requirements.txt"
     lines = (wheels / "requirements.txt").read_text().splitlines(keepends=True)
     lock.write_text("".join(line for line in lines if not line.startswith("stardust")))
     (package,) = wheels.glob("stardust_esapi-*.whl")
     make_site(tmp_path / "site", lock, package, wheels, WINDOWS)
-    assert read_site(tmp_path / "site").manifest.package == "0.1.0"
+    assert read_site(tmp_path / "site", home).manifest.package == "0.1.0"
 
 
 @pytest.mark.parametrize(
     ("spoil", "says"),
     [
-        (lambda site: (site / "evil.py").write_bytes(b""), "added evil.py"),
-        (lambda site: (site / "bin" / "evil.py").write_bytes(b""), "added bin/evil.py"),
-        (lambda site: (site / "share" / "thing.1").unlink(), "missing share/thing.1"),
-        (lambda site: (site / RUNTIME).write_bytes(b""), f"changed {RUNTIME}"),
+        (lambda site: (site / "evil.py").write_bytes(b""), "added site/evil.py"),
+        (lambda site: (site / "share" / "thing.1").unlink(), "missing site/share/thing.1"),
+        (lambda site: (site / RUNTIME).write_bytes(b""), f"changed site/{RUNTIME}"),
         (
             lambda site: (site / "x-1.dist-info").mkdir(),
             "has metadata of a package unknown",
@@ -96,24 +99,24 @@ def test_the_package_may_come_from_a_wheel_beside_the_lock(wheels, tmp_path) -> 
             lambda site: shutil.rmtree(site / "stardust_esapi-0.1.0.dist-info"),
             "is no site folder: stardust-esapi is not installed in it",
         ),
-        (lambda site: (site / "linked").symlink_to("share"), "linked in .* is a link to a folder"),
+        (lambda site: (site / "linked").symlink_to("share"), "site/linked is a link"),
     ],
 )
-def test_what_no_wheel_brought_is_refused(site, spoil, says) -> None:
+def test_what_no_wheel_brought_is_refused(site, spoil, says, home) -> None:
     spoil(site)
     with pytest.raises(UsageError, match=says):
-        read_site(site)
+        read_site(site, home)
 
 
-def test_many_strangers_are_counted_and_the_first_are_named(site) -> None:
+def test_many_strangers_are_counted_and_the_first_are_named(site, home) -> None:
     for number in range(9):
         (site / f"evil{number}.py").write_bytes(b"")
     with pytest.raises(UsageError, match=r"9 files in .*evil0.*evil4\.py\)") as raised:
-        read_site(site)
+        read_site(site, home)
     assert "evil5" not in str(raised.value)
 
 
-def test_packages_for_two_pythons(site, write_wheel, wheels, tmp_path) -> None:
+def test_packages_for_two_pythons(site, write_wheel, wheels, tmp_path, home) -> None:
     wheel = write_wheel(
         tmp_path / "more", "other", "1", {"other.so": b""}, "cp311-cp311-manylinux_2_17_x86_64"
     )
@@ -121,9 +124,9 @@ def test_packages_for_two_pythons(site, write_wheel, wheels, tmp_path) -> None:
     with pytest.raises(
         UsageError, match=re.escape("different Pythons (3.11, 3.12, linux_x86_64, win_amd64)")
     ):
-        read_site(site)
+        read_site(site, home)
 
 
-def test_no_site_folder(tmp_path) -> None:
+def test_no_site_folder(tmp_path, home) -> None:
     with pytest.raises(UsageError, match="is no site folder"):
-        read_site(tmp_path / "nowhere")
+        read_site(tmp_path / "nowhere", home)
