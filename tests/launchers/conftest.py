@@ -38,6 +38,9 @@ def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (package / "commands").mkdir()
     (package / "commands" / "__init__.py").write_text("")
     shutil.copy(HERE / "fake_launcher.py", package / "commands" / "launcher.py")
+    (package / "late.py").write_text("")
+    (compiled,) = (HOME / MODULES / "lib-dynload").glob("_json.*.so")
+    shutil.copy(compiled, package)
     runtime = site / RUNTIME
     runtime.parent.mkdir(parents=True)
     shutil.copy(Path(pythonnet.__file__).parent / "runtime" / runtime.name, runtime)

@@ -1,8 +1,10 @@
 """Stands in for ``stardust_esapi.commands.launcher``: tells what it finds, does as it is told."""
 
 import importlib
+import importlib.util
 import json
 import os
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -93,6 +95,27 @@ def do_leave(code):
 
 def do_import(name):
     importlib.import_module(name)
+
+
+def do_late():
+    from stardust_esapi import _json, late
+
+    if _json.__doc__ != "json speedups\n":
+        Path(os.environ[FACTS] + ".trap").touch()
+    sys.stdout.write(late.__name__.rpartition(".")[2] + "\n")
+
+
+def do_replace(path, other, name):
+    aside = Path(path + ".aside")
+    shutil.copy(other, aside)
+    aside.replace(path)
+    importlib.invalidate_caches()
+    importlib.import_module(name)
+
+
+def do_load(path):
+    spec = importlib.util.spec_from_file_location("loaded", path)
+    spec.loader.exec_module(importlib.util.module_from_spec(spec))
 
 
 def do_fail(text):

@@ -21,8 +21,11 @@ RUNTIME = "pythonnet/runtime/Python.Runtime.dll"
 INI = "StardustExporter.ini"
 PATIENT = "0004711"
 ESAPI = "16.1"
-# Executed by whoever imports it: that must be nobody.
-TRAP = "import os, pathlib; pathlib.Path(os.environ['FAKE_FACTS'] + '.trap').touch()\n"
+# Executed by whoever imports it: that must be nobody. It works while Python starts, too.
+TRAP = (
+    "import posix; "
+    "posix.close(posix.open(posix.environ[b'FAKE_FACTS'] + b'.trap', posix.O_CREAT))\n"
+)
 
 
 @dataclass(frozen=True)
