@@ -15,8 +15,8 @@ namespace StardustEsapi
 
         private readonly byte[] _source;
 
-        /// <summary>Nobody can change, rename or remove the file while this is open.</summary>
-        /// <remarks>On Windows. Elsewhere it would not help, and Python may need low handles.</remarks>
+        /// <summary>On Windows nobody can change, rename or remove the file while this is open.</summary>
+        /// <remarks>Elsewhere it would hinder nobody, and handles are few.</remarks>
         private readonly FileStream _held;
 
         /// <param name="path">How the manifest names it.</param>
@@ -90,16 +90,13 @@ namespace StardustEsapi
 
         private FileStream Open()
         {
-            return new FileStream(Place, FileMode.Open, FileAccess.Read, FileShare.Read);
+            // Thousands stay open: without a buffer each.
+            return new FileStream(Place, FileMode.Open, FileAccess.Read, FileShare.Read, 1);
         }
 
         private static byte[] Content(FileStream stream)
         {
-            using (var content = new MemoryStream((int)stream.Length))
-            {
-                stream.CopyTo(content);
-                return content.ToArray();
-            }
+            return new BinaryReader(stream).ReadBytes((int)stream.Length);
         }
     }
 }

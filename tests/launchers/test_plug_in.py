@@ -119,7 +119,7 @@ def test_other_files_stop_it(installation) -> None:
     said = installation.plug_in()
     assert (said.code, said.python_started) == (1, False)
     (line,) = said.err.splitlines()
-    assert line.startswith("The script ended with an error: The Python files in ")
+    assert line.startswith("The script ended with an error: The Python files that ")
     assert ": added added.py. Nothing is run." in line
 
 
@@ -127,7 +127,7 @@ def test_the_read_only_one_warns_and_goes_on(installation) -> None:
     (installation.site / "added.py").write_text("")
     said = installation.plug_in(READ_ONLY)
     assert said.code == 0
-    assert ": added added.py." in said.err
+    assert ": added site/added.py." in said.err
     (facts,) = said.facts
     assert (facts["host"]["Verified"], facts["host"]["Difference"]) == (False, "added added.py")
 
