@@ -120,7 +120,7 @@ def test_other_files_stop_it(installation) -> None:
     assert (said.code, said.python_started) == (1, False)
     (line,) = said.err.splitlines()
     assert line.startswith("The script ended with an error: The Python files that ")
-    assert ": added added.py. Nothing is run." in line
+    assert ": added site/added.py. Nothing is run." in line
 
 
 def test_the_read_only_one_warns_and_goes_on(installation) -> None:
@@ -129,7 +129,7 @@ def test_the_read_only_one_warns_and_goes_on(installation) -> None:
     assert said.code == 0
     assert ": added site/added.py." in said.err
     (facts,) = said.facts
-    assert (facts["host"]["Verified"], facts["host"]["Difference"]) == (False, "added added.py")
+    assert (facts["host"]["Verified"], facts["host"]["Difference"]) == (False, "added site/added.py")
 
 
 def test_unapproved_files_in_memory_stop_the_writable_one(installation, origin) -> None:
