@@ -1,0 +1,267 @@
+"""The write part of a recording: experiments on structure sets that are removed again.
+
+For a test patient of a system with which nobody is treated, and only there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from typing import Any
+
+import numpy as np
+
+from stardust_esapi.errors import PrepareError
+from stardust_esapi.esapi.session import OpenPatient
+from stardust_esapi.esapi.write_gate import Approval, PlannedSet, WritePlan, modifications
+from stardust_esapi.patient import ImageView
+from stardust_esapi.trace.conceal import Json, Show, color, number, word
+from stardust_esapi.trace.recorder import FAILED, Recorder
+from stardust_esapi.trace.shapes import Frame
+
+_TYPES = (
+    *("AVOIDANCE", "CAVITY", "CONTRAST_AGENT", "CTV", "EXTERNAL", "GTV", "IRRAD_VOLUME", "ORGAN"),
+    *("PTV", "TREATED_VOLUME", "SUPPORT", "FIXATION", "CONTROL", "DOSE_REGION"),
+    *("BOLUS", "MARKER", "REGISTRATION", "ISOCENTER", "", "gtv"),  # which should be refused
+)
+_SET_ID = "zTrace"
+_PROBE_ID = f"{_SET_ID}0"
+_TOO_LONG = "zTrace of 17 char"
+_SQUARES = (1, 2, 3, 4, 5)  # pixels
+_CORNERS = {"on a voxel": 0.0, "beside a voxel": 0.37}  # pixels
+
+
+def write_plainly(image: Any) -> None:
+    """Make a structure set, and remove it, as any script does: through ``Python.Runtime``."""
+    made = image.CreateNewStructureSet()
+    made.Id = _PROBE_ID
+    made.AddStructure("CONTROL", "z")
+    made.Delete()
+
+
+def experiment(
+    recorder: Recorder,
+    patient: OpenPatient,
+    approval: Approval,
+    ways: dict[str, Callable[[Any], None]],
+    say: Callable[[str], None],
+) -> None:
+    """Record what ESAPI makes of writes, and remove what was made.
+
+    Where Eclipse copied an image for a structure set, that copy may stay.
+
+    Args:
+        recorder: Writes it down.
+        patient: The open patient.
+        approval: What allows this run to write.
+        ways: By who calls ESAPI, what makes and removes a set on an image as
+            :func:`write_plainly` does.
+        say: Told where the recording is.
+
+    Raises:
+        CaseError: The patient cannot serve, Eclipse does not open the record or does not save, or
+            something could not be removed.
+        NotApprovedError: This run may not write.
+    """
+    views = _images(patient)
+    image, *_ = views.values()
+    before = {s.uid for s in patient.view.structure_sets}
+    plan = WritePlan("a recording", (PlannedSet(_SET_ID, image.series_uid, ()),))
+    trial = _Trial(recorder, patient)
+    say("Trying writes")
+    with modifications(patient, plan, approval):
+        for name, write in ways.items():
+            trial.ask("Image.CreateNewStructureSet", _by(write, patient.image(image)), name)
+        made = {_PROBE_ID} | trial.run(views)
+    # Found anew: saving may have ended the objects.
+    saved = [s for s in patient.api.StructureSets if s.UID not in before and s.Id in made]
+    trial.uids(saved, "after saving")
+    say("Removing what was made")
+    with ExitStack() as gate:
+        trial.ask(
+            "Patient.BeginModifications",
+            lambda: gate.enter_context(modifications(patient, plan, approval)),
+            "after saving",
+        )
+        for structure_set in saved:
+            for structure in list(structure_set.Structures)[:1]:
+                remove = _by(structure_set.RemoveStructure, structure)
+                trial.ask("StructureSet.RemoveStructure", remove, "one of ours")
+            trial.ask("StructureSet.Delete", structure_set.Delete, "one of ours")
+    if left := [s.structure_set_id for s in patient.view.structure_sets if s.uid not in before]:
+        raise PrepareError(
+            f"Not all that was made for the recording could be removed: {', '.join(left)}. Delete "
+            "these structure sets by hand."
+        )
+
+
+def _images(patient: OpenPatient) -> dict[str, ImageView]:
+    """Images to make structure sets on, by what they are."""
+    below = [s.image for s in patient.view.structure_sets if s.image is not None]
+    if not below:
+        raise PrepareError("No structure set of this patient lies on an image: take another one.")
+    found = {"an image with a set": below[0], "the same image again": below[0]}
+    for view in patient.view.images:
+        if view.series_uid != below[0].series_uid:
+            near = view.frame_of_reference_uid == below[0].frame_of_reference_uid
+            found.setdefault("another image" if near else "an image of another frame", view)
+    return found
+
+
+def _by(call: Callable[..., Any], *arguments: Any) -> Callable[[], Any]:
+    return lambda: call(*arguments)
+
+
+def _done(_: object) -> str:
+    return "done"
+
+
+class _Trial:
+    """The experiments on one patient."""
+
+    def __init__(self, recorder: Recorder, patient: OpenPatient) -> None:
+        self._recorder = recorder
+        self._token = recorder.conceal.token
+        self._patient = patient
+        self._structures = 0
+
+    def ask(self, member: str, run: Callable[[], Any], role: str, show: Show = _done) -> Any:
+        """Make one call and write it down."""
+        return self._recorder.ask("Experiments", member, run, show, role)
+
+    def run(self, views: dict[str, ImageView]) -> set[str]:
+        """Make all experiments, while the record is open for writing.
+
+        Returns:
+            The ids of the structure sets that were made.
+        """
+        api = self._patient.api
+        self.ask("Patient.BeginModifications", api.BeginModifications, "twice")
+        tried = {role: self._create(view, role) for role, view in views.items()}
+        sets = {role: made for role, made in tried.items() if made is not FAILED}
+        for at, (role, made) in enumerate(sets.items(), start=1):
+            self._name(made, f"{_SET_ID}{at}", role)
+            self._name(made, f"{_SET_ID}1", f"{role}: as the first")
+            self._name(made, f"{_SET_ID}1".upper(), f"{role}: as the first, in capitals")
+            self._name(made, _TOO_LONG, f"{role}: 17 characters")
+            self._name(made, f"{_SET_ID}{at}", f"{role}: its own again")
+        [source, *_] = self._structures_of(views["an image with a set"])
+        for role, made in sets.items():
+            self._copy(source, made, f"to a set on {role}")
+        for made in list(sets.values())[:1]:
+            self._add(made)
+            for pixels in _SQUARES:
+                for where, corner in _CORNERS.items():
+                    self._draw(made, pixels, corner, f"square of {pixels} pixels, {where}")
+            self._resolutions(source, made)
+        self.uids(sets.values(), "before saving")
+        return {made.Id for made in sets.values()}
+
+    def uids(self, sets: Iterable[Any], when: str) -> None:
+        """Record the UIDs of sets that were made here; their ids are ours, and may be told."""
+        for made in sets:
+            self.ask(
+                "StructureSet.UID", _by(getattr, made, "UID"), f"{made.Id} {when}", self._token
+            )
+
+    def _create(self, view: ImageView, role: str) -> Any:
+        image = self._patient.image(view)
+        return self.ask(
+            "Image.CreateNewStructureSet",
+            image.CreateNewStructureSet,
+            role,
+            lambda made: {
+                "id": self._token(made.Id),
+                "uid": self._token(made.UID),
+                "image": self._token(made.Image.Id),
+                "the same image": made.Image.Id == image.Id,
+                "the same series": view.series_uid == made.Image.Series.UID,
+            },
+        )
+
+    def _name(self, made: Any, new_id: str, role: str) -> None:
+        rename = _by(setattr, made, "Id", new_id)
+        self.ask("StructureSet.Id", rename, role, lambda _: {"kept": made.Id == new_id})
+
+    def _add(self, made: Any) -> None:
+        types = [(dicom_type, f"z{at}", dicom_type) for at, dicom_type in enumerate(_TYPES)]
+        ids = {"an id that is there": "z0", "in capitals": "Z0", "too long": _TOO_LONG, "empty": ""}
+        for dicom_type, new_id, role in types + [("CONTROL", ids[role], role) for role in ids]:
+            can, add = (
+                _by(call, dicom_type, new_id) for call in (made.CanAddStructure, made.AddStructure)
+            )
+            self.ask("StructureSet.CanAddStructure", can, role, number)
+            self.ask(
+                "StructureSet.AddStructure",
+                add,
+                role,
+                lambda s: {"type": word(s.DicomType), "color": color(s.Color)},
+            )
+
+    def _new(self, made: Any) -> Any:
+        self._structures += 1
+        return made.AddStructure("CONTROL", f"z {self._structures}")
+
+    def _draw(
+        self, made: Any, pixels: int, corner: float, role: str, structure: Any = None
+    ) -> None:
+        """Draw a square, and read what becomes of its points: pixels, from its own corner."""
+        image = made.Image
+        frame, plane = Frame.of(image), image.ZSize // 2
+        start = np.array([image.XSize // 2 + corner, image.YSize // 2 + corner, plane])
+        square = start + pixels * np.array([(0, 0, 0), (1, 0, 0), (1, 1, 0), (0, 1, 0)])
+        vector = type(image.Origin)
+
+        def draw() -> Any:
+            drawn = structure or self._new(made)
+            drawn.AddContourOnImagePlane(
+                [vector(*p) for p in frame.patient(square).tolist()], plane
+            )
+            return drawn
+
+        def shown(drawn: Any) -> Json:
+            contours = self._recorder.backend.read_contours(drawn, plane)
+            return [np.round(frame.relative(contour) - start, 4).tolist() for contour in contours]
+
+        self.ask("Structure.AddContourOnImagePlane", draw, role, shown)
+
+    def _structures_of(self, view: ImageView) -> list[Any]:
+        """Structures of the patient with contours, of the first set on an image."""
+        [uid, *_] = [s.uid for s in self._patient.view.structure_sets if s.image == view]
+        return [s for s in self._patient.structure_set(uid).Structures if not s.IsEmpty]
+
+    def _resolutions(self, source: Any, made: Any) -> None:
+        """Convert, and copy between resolutions."""
+        fine = self._new(made)
+        self._convert(fine, "an empty structure")
+        self._convert(fine, "again")
+        self._draw(made, 5, 0.0, "square in high resolution", fine)
+        coarse = self._copy(fine, made, "high into default resolution")
+        self._convert(coarse, "after that")
+        self._copy(fine, made, "high into high resolution", convert=True)
+        self._copy(source, made, "default into high resolution", convert=True)
+
+    def _convert(self, structure: Any, role: str) -> None:
+        self.ask(
+            "Structure.ConvertToHighResolution",
+            structure.ConvertToHighResolution,
+            role,
+            lambda _: number(structure.IsHighResolution),
+        )
+
+    def _copy(self, source: Any, made: Any, role: str, *, convert: bool = False) -> Any:
+        copy = self._new(made)
+        if convert:
+            self._convert(copy, role)
+        self.ask(
+            "Structure.SegmentVolume",
+            lambda: setattr(copy, "SegmentVolume", source.SegmentVolume),
+            role,
+            lambda _: {
+                "high": number(copy.IsHighResolution),
+                "high before": number(source.IsHighResolution),
+                "volume": number(copy.Volume / source.Volume),
+                "parts": copy.GetNumberOfSeparateParts(),
+            },
+        )
+        return copy
