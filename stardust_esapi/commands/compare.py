@@ -42,6 +42,8 @@ def compare(
         typer.echo(f"{member}: {len(more) + 1} differ, first at {first.where}")
         typer.echo(f"  recorded: {first.one[:_LONGEST]}")
         typer.echo(f"  here:     {first.other[:_LONGEST]}")
+    if recorded.facts["writes"] and not write:
+        typer.echo("The writes of the recording were not tried: --write does so.")
     if found:
         raise typer.Exit(Exit.SOME_FAILED)
     typer.echo("No difference.")

@@ -128,11 +128,12 @@ def record_file(
         with calls.open("w", encoding="utf-8", newline="\n") as file:
             record(backend, patient_id, file, approval, say)
     finally:
-        _pack(calls, out)
+        pack(calls, out)
         calls.unlink()
 
 
-def _pack(calls: Path, out: Path) -> None:
+def pack(calls: Path, out: Path) -> None:
+    """Put the lines of a recording and the page about it into a zip file."""
     lines = calls.read_text(encoding="utf-8")
     with whole_file(out) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, text in ((PAGE, _page(parse(lines))), (CALLS, lines)):
