@@ -33,7 +33,7 @@ def compare(
 
     recorded = archive.load(trace)
     backend = connect(load_settings(settings, {"esapi": esapi}).esapi)
-    approval = confirmed(patient, trace.parent) if write else None
+    approval = confirmed(patient, trace.parent, backend) if write else None
     lines = io.StringIO()
     archive.record(backend, patient, lines, approval, typer.echo)
     found = differences(recorded, archive.parse(lines.getvalue()))

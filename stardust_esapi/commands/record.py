@@ -10,6 +10,7 @@ import typer
 from stardust_esapi.commands import options
 
 if TYPE_CHECKING:
+    from stardust_esapi.esapi.backend import Backend
     from stardust_esapi.esapi.write_gate import Approval
 
 PatientId = Annotated[
@@ -42,26 +43,30 @@ def record(
     from stardust_esapi.trace.archive import record_file
 
     backend = connect(load_settings(settings, {"esapi": esapi}).esapi)
-    approval = confirmed(patient, out.parent) if write else None
+    approval = confirmed(patient, out.parent, backend) if write else None
     record_file(backend, patient, out, approval, typer.echo)
     typer.echo(f"{out}: look into its README.txt, then send it.")
 
 
-def confirmed(patient: str, folder: Path) -> Approval:
+def confirmed(patient: str, folder: Path, backend: Backend) -> Approval:
     """Ask whether writes may be tried on a patient.
 
     Args:
         patient: Its id.
         folder: Where the audit log lies, or will.
+        backend: How ESAPI is reached.
 
     Raises:
-        NotApprovedError: They may not.
+        NotApprovedError: They may not, or nothing can be written this way.
     """
     from stardust_esapi.errors import NotApprovedError
     from stardust_esapi.esapi import host
     from stardust_esapi.esapi.write_gate import Approval
     from stardust_esapi.record.audit import AUDIT_NAME, AuditLog
 
+    approval = Approval(requested=True, host=host.current(), audit=AuditLog(folder / AUDIT_NAME))
+    if obstacle := approval.obstacle(backend):
+        raise NotApprovedError(f"{obstacle} Nothing was recorded.")
     if typer.prompt(_WARNING.format(patient=patient), default="", show_default=False) != patient:
-        raise NotApprovedError("That was not the patient's id. Nothing was asked, nothing changed.")
-    return Approval(requested=True, host=host.current(), audit=AuditLog(folder / AUDIT_NAME))
+        raise NotApprovedError("That is not the patient's id. Nothing was recorded or changed.")
+    return approval

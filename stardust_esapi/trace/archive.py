@@ -116,14 +116,14 @@ def record_file(
 ) -> None:
     """Record into a zip file: what there is, also where the recording fails.
 
-    Until it is whole, the calls lie beside it: should Eclipse end the process, the last line there
-    says at which call.
+    Until it is whole, the calls lie beside it, in a file ``….unfinished``: should Eclipse end the
+    process, its last line says at which call.
 
     Raises:
         StardustError: As :func:`record`.
         OSError: The file cannot be written.
     """
-    calls = out.with_suffix(".ndjson")
+    calls = out.with_name(f"{out.name}.unfinished")
     try:
         with calls.open("w", encoding="utf-8", newline="\n") as file:
             record(backend, patient_id, file, approval, say)

@@ -47,10 +47,9 @@ MEMBERS: Mapping[str, Mapping[str, str]] = {
         word="DicomType",
         number=(
             "ROINumber IsEmpty HasSegment IsHighResolution IsApproved IsTarget Volume "
-            "CanConvertToHighResolution() GetNumberOfSeparateParts()"
+            "CanConvertToHighResolution()"
         ),
         color="Color",
-        presence="SegmentVolume",
         approvals="ApprovalHistory",
     ),
     "Registration": _with_common(

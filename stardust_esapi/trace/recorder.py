@@ -78,10 +78,10 @@ class Recorder:
         try:
             result = run()
             answer = {"gives": show(result)}
-        except AttributeError:  # pythonnet's and the stub's word for it
-            answer = {"absent": True}
         except Exception as error:  # noqa: BLE001 - whatever it is, it is the answer
-            answer = {"throws": self._exception(error)}
+            # Pythonnet's word for a member that is not there, and the stub's.
+            absent = isinstance(error, AttributeError) and result is FAILED
+            answer = {"absent": True} if absent else {"throws": self._exception(error)}
         milliseconds = round((time.perf_counter() - began) * 1000, 2)
         self._file.write(", " + json.dumps(answer | {"ms": milliseconds})[1:] + "\n")
         return result
