@@ -23,7 +23,7 @@ from stardust_esapi.trace.reading import ANSWERS_IN_WORDS, read
 from stardust_esapi.trace.recorder import FAILED, Recorder, Thing
 from stardust_esapi.trace.writing import experiment, write_plainly
 
-CALLS = "calls.ndjson"
+CALLS = "calls.jsonl"
 PAGE = "README.txt"
 
 _FORMAT = 1
@@ -32,7 +32,7 @@ WHAT IS IN THIS FILE
 
 stardust-esapi {version} asked ESAPI about one patient and wrote down what it answered, so that its
 developers, who have no Eclipse, can see where their stand-in errs. It asked {calls} questions
-(calls.ndjson, one a line: any text editor shows them).
+(calls.jsonl, one a line: any text editor shows them).
 
 What is there: numbers of images and structures, sizes, positions and directions of images; of each
 plane of voxels the lowest and the highest value and a hash; of each contour how many points it has,

@@ -37,8 +37,8 @@ def command(
 
 def calls(path: Path) -> list[dict[str, object]]:
     with zipfile.ZipFile(path) as archive:
-        assert sorted(archive.namelist()) == ["README.txt", "calls.ndjson"]
-        return [json.loads(line) for line in archive.read("calls.ndjson").splitlines()]
+        assert sorted(archive.namelist()) == ["README.txt", "calls.jsonl"]
+        return [json.loads(line) for line in archive.read("calls.jsonl").splitlines()]
 
 
 def test_recorded_and_compared(command, clinic, tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_an_unknown_patient_and_a_file_that_is_no_recording(
     foreign.write_text("no zip")
     assert command("compare", foreign).code == 2
     with zipfile.ZipFile(foreign, "w") as archive:
-        archive.writestr("calls.ndjson", '{"trace": 99, "program": "7.1"}\n')
+        archive.writestr("calls.jsonl", '{"trace": 99, "program": "7.1"}\n')
     newer = command("compare", foreign)
     assert newer.code == 2
     assert "7.1" in newer.err

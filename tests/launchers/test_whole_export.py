@@ -24,6 +24,8 @@ from stand_ins import ROOT, assemblies
 from stardust_esapi.approval.compile import build_launchers
 from stardust_esapi.approval.manifest import Target, make_manifest
 from stardust_esapi.record.audit import check
+from stardust_esapi.trace.archive import load
+from stardust_esapi.trace.compare import compare
 from support import Clinic, exported_tree, row_of, write_case_list
 
 WHOLE = Phantom(
@@ -220,3 +222,34 @@ def test_the_read_only_plug_in_says_what_it_would_do(
     assert "Would create structure set zCopyFromPlan" in said.out
     assert (installed.folder / "out" / "plan.html").is_file()
     assert set_ids(installed.db) == before
+
+
+@pytest.mark.slow
+def test_a_recording_is_that_of_the_python_stub(
+    installed: Installation, clinic: Clinic, tmp_path: Path
+) -> None:
+    """With writes in the launcher that may; the read-only one records what it reads."""
+    before = set_ids(installed.db)
+    command = ("record", "--patient", "0815", "--out")
+    traces = [tmp_path / f"{name}.zip" for name in ("reads", "wanted", "writes")]
+    assert installed.read_only(*command, traces[0]).code == 0
+    python = [sys.executable, "-m", "stardust_esapi", *command, traces[1], "--esapi", clinic.esapi]
+    subprocess.run([str(part) for part in python], check=True, capture_output=True)
+    launcher = installed.folder / "StardustExporter.exe"
+    typing = ("sh", "-c", 'echo 0815 | mono "$0" "$@"', launcher)
+    said = installed.ended(installed.start(*typing, *command, traces[2], "--write"))
+    assert said.code == 0, said.text
+    assert set_ids(installed.db) == before
+
+    reads, wanted, writes = map(load, traces)
+    assert [found.member for found in compare(reads, wanted)] == ["Patient.CanModifyData"]
+    assert compare(writes, wanted) == []  # but for the writes themselves
+    assert [trace.facts["host"] for trace in (reads, writes)] == [
+        "StardustExporterReadOnly",
+        "StardustExporter",
+    ]
+    entry = [name for name in writes.facts["assemblies"] if name.startswith("StardustExporter,")]
+    assert len(entry) == 1
+    thrown = {call["member"] for call in writes.calls if "throws" in call}
+    assert "Structure.ConvertToHighResolution" in thrown  # of an image that is too coarse
+    assert "Image.CreateNewStructureSet" not in thrown
