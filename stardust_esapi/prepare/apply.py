@@ -14,9 +14,9 @@ import numpy as np
 
 from stardust_esapi.choices import OnMissing
 from stardust_esapi.errors import EsapiRefusedError, PrepareError
-from stardust_esapi.esapi.backend import Backend
 from stardust_esapi.esapi.session import OpenPatient
 from stardust_esapi.esapi.write_gate import Approval, PlannedSet, WritePlan, modifications
+from stardust_esapi.esapi.writer import RecordWriter
 from stardust_esapi.geometry import FloatArray
 from stardust_esapi.judge import TumourFacts, judge
 from stardust_esapi.mask import overlap, rasterise, regular_slices
@@ -160,8 +160,8 @@ def create(
     if not missing:
         return tuple(sets)
     plan = WritePlan(str(case), tuple(_planned(s) for s in missing))
-    with modifications(patient, plan, approval):
-        created = {s.kind: _create_set(case, s, patient, settings) for s in missing}
+    with modifications(patient, plan, approval) as writer:
+        created = {s.kind: _create_set(case, s, patient, writer, settings) for s in missing}
     return tuple(
         replace(created[s.kind], uid=_find_saved(case, s, patient)) if s.kind in created else s
         for s in sets
@@ -424,23 +424,25 @@ def _free_id(case: Case, base_id: str, patient: OpenPatient) -> str:
 
 
 def _create_set(
-    case: Case, wanted: SetPlan, patient: OpenPatient, settings: StructureSettings
+    case: Case,
+    wanted: SetPlan,
+    patient: OpenPatient,
+    writer: RecordWriter,
+    settings: StructureSettings,
 ) -> SetPlan:
     source = {s.Id: s for s in patient.structure_set(wanted.source_uid).Structures}
     with patient.refusals(f"making structure set {wanted.structure_set_id}"):
-        created = patient.image(wanted.image).CreateNewStructureSet()
-        created.Id = wanted.structure_set_id
+        created = writer.CreateStructureSet(patient.image(wanted.image))
+        writer.NameStructureSet(created, wanted.structure_set_id)
     outcomes: list[StructureOutcome] = []
     failed: list[str] = []
     for planned in wanted.plan.structures:
         try:
             with patient.refusals(f"copying structure {planned.source.structure_id}"):
-                _copy(planned, source[planned.source.structure_id], created, patient.backend)
+                _copy(planned, source[planned.source.structure_id], created, writer)
         except EsapiRefusedError as error:
             outcomes.append(planned.failure(wanted.kind, str(error)))
             failed.append(planned.new_id)
-            with patient.refusals("removing a half-created structure"):
-                _remove(created, planned.new_id)
     done = {p.new_id for p in wanted.plan.structures} - set(failed)
     outcomes += [o for o in wanted.outcomes if not o.new_id or o.new_id in done]
     essential = {settings.target_label, settings.gtv_label}
@@ -464,21 +466,15 @@ def _copy(
     planned: PlannedStructure,
     source: API.Structure,
     target: API.StructureSet,
-    backend: Backend,
+    writer: RecordWriter,
 ) -> None:
-    structure = target.AddStructure(planned.dicom_type, planned.new_id)
-    if planned.source.is_high_resolution:
-        structure.ConvertToHighResolution()
-    structure.SegmentVolume = source.SegmentVolume
-    # Structure.Color can be set from ESAPI 16.1 on; before, Eclipse chooses it.
-    if backend.can_set(structure, "Color"):
-        structure.Color = source.Color
-
-
-def _remove(structure_set: API.StructureSet, identifier: str) -> None:
-    for structure in list(structure_set.Structures):
-        if same_id(structure.Id, identifier) and structure_set.CanRemoveStructure(structure):
-            structure_set.RemoveStructure(structure)
+    structure = writer.AddStructure(target, planned.dicom_type, planned.new_id)
+    try:
+        writer.CopyShape(structure, source, planned.source.is_high_resolution)
+    except Exception:
+        # One that stays all the same is found when the set is compared with its plan.
+        writer.RemoveStructure(structure)
+        raise
 
 
 def _verify_set(
