@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stardust_esapi.errors import UsageError
+from stardust_esapi.esapi.writer import RecordWriter, TwinWriter
 from stardust_esapi.geometry import FloatArray
 
 if TYPE_CHECKING:
@@ -57,10 +58,12 @@ class StubBackend:
         try:
             from esapi_stub.api.application import open_application
             from esapi_stub.database import DatabaseError
+            from esapi_stub.system import InvalidOperationException
             from esapi_stub.types import VVector
         except ImportError:
             raise UsageError(_NOT_INSTALLED) from None
         self._open, self._refusal = open_application, DatabaseError
+        self._invalid = InvalidOperationException
         self._vector: Callable[[float, float, float], Any] = VVector
         self._database = database
         self.name = f"stub:{database}"
@@ -68,6 +71,10 @@ class StubBackend:
     def write_obstacle(self) -> str:
         """None: the stub stands for a script that may be approved; its database says so."""
         return ""
+
+    def writer(self) -> RecordWriter:
+        """The twin of the launchers' writer."""
+        return TwinWriter(self._invalid)
 
     def create_application(self) -> API.Application:
         """Start the stub on its database."""
@@ -101,10 +108,6 @@ class StubBackend:
         """Points of shape (n, 3), mm, moved by the registration."""
         there = [registration.TransformPoint(self._vector(*p)) for p in points.tolist()]
         return np.array([(p.x, p.y, p.z) for p in there])
-
-    def can_set(self, target: object, member: str) -> bool:
-        """Whether the stub's version lets a property be set."""
-        return getattr(getattr(type(target), member, None), "fset", None) is not None
 
     def refusal(self, error: BaseException) -> tuple[str, str] | None:
         """Name and message of an exception that the stub raised as .NET would."""

@@ -21,7 +21,7 @@ from stardust_esapi.files import whole_file
 from stardust_esapi.trace.conceal import Json
 from stardust_esapi.trace.reading import ANSWERS_IN_WORDS, read
 from stardust_esapi.trace.recorder import FAILED, Recorder, Thing
-from stardust_esapi.trace.writing import experiment, write_plainly
+from stardust_esapi.trace.writing import experiment
 
 CALLS = "calls.jsonl"
 PAGE = "README.txt"
@@ -104,7 +104,7 @@ def record(
             application.ClosePatient()
         if approval is not None:
             with session.open_patient(patient_id) as opened:
-                experiment(recorder, opened, approval, {"Python.Runtime": write_plainly}, say)
+                experiment(recorder, opened, approval, say)
 
 
 def record_file(

@@ -1,6 +1,7 @@
 """The write part of a recording: experiments on structure sets that are removed again.
 
-For a test patient of a system with which nobody is treated, and only there.
+For a test patient of a system with which nobody is treated, and only there. What the launchers'
+writer can do is done by it; the rest, which no export needs, by ESAPI's members themselves.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 from stardust_esapi.errors import PrepareError
 from stardust_esapi.esapi.session import OpenPatient
 from stardust_esapi.esapi.write_gate import Approval, PlannedSet, WritePlan, modifications
+from stardust_esapi.esapi.writer import RecordWriter
 from stardust_esapi.patient import ImageView
 from stardust_esapi.trace.conceal import Json, Show, color, number, word
 from stardust_esapi.trace.recorder import FAILED, Recorder
@@ -31,20 +33,8 @@ _SQUARES = (1, 2, 3, 4, 5)  # pixels
 _CORNERS = {"on a voxel": 0.0, "beside a voxel": 0.37}  # pixels
 
 
-def write_plainly(image: Any) -> None:
-    """Make a structure set, and remove it, as any script does: through ``Python.Runtime``."""
-    made = image.CreateNewStructureSet()
-    made.Id = _PROBE_ID
-    made.AddStructure("CONTROL", "z")
-    made.Delete()
-
-
 def experiment(
-    recorder: Recorder,
-    patient: OpenPatient,
-    approval: Approval,
-    ways: dict[str, Callable[[Any], None]],
-    say: Callable[[str], None],
+    recorder: Recorder, patient: OpenPatient, approval: Approval, say: Callable[[str], None]
 ) -> None:
     """Record what ESAPI makes of writes, and remove what was made.
 
@@ -54,8 +44,6 @@ def experiment(
         recorder: Writes it down.
         patient: The open patient.
         approval: What allows this run to write.
-        ways: By who calls ESAPI, what makes and removes a set on an image as
-            :func:`write_plainly` does.
         say: Told where the recording is.
 
     Raises:
@@ -63,16 +51,14 @@ def experiment(
             something could not be removed.
         NotApprovedError: This run may not write.
     """
-    views = _images(patient)
+    source, views = _places(patient)
     image, *_ = views.values()
     before = {s.uid for s in patient.view.structure_sets}
     plan = WritePlan("a recording", (PlannedSet(_SET_ID, image.series_uid, ()),))
-    trial = _Trial(recorder, patient)
     say("Trying writes")
-    with modifications(patient, plan, approval):
-        for name, write in ways.items():
-            trial.ask("Image.CreateNewStructureSet", _by(write, patient.image(image)), name)
-        made = {_PROBE_ID} | trial.run(views)
+    with modifications(patient, plan, approval) as writing:
+        trial = _Trial(recorder, patient, writing.writer)
+        made = trial.run(source, views)
     # Found anew: saving may have ended the objects.
     saved = [s for s in patient.api.StructureSets if s.UID not in before and s.Id in made]
     trial.uids(saved, "after saving")
@@ -95,17 +81,36 @@ def experiment(
         )
 
 
-def _images(patient: OpenPatient) -> dict[str, ImageView]:
-    """Images to make structure sets on, by what they are."""
-    below = [s.image for s in patient.view.structure_sets if s.image is not None]
-    if not below:
-        raise PrepareError("No structure set of this patient lies on an image: take another one.")
-    found = {"an image with a set": below[0], "the same image again": below[0]}
-    for view in patient.view.images:
-        if view.series_uid != below[0].series_uid:
-            near = view.frame_of_reference_uid == below[0].frame_of_reference_uid
-            found.setdefault("another image" if near else "an image of another frame", view)
-    return found
+def _places(patient: OpenPatient) -> tuple[Any, dict[str, ImageView]]:
+    """A structure with contours, and images to make structure sets on, by what they are to it."""
+    for view in patient.view.structure_sets:
+        drawn = [s for s in patient.structure_set(view.uid).Structures if not s.IsEmpty]
+        if view.image is not None and drawn:
+            break
+    else:
+        raise PrepareError("No structure of this patient has contours: take another patient.")
+    found = {"its image": view.image, "its image again": view.image}
+    for other in patient.view.images:
+        if other.series_uid != view.image.series_uid:
+            near = other.frame_of_reference_uid == view.image.frame_of_reference_uid
+            found.setdefault("another image" if near else "an image of another frame", other)
+    return drawn[0], found
+
+
+def _write(writer: RecordWriter, image: Any) -> None:
+    """Make a structure set and remove it, as the product does."""
+    made = writer.CreateStructureSet(image)
+    writer.NameStructureSet(made, _PROBE_ID)
+    writer.AddStructure(made, "CONTROL", "z")
+    writer.RemoveStructureSet(made)
+
+
+def _write_plainly(image: Any) -> None:
+    """The same as any script does: Eclipse sees ``Python.Runtime``."""
+    made = image.CreateNewStructureSet()
+    made.Id = _PROBE_ID
+    made.AddStructure("CONTROL", "z")
+    made.Delete()
 
 
 def _by(call: Callable[..., Any], *arguments: Any) -> Callable[[], Any]:
@@ -119,24 +124,29 @@ def _done(_: object) -> str:
 class _Trial:
     """The experiments on one patient."""
 
-    def __init__(self, recorder: Recorder, patient: OpenPatient) -> None:
+    def __init__(self, recorder: Recorder, patient: OpenPatient, writer: RecordWriter) -> None:
         self._recorder = recorder
         self._token = recorder.conceal.token
         self._patient = patient
+        self._writer = writer
         self._structures = 0
 
     def ask(self, member: str, run: Callable[[], Any], role: str, show: Show = _done) -> Any:
         """Make one call and write it down."""
         return self._recorder.ask("Experiments", member, run, show, role)
 
-    def run(self, views: dict[str, ImageView]) -> set[str]:
+    def run(self, source: Any, views: dict[str, ImageView]) -> set[str]:
         """Make all experiments, while the record is open for writing.
 
         Returns:
             The ids of the structure sets that were made.
         """
-        api = self._patient.api
+        api, image = self._patient.api, self._patient.image(views["its image"])
+        ours = _by(_write, self._writer, image)
         self.ask("Patient.BeginModifications", api.BeginModifications, "twice")
+        self.ask("Image.CreateNewStructureSet", ours, "and what follows, by our writer")
+        plainly = _by(_write_plainly, image)
+        self.ask("Image.CreateNewStructureSet", plainly, "and what follows, by Python")
         tried = {role: self._create(view, role) for role, view in views.items()}
         sets = {role: made for role, made in tried.items() if made is not FAILED}
         for at, (role, made) in enumerate(sets.items(), start=1):
@@ -145,7 +155,6 @@ class _Trial:
             self._name(made, f"{_SET_ID}1".upper(), f"{role}: as the first, in capitals")
             self._name(made, _TOO_LONG, f"{role}: 17 characters")
             self._name(made, f"{_SET_ID}{at}", f"{role}: its own again")
-        [source, *_] = self._structures_of(views["an image with a set"])
         for role, made in sets.items():
             self._copy(source, made, f"to a set on {role}")
         for made in list(sets.values())[:1]:
@@ -155,7 +164,7 @@ class _Trial:
                     self._draw(made, pixels, corner, f"square of {pixels} pixels, {where}")
             self._resolutions(source, made)
         self.uids(sets.values(), "before saving")
-        return {made.Id for made in sets.values()}
+        return {_PROBE_ID, *(made.Id for made in sets.values())}
 
     def uids(self, sets: Iterable[Any], when: str) -> None:
         """Record the UIDs of sets that were made here; their ids are ours, and may be told."""
@@ -168,7 +177,7 @@ class _Trial:
         image = self._patient.image(view)
         return self.ask(
             "Image.CreateNewStructureSet",
-            image.CreateNewStructureSet,
+            _by(self._writer.CreateStructureSet, image),
             role,
             lambda made: {
                 "id": self._token(made.Id),
@@ -180,16 +189,15 @@ class _Trial:
         )
 
     def _name(self, made: Any, new_id: str, role: str) -> None:
-        rename = _by(setattr, made, "Id", new_id)
+        rename = _by(self._writer.NameStructureSet, made, new_id)
         self.ask("StructureSet.Id", rename, role, lambda _: {"kept": made.Id == new_id})
 
     def _add(self, made: Any) -> None:
         types = [(dicom_type, f"z{at}", dicom_type) for at, dicom_type in enumerate(_TYPES)]
         ids = {"an id that is there": "z0", "in capitals": "Z0", "too long": _TOO_LONG, "empty": ""}
         for dicom_type, new_id, role in types + [("CONTROL", ids[role], role) for role in ids]:
-            can, add = (
-                _by(call, dicom_type, new_id) for call in (made.CanAddStructure, made.AddStructure)
-            )
+            can = _by(made.CanAddStructure, dicom_type, new_id)
+            add = _by(self._writer.AddStructure, made, dicom_type, new_id)
             self.ask("StructureSet.CanAddStructure", can, role, number)
             self.ask(
                 "StructureSet.AddStructure",
@@ -200,7 +208,7 @@ class _Trial:
 
     def _new(self, made: Any) -> Any:
         self._structures += 1
-        return made.AddStructure("CONTROL", f"z {self._structures}")
+        return self._writer.AddStructure(made, "CONTROL", f"z {self._structures}")
 
     def _draw(
         self, made: Any, pixels: int, corner: float, role: str, structure: Any = None
@@ -224,11 +232,6 @@ class _Trial:
             return [np.round(frame.relative(contour) - start, 4).tolist() for contour in contours]
 
         self.ask("Structure.AddContourOnImagePlane", draw, role, shown)
-
-    def _structures_of(self, view: ImageView) -> list[Any]:
-        """Structures of the patient with contours, of the first set on an image."""
-        [uid, *_] = [s.uid for s in self._patient.view.structure_sets if s.image == view]
-        return [s for s in self._patient.structure_set(uid).Structures if not s.IsEmpty]
 
     def _resolutions(self, source: Any, made: Any) -> None:
         """Convert, and copy between resolutions."""

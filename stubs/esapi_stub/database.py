@@ -30,6 +30,7 @@ class DatabaseError(Exception):
 
 
 MODES = {
+    "permission": ("entry", "caller", "stack"),
     "image_order": ("slices first", "volumes first", "backwards", "mixed"),
     "slice_voxels": ("as in the volume", "as in the file", "refused"),
     "matrix": ("forward", "backward"),
@@ -52,6 +53,11 @@ class Settings:
         clinical: Whether it is a clinical system, where scripts need approval.
         script_writable: Whether the script is writable (``ESAPIScript(IsWriteable = true)``).
         script_approved: Whether it is approved in Script Approval.
+        permission: Which assemblies of a script must be writable and approved; matters where .NET
+            asks. ``entry``: the script's own, when modifications begin. ``caller``: the nearest on
+            the stack that is neither the framework's nor ESAPI's, at each write. ``stack``: the
+            script's own must be writable, and it and each one on the stack approved.
+        approved_assemblies: Names of the assemblies that are approved beside the script.
         user_can_edit: Whether the user has the right to change patient data.
         locked_patients: Ids of patients that somebody else has locked.
         locked_structure_sets: UIDs of structure sets that are locked.
@@ -72,6 +78,8 @@ class Settings:
     clinical: bool = True
     script_writable: bool = True
     script_approved: bool = True
+    permission: str = MODES["permission"][0]
+    approved_assemblies: tuple[str, ...] = ()
     user_can_edit: bool = True
     locked_patients: tuple[str, ...] = ()
     locked_structure_sets: tuple[str, ...] = ()
@@ -127,9 +135,10 @@ class Database:
             data = json.loads((root / _DATABASE).read_bytes())
             if data["format"] != _FORMAT:
                 raise DatabaseError(f"{root}: stub database of format {data['format']}, not 1.")
-            settings = data["settings"]
-            for key in ("locked_patients", "locked_structure_sets"):
-                settings[key] = tuple(settings[key])
+            settings: dict[str, Any] = {
+                key: tuple(value) if isinstance(value, list) else value
+                for key, value in data["settings"].items()
+            }
             return cls(
                 root,
                 data["generation"],

@@ -133,12 +133,27 @@ def test_matrices_are_those_of_the_python_stub(clinic) -> None:
     assert not np.array_equal(found[0], np.eye(4))
 
 
-def test_members_are_asked_for_by_feature(clinic) -> None:
-    def settable(backend: Backend, patient: Any) -> bool:
-        structure_set = patient.structure_set(clinic[0].patients[0].structure_set_uid)
-        return backend.can_set(next(iter(structure_set.Structures)), "Color")
+def rgb(structure: Any) -> tuple[int, int, int]:
+    return structure.Color.R, structure.Color.G, structure.Color.B
 
-    assert seen(*clinic[:2], settable) is (clinic[2] != "15.6")
+
+def test_colours_are_copied_where_the_version_can(clinic) -> None:
+    def copied(backend: Backend, patient: Any) -> bool:
+        source = next(
+            s
+            for s in patient.structure_set(clinic[0].patients[0].structure_set_uid).Structures
+            if s.Id == "GTV1"
+        )
+        writer = backend.writer()
+        writer.Begin(patient.api)
+        created = writer.CreateStructureSet(patient.image(patient.view.images[0]))
+        structure = writer.AddStructure(created, "ORGAN", "new")
+        before = rgb(structure)
+        writer.CopyShape(structure, source, False)
+        assert not structure.IsEmpty
+        return rgb(structure) != before == rgb(writer.AddStructure(created, "ORGAN", "other"))
+
+    assert seen(*clinic[:2], copied) is (clinic[2] != "15.6")
 
 
 def test_refusals_carry_their_dotnet_type(clinic) -> None:

@@ -18,7 +18,7 @@ VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
 RUNTIME = "pythonnet/runtime/Python.Runtime.dll"
 INI = "StardustExporter.ini"
 PATIENT = "0004711"
-ESAPI = "16.1"
+ESAPI = "18.1"
 # Executed by whoever imports it: that must be nobody.
 TRAP = "import os, pathlib; pathlib.Path(os.environ['FAKE_FACTS'] + '.trap').touch()\n"
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from esapi_stub.database import configure, describe
 from esapi_stub.surface import VERSIONS
-from launchers.installed import PATIENT, RUNTIME, VERSION
+from launchers.installed import ESAPI, PATIENT, RUNTIME, VERSION
 from stand_ins import ROOT, assemblies
 from stardust_esapi.approval.compile import build_launchers
 from stardust_esapi.approval.manifest import Target, make_manifest
@@ -153,7 +153,7 @@ def test_another_version_in_the_same_eclipse(installation, tmp_path) -> None:
     (site / "stardust_esapi" / "more.py").write_text("")
     newer = make_manifest(site, "0.2.0", Target(VERSION, "linux_x86_64"))
     build_launchers(
-        ROOT / "approval" / "launchers", assemblies("16.1"), site / RUNTIME, newer, site.parent
+        ROOT / "approval" / "launchers", assemblies(ESAPI), site / RUNTIME, newer, site.parent
     )
     shutil.copy(installation.folder / "StardustExporter.ini", site.parent)
     said = installation.plug_in(READ_ONLY, str(site.parent / WRITABLE))
@@ -187,7 +187,7 @@ def test_eclipse_refuses(installation, arguments, word) -> None:
 
 
 def test_eclipse_explains_itself(installation) -> None:
-    said = installation.ended(installation.start("mono", assemblies("16.1") / "EclipseStub.exe"))
+    said = installation.ended(installation.start("mono", assemblies(ESAPI) / "EclipseStub.exe"))
     assert said.code == 2
     assert said.err.startswith("EclipseStub.exe DB PATIENT")
 

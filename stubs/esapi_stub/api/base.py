@@ -47,7 +47,7 @@ _DEAD = (
 )
 # Which thread asks; where the callers live in another process, that tells (esapi_stub.skin).
 asking_thread: Callable[[], int] = threading.get_ident
-_NO_LICENSE = "No valid license to modify patient data with script."
+NO_LICENSE = "No valid license to modify patient data with script."
 
 
 class Lease:
@@ -131,7 +131,7 @@ class Chart(Desk):
         """Open the patient for writing (``Patient.BeginModifications``), until it is saved."""
         patient_id = self.record.summary.id
         if not self.settings.script_may_write:
-            raise ApplicationException(_NO_LICENSE)
+            raise ApplicationException(NO_LICENSE)
         if not self.settings.user_can_edit:
             raise ApplicationException("The user has no right to modify patient data.")
         if patient_id in self.settings.locked_patients:
