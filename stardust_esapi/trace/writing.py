@@ -64,16 +64,15 @@ def experiment(
     trial.uids(saved, "after saving")
     say("Removing what was made")
     with ExitStack() as gate:
-        trial.ask(
+        again = trial.ask(
             "Patient.BeginModifications",
             lambda: gate.enter_context(modifications(patient, plan, approval)),
             "after saving",
         )
-        for structure_set in saved:
-            for structure in list(structure_set.Structures)[:1]:
-                remove = _by(structure_set.RemoveStructure, structure)
-                trial.ask("StructureSet.RemoveStructure", remove, "one of ours")
-            trial.ask("StructureSet.Delete", structure_set.Delete, "one of ours")
+        for found in saved if again is not FAILED else ():
+            if trial.ask("StructureSet.Delete", found.Delete, f"{found.Id} by Python") is FAILED:
+                remove = _by(again.writer.RemoveStructureSet, made[found.Id])
+                trial.ask("StructureSet.Delete", remove, f"{found.Id} by our writer")
     if left := [s.structure_set_id for s in patient.view.structure_sets if s.uid not in before]:
         raise PrepareError(
             f"Not all that was made for the recording could be removed: {', '.join(left)}. Delete "
@@ -82,7 +81,7 @@ def experiment(
 
 
 def _places(patient: OpenPatient) -> tuple[Any, dict[str, ImageView]]:
-    """A structure with contours, and images to make structure sets on, by what they are to it."""
+    """The smallest structure of a set, and images to make sets on, by what they are to its own."""
     for view in patient.view.structure_sets:
         drawn = [s for s in patient.structure_set(view.uid).Structures if not s.IsEmpty]
         if view.image is not None and drawn:
@@ -94,7 +93,7 @@ def _places(patient: OpenPatient) -> tuple[Any, dict[str, ImageView]]:
         if other.series_uid != view.image.series_uid:
             near = other.frame_of_reference_uid == view.image.frame_of_reference_uid
             found.setdefault("another image" if near else "an image of another frame", other)
-    return drawn[0], found
+    return min(drawn, key=lambda structure: structure.Volume), found
 
 
 def _write(writer: RecordWriter, image: Any) -> None:
@@ -135,11 +134,11 @@ class _Trial:
         """Make one call and write it down."""
         return self._recorder.ask("Experiments", member, run, show, role)
 
-    def run(self, source: Any, views: dict[str, ImageView]) -> set[str]:
+    def run(self, source: Any, views: dict[str, ImageView]) -> dict[str, Any]:
         """Make all experiments, while the record is open for writing.
 
         Returns:
-            The ids of the structure sets that were made.
+            The structure sets that were made, by id.
         """
         api, image = self._patient.api, self._patient.image(views["its image"])
         ours = _by(_write, self._writer, image)
@@ -163,8 +162,10 @@ class _Trial:
                 for where, corner in _CORNERS.items():
                     self._draw(made, pixels, corner, f"square of {pixels} pixels, {where}")
             self._resolutions(source, made)
+            remove = _by(self._writer.RemoveStructure, self._new(made))
+            self.ask("StructureSet.RemoveStructure", remove, "before saving")
         self.uids(sets.values(), "before saving")
-        return {_PROBE_ID, *(made.Id for made in sets.values())}
+        return {made.Id: made for made in sets.values()}
 
     def uids(self, sets: Iterable[Any], when: str) -> None:
         """Record the UIDs of sets that were made here; their ids are ours, and may be told."""
@@ -235,14 +236,14 @@ class _Trial:
 
     def _resolutions(self, source: Any, made: Any) -> None:
         """Convert, and copy between resolutions."""
-        fine = self._new(made)
-        self._convert(fine, "an empty structure")
-        self._convert(fine, "again")
-        self._draw(made, 5, 0.0, "square in high resolution", fine)
+        fine = self._copy(source, made, "default into high resolution", high=True)
+        self._copy(fine, made, "high into high resolution", high=True)
         coarse = self._copy(fine, made, "high into default resolution")
-        self._convert(coarse, "after that")
-        self._copy(fine, made, "high into high resolution", convert=True)
-        self._copy(source, made, "default into high resolution", convert=True)
+        self._convert(coarse, "after a copy of high resolution")
+        empty = self._new(made)
+        self._convert(empty, "an empty structure")
+        self._convert(empty, "again")
+        self._draw(made, 5, 0.0, "square in high resolution", empty)
 
     def _convert(self, structure: Any, role: str) -> None:
         self.ask(
@@ -252,18 +253,17 @@ class _Trial:
             lambda _: number(structure.IsHighResolution),
         )
 
-    def _copy(self, source: Any, made: Any, role: str, *, convert: bool = False) -> Any:
+    def _copy(self, source: Any, made: Any, role: str, *, high: bool = False) -> Any:
         copy = self._new(made)
-        if convert:
-            self._convert(copy, role)
         self.ask(
             "Structure.SegmentVolume",
-            lambda: setattr(copy, "SegmentVolume", source.SegmentVolume),
+            _by(self._writer.CopyShape, copy, source, high),
             role,
             lambda _: {
                 "high": number(copy.IsHighResolution),
                 "high before": number(source.IsHighResolution),
-                "volume": number(copy.Volume / source.Volume),
+                "volume": number(copy.Volume),
+                "volume before": number(source.Volume),
                 "parts": copy.GetNumberOfSeparateParts(),
             },
         )

@@ -316,7 +316,10 @@ def test_nothing_but_a_writer_calls_what_changes_a_record() -> None:
             changing.search(line) and "writer." not in line
             for line in path.read_text(encoding="utf-8").splitlines()
         )
-    ] == ["esapi/writer.py"]
+    ] == [
+        "esapi/writer.py",
+        "trace/writing.py",  # whether Eclipse tells such calls apart; on test systems
+    ]
 
 
 @pytest.mark.parametrize(
