@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from stardust_esapi import __version__
-from stardust_esapi.errors import LocateError, UsageError
+from stardust_esapi.errors import LocateError, StardustError, UsageError
 from stardust_esapi.esapi import host
 from stardust_esapi.esapi.backend import Backend
 from stardust_esapi.esapi.session import Session
@@ -103,8 +103,12 @@ def record(
         finally:
             application.ClosePatient()
         if approval is not None:
-            with session.open_patient(patient_id) as opened:
-                experiment(recorder, opened, approval, say)
+            try:
+                with session.open_patient(patient_id) as opened:
+                    experiment(recorder, opened, approval, say)
+            except StardustError as error:
+                recorder.end("Experiments", error)
+                raise
 
 
 def record_file(

@@ -52,7 +52,7 @@ class Recorder:
         self._file = file
 
     def note(self, facts: Json) -> None:
-        """Write a line that is no call."""
+        """Write a line."""
         self._file.write(json.dumps(facts) + "\n")
 
     def ask(
@@ -85,6 +85,11 @@ class Recorder:
         milliseconds = round((time.perf_counter() - began) * 1000, 2)
         self._file.write(", " + json.dumps(answer | {"ms": milliseconds})[1:] + "\n")
         return result
+
+    def end(self, place: str, error: StardustError) -> None:
+        """Write down why nothing more is asked."""
+        answer = {"throws": self._exception(error)}
+        self.note({"on": place, "member": "(end)", "args": [], **answer})
 
     def _exception(self, error: Exception) -> Json:
         named = self.backend.refusal(error)

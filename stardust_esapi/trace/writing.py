@@ -60,7 +60,9 @@ def experiment(
         trial = _Trial(recorder, patient, writing.writer)
         made = trial.run(source, views)
     # Found anew: saving may have ended the objects.
-    saved = [s for s in patient.api.StructureSets if s.UID not in before and s.Id in made]
+    saved = [
+        s for s in patient.api.StructureSets if s.UID not in before and s.Id in {_PROBE_ID, *made}
+    ]
     trial.uids(saved, "after saving")
     say("Removing what was made")
     with ExitStack() as gate:
@@ -70,7 +72,8 @@ def experiment(
             "after saving",
         )
         for found in saved if again is not FAILED else ():
-            if trial.ask("StructureSet.Delete", found.Delete, f"{found.Id} by Python") is FAILED:
+            gone = trial.ask("StructureSet.Delete", found.Delete, f"{found.Id} by Python")
+            if gone is FAILED and found.Id in made:
                 remove = _by(again.writer.RemoveStructureSet, made[found.Id])
                 trial.ask("StructureSet.Delete", remove, f"{found.Id} by our writer")
     if left := [s.structure_set_id for s in patient.view.structure_sets if s.uid not in before]:

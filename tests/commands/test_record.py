@@ -92,7 +92,10 @@ def test_a_script_that_may_not_write_records_what_it_may(command, clinic, tmp_pa
     done = command("record", "--out", out, "--write", typed=f"{PHANTOM.patient_id}\n")
     assert done.code == 3
     assert "CanModifyData is false" in done.err
-    assert len(calls(out)) > 200
+    *before, end = calls(out)
+    assert len(before) > 200
+    assert (end["on"], end["member"]) == ("Experiments", "(end)")
+    assert "(canmodifydata is false)" in str(end["throws"])
 
 
 def test_an_unknown_patient_and_a_file_that_is_no_recording(
