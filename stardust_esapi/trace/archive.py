@@ -34,11 +34,12 @@ stardust-esapi {version} asked ESAPI about one patient and wrote down what it an
 developers, who have no Eclipse, can see where their stand-in errs. It asked {calls} questions
 (calls.jsonl, one a line: any text editor shows them).
 
-What is there: numbers of images and structures, sizes, positions and directions of images; of each
-plane of voxels the lowest and the highest value and a hash; of each contour how many points it has,
-its area and its middle, counted from the corner of the image; transformation matrices; whether a
-text or date is missing, empty or there; how long each answer took; names and versions of ESAPI's
-and this program's own assemblies.{wrote}
+What is there: numbers of images, structures and plans; sizes, positions and directions of images;
+of each plane of voxels the lowest and the highest value and a hash; types, colours and volumes of
+structures; of each contour how many points it has, its area and its middle, counted from the corner
+of the image; transformation matrices; fractions; what is approved; whether a text or date is
+missing, empty or there; how long each answer took; names and versions of ESAPI's and this program's
+own assemblies.{wrote}
 
 What is not there: no name, no id, no UID, no date, no comment, no description, no image, no
 outline. In place of every id, name and UID of an object stands a number (id#1, id#2, ...), the same

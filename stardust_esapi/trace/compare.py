@@ -60,7 +60,7 @@ class _Node:
 def compare(one: Trace, other: Trace) -> list[Difference]:
     """List every difference between two recordings of the same patient."""
     comparison = _Comparison()
-    comparison.nodes(_tree(one), _tree(other))
+    comparison.nodes(_tree(one), _tree(other), certain=True)
     return sorted([*comparison.differences, *comparison.renamed()], key=lambda found: found.member)
 
 
@@ -91,26 +91,32 @@ class _Comparison:
         self.differences: list[Difference] = []
         self._names: list[tuple[str, str, str, str]] = []
 
-    def nodes(self, one: _Node, other: _Node) -> None:
-        """Compare two objects, and whatever lies below them."""
+    def nodes(self, one: _Node, other: _Node, *, certain: bool) -> None:
+        """Compare two objects, and whatever lies below them.
+
+        Where it is not certain that they are the same one, their names prove nothing.
+        """
+        names = len(self._names)
         for key in one.answers | other.answers:
             self._answers(key, one, other)
+        if not certain:
+            del self._names[names:]
         for collection in one.children.keys() & other.children.keys():
             ours, theirs = one.children[collection], other.children[collection]
             pairs = _matched(ours, theirs)
-            order = [there for _, there in pairs]
+            order = [there for _, there, _ in pairs]
             if order != sorted(order):
-                kind = one.place.rpartition(".")[2].partition("[")[0]
+                kind = next(iter(one.answers), "").partition(".")[0]
                 self.differences.append(
                     Difference(
                         f"{kind}.{collection}",
                         f"{one.place}: the order",
-                        _numbers([here for here, _ in pairs]),
+                        _numbers([here for here, _, _ in pairs]),
                         _numbers(order),
                     )
                 )
-            for here, there in pairs:
-                self.nodes(ours[here], theirs[there])
+            for here, there, alone in pairs:
+                self.nodes(ours[here], theirs[there], certain=certain and alone)
 
     def renamed(self) -> Iterator[Difference]:
         """Ids and UIDs that are the same in one trace and not in the other."""
@@ -152,18 +158,22 @@ class _Comparison:
         return bool(one == other)
 
 
-def _matched(ours: list[_Node], theirs: list[_Node]) -> list[tuple[int, int]]:
+def _matched(ours: list[_Node], theirs: list[_Node]) -> list[tuple[int, int, bool]]:
     """Which of ours is which of theirs: so that most answers agree; by order where that is equal.
 
     Returns:
-        Pairs of positions, in the order of ours.
+        Pairs of positions, in the order of ours, and whether none of both looks like another.
     """
     here, there = ([node.features for node in nodes] for nodes in (ours, theirs))
     agree = np.array([[len(one & other) for other in there] for one in here], dtype=float)
     aside = np.abs(np.subtract.outer(np.arange(len(ours)), np.arange(len(theirs))))
     # All steps aside together weigh less than one answer.
     rows, columns = linear_sum_assignment(aside / (aside.sum() + 1) - agree)
-    return list(zip(rows.tolist(), columns.tolist(), strict=True))
+    times = Counter(here), Counter(there)
+    return [
+        (a, b, times[0][here[a]] == times[1][there[b]] == 1)
+        for a, b in zip(rows.tolist(), columns.tolist(), strict=True)
+    ]
 
 
 def _without_names(said: Json) -> Json:

@@ -38,9 +38,9 @@ MEMBERS: Mapping[str, Mapping[str, str]] = {
         id="UID FOR",
         number="XSize YSize ZSize XRes YRes ZRes Level Window HasUserOrigin IsProcessed",
         vector="Origin XDirection YDirection ZDirection",
-        word="ImagingOrientation Modality DisplayUnit",
+        word="ImagingOrientation Modality",
         date="CreationDateTime",
-        presence="ContrastBolusAgentIngredientName",
+        presence="ContrastBolusAgentIngredientName DisplayUnit",
     ),
     "StructureSet": _with_common(id="UID SeriesUID", presence="Series"),
     "Structure": _with_common(

@@ -35,12 +35,46 @@ def test_another_order_is_one_difference() -> None:
     assert found == Difference("Series.Images", "Series: the order", "0 1 2", "2 0 1")
 
 
+def test_the_order_is_of_a_collection_of_its_owner() -> None:
+    def studies(*names: str) -> Trace:
+        calls = [call("Patient.Studies[0]", "Study.Series", len(names))]
+        return Trace(
+            {},
+            calls
+            + [
+                call(f"Patient.Studies[0].Series[{at}]", "Series.Modality", name)
+                for at, name in enumerate(names)
+            ],
+        )
+
+    [found] = compare(studies("CT", "MR"), studies("MR", "CT"))
+    assert found == Difference("Study.Series", "Patient.Studies[0]: the order", "0 1", "1 0")
+
+
 def test_one_object_for_two_is_a_difference() -> None:
     [found] = compare(ONE, images(("id#1", "aa"), ("id#2", "bb"), ("id#1", "cc")))
     assert found.member == "Image.Id"
     assert found.where == "Series.Images[2]: stands for another object"
     [found] = compare(images(("id#1", "aa"), ("id#2", "bb"), ("id#1", "cc")), ONE)
     assert found.member == "Image.Id"
+
+
+def test_objects_that_look_alike_prove_nothing_by_their_names() -> None:
+    """Two series with slices of the same ids, in another order, whose voxels are refused."""
+
+    def series(*names: str, refused: bool) -> Trace:
+        calls = []
+        for number in range(2):
+            for at, name in enumerate(names):
+                place = f"Series[{number}].Images[{at}]"
+                voxels = "refused" if refused else f"{number}{name}"
+                calls += [call(place, "Image.Id", name), call(place, "Image.GetVoxels", voxels, 0)]
+            names = names[::-1] if refused else names
+        return Trace({}, calls)
+
+    whole = series("id#1", "id#2", "id#3", refused=False)
+    found = compare(whole, series("id#1", "id#2", "id#3", refused=True))
+    assert {one.member for one in found} == {"Image.GetVoxels"}
 
 
 def test_an_object_more_is_told_by_the_number_and_hides_no_other() -> None:
