@@ -190,7 +190,9 @@ class Daemon:
             server_class=ThreadedAssociationServer,
             ssl_context=self._tls.server_context() if self._tls else None,
         )
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(_POLL_S,))
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": _POLL_S}
+        )
         self._thread.start()
 
     def stop(self) -> None:

@@ -311,9 +311,9 @@ class PeerAssociation:
             )
         raise PeerError(
             f"{self._peer.host}:{self._peer.port} took the connection, but did not agree to an "
-            f"association within {self._network.timeout:g} s. Check that a DICOM peer listens "
-            f"there, with or without TLS as set here{tls if self._network.tls else ''}, and that "
-            "it does not serve as many associations as it takes."
+            f"association, or not within {self._network.timeout:g} s. Check that a DICOM peer "
+            f"listens there, with or without TLS as set here{tls if self._network.tls else ''}, "
+            "and that it does not serve as many associations as it takes."
         )
 
     @contextmanager

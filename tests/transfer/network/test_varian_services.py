@@ -19,6 +19,7 @@ from esapi_stub import daemon as daemon_module
 from esapi_stub.build import build
 from esapi_stub.daemon import Daemon, Faults
 from esapi_stub.profiles import PROFILES, MoveOverTls, Profile, Refusal, UidLists
+from stardust_esapi.choices import Retrieve
 from stardust_esapi.errors import TransferError
 from stardust_esapi.model import Kind
 from stardust_esapi.settings import Network, Tls
@@ -212,7 +213,7 @@ def test_over_tls_the_services_want_get_and_that_is_said_at_once(
             engine.fetch(archive.request(), folder, lambda _: None)
         assert lines == []  # no second attempt
         assert not list(folder.iterdir())
-        network = network.model_copy(update={"retrieve": "get"})
+        network = network.model_copy(update={"retrieve": Retrieve.GET})
         with QrEngine(network, tmp_path / "quarantine") as engine:
             engine.fetch(archive.request(), folder, lambda _: None)
     inspect_folder(folder, archive.request(), "0" * 16)
@@ -264,7 +265,7 @@ def test_over_tls_the_doctor_warns_of_moves(
         assert 'set network.retrieve to "get"' in probe.services(network)
         with pytest.raises(TransferError, match=r'set network\.retrieve to "get"'):
             probe.retrieve_one(network, patient_id, folder)
-        network = network.model_copy(update={"retrieve": "get"})
+        network = network.model_copy(update={"retrieve": Retrieve.GET})
         assert "TLS" not in probe.services(network)
         assert probe.retrieve_one(network, patient_id, folder).endswith("arrived.")
 
