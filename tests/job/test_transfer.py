@@ -46,8 +46,10 @@ def port() -> int:
 
 
 @pytest.fixture
-def daemon(clinic: Clinic, port: int) -> Iterator[Daemon]:
-    with Daemon(clinic.db, destinations={"STARDUST": ("127.0.0.1", port)}) as running:
+def daemon(clinic: Clinic, port: int, request: pytest.FixtureRequest) -> Iterator[Daemon]:
+    profile = PROFILES[getattr(request, "param", "plain")]
+    where = {"STARDUST": ("127.0.0.1", port)}
+    with Daemon(clinic.db, destinations=where, profile=profile) as running:
         yield running
 
 
@@ -60,23 +62,19 @@ def dicom_files(out: Path) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("profile", "retrieve"), [("plain", "move"), ("dbdaemon", "move"), ("dicom-services", "get")]
+    ("daemon", "retrieve"),
+    [("plain", "move"), ("dbdaemon", "move"), ("dicom-services", "get")],
+    indirect=["daemon"],
 )
 def test_save_then_transfer_whole(
-    clinic: Clinic, port: int, run: Run, tmp_path: Path, profile: str, retrieve: str
+    clinic: Clinic, daemon: Daemon, port: int, run: Run, tmp_path: Path, retrieve: str
 ) -> None:
     """Structure sets made a moment ago are transferred with their images."""
-    destinations = {"STARDUST": ("127.0.0.1", port)}
-    with Daemon(clinic.db, destinations=destinations, profile=PROFILES[profile]) as daemon:
-        save_then_transfer(clinic, (*network(daemon, port), "--retrieve", retrieve), run, tmp_path)
-
-
-def save_then_transfer(clinic: Clinic, peer: tuple[object, ...], run: Run, tmp_path: Path) -> None:
     cases = write_case_list(tmp_path / "cases.csv", map(row_of, clinic.patients))
     out = tmp_path / "out"
     arguments = (
         "export", "--cases", cases, "--out", out, "--esapi", clinic.esapi, "--write",
-        "--engine", "qr", *peer,
+        "--engine", "qr", *network(daemon, port), "--retrieve", retrieve,
     )  # fmt: skip
     done = run(*arguments)
     assert done.code == 0, done.text
