@@ -13,7 +13,7 @@ from stardust_esapi.geometry import ImageGeometry
 
 @dataclass(frozen=True, slots=True)
 class ImageView:
-    """A 3-D image (``Image`` with more than one plane, or the only image of its series).
+    """A 3-D image (:func:`stardust_esapi.esapi.read.is_volume`).
 
     Attributes:
         image_id: ``Image.Id``; together with ``series_uid`` it names the image.

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from esapi_stub import database
 from esapi_stub.api.application import open_application
+from esapi_stub.surface import VERSIONS
 from esapi_stub.types import Color, VVector
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -146,27 +147,14 @@ class Clr(StandIn):
         return np.array(memoryview(block))
 
 
-class Python156(Python):
-    version = "15.6"
-
-
-class Python161(Python):
-    version = "16.1"
-
-
-class Clr156(Clr):
-    version = "15.6"
-
-
-class Clr161(Clr):
-    version = "16.1"
+def _of_version(kind: type[StandIn], version: str) -> type[StandIn]:
+    return type(f"{kind.__name__}{version}", (kind,), {"version": version})
 
 
 STAND_INS: dict[str, type[StandIn]] = {
-    "python-15.6": Python156,
-    "python-16.1": Python161,
-    "clr-15.6": Clr156,
-    "clr-16.1": Clr161,
+    f"{kind.__name__.lower()}-{version}": _of_version(kind, version)
+    for kind in (Python, Clr)
+    for version in VERSIONS
 }
 
 

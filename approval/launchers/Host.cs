@@ -1,10 +1,15 @@
 using System.Reflection;
+using System.Runtime.CompilerServices;
 
 namespace StardustEsapi
 {
     /// <summary>What Python is told of the launcher that it runs in.</summary>
     public sealed class Host
     {
+#if WRITABLE
+        private RecordWriter _writer;
+#endif
+
         internal Host(Manifest manifest, string difference)
         {
             AssemblyName launcher = Assembly.GetExecutingAssembly().GetName();
@@ -29,6 +34,21 @@ namespace StardustEsapi
                 return true;
 #else
                 return false;
+#endif
+            }
+        }
+
+        /// <summary>What alone can change a patient's record; null in a launcher that never does.</summary>
+        /// <remarks>Made when Python asks: only then does .NET know where ESAPI's assemblies are.</remarks>
+        public object Writer
+        {
+            [MethodImpl(MethodImplOptions.NoInlining)]
+            get
+            {
+#if WRITABLE
+                return _writer = _writer ?? new RecordWriter();
+#else
+                return null;
 #endif
             }
         }

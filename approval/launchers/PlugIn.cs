@@ -22,6 +22,7 @@ namespace StardustEsapi
     internal static class PlugIn
     {
         /// <exception cref="LaunchError">It ended early, and there is no window to say so.</exception>
+        [MethodImpl(MethodImplOptions.NoInlining)]
         internal static void Run(object context)
         {
             ProgressWindow window = ProgressWindow.Open();

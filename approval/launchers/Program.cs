@@ -1,5 +1,6 @@
 #if CONSOLE
 using System;
+using System.Runtime.CompilerServices;
 
 namespace StardustEsapi
 {
@@ -8,6 +9,7 @@ namespace StardustEsapi
     {
         // ESAPI wants a single-threaded apartment.
         [STAThread]
+        [MethodImpl(MethodImplOptions.NoInlining)]
         private static int Main(string[] arguments)
         {
             try
@@ -27,6 +29,7 @@ namespace StardustEsapi
             }
         }
 
+        [MethodImpl(MethodImplOptions.NoInlining)]
         private static int Run(string[] arguments)
         {
             Launch launch = Launch.Prepare(Say);

@@ -20,6 +20,7 @@ from stardust_esapi.commands.program import main
 from stardust_esapi.errors import StardustError, UsageError, in_words
 from stardust_esapi.esapi import host
 from stardust_esapi.esapi.clr_backend import PlugInBackend
+from stardust_esapi.esapi.writer import RecordWriter
 from stardust_esapi.job import run
 from stardust_esapi.job.workspace import PLAN_REPORT, REPORT
 from stardust_esapi.logs import log_to_terminal
@@ -38,10 +39,10 @@ class LauncherHost(Protocol):
 
     Name: str
     Version: str
-    IsWriteable: bool
     ManifestDigest: str
     Verified: bool
     Difference: str
+    Writer: RecordWriter | None
 
 
 class Window(Protocol):
@@ -125,9 +126,9 @@ def _host(launcher: LauncherHost) -> host.Host:
         name=str(launcher.Name),
         version=str(launcher.Version),
         is_launcher=True,
-        is_writeable=bool(launcher.IsWriteable),
         manifest_digest=str(launcher.ManifestDigest),
         difference=difference,
+        writer=launcher.Writer,
     )
 
 
@@ -152,7 +153,7 @@ def _export_open(
         cases=Path(cases),
         out=Path(out),
         settings=settings,
-        write=host.current().is_writeable,
+        write=host.current().writer is not None,
         backend=PlugInBackend(context),
         wanted=open_case,
     )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from stardust_esapi.esapi.writer import RecordWriter
 from stardust_esapi.geometry import FloatArray
 
 if TYPE_CHECKING:
@@ -30,6 +31,9 @@ class Backend(Protocol):
     def write_obstacle(self) -> str:
         """Why nothing can be written this way, known before anything is opened; else empty."""
 
+    def writer(self) -> RecordWriter:
+        """What writes where no launcher does; each call makes one that has made nothing yet."""
+
     def create_application(self) -> API.Application:
         """Start ESAPI (``Application.CreateApplication``); call once in a process's life."""
 
@@ -42,8 +46,8 @@ class Backend(Protocol):
     def read_matrix(self, registration: API.Registration) -> FloatArray:
         """``Registration.TransformationMatrix`` as (4, 4), mm."""
 
-    def can_set(self, target: object, member: str) -> bool:
-        """Whether this ESAPI version lets a property be set: members differ by version."""
+    def transform(self, registration: API.Registration, points: FloatArray) -> FloatArray:
+        """``Registration.TransformPoint`` of points of shape (n, 3), mm."""
 
     def refusal(self, error: BaseException) -> tuple[str, str] | None:
         """Full .NET type name and message of an exception that ESAPI raised, else None."""

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from stardust_esapi.errors import UsageError
 from stardust_esapi.esapi import host
+from stardust_esapi.esapi.writer import RecordWriter, TwinWriter
 from stardust_esapi.geometry import FloatArray
 
 if TYPE_CHECKING:
@@ -45,6 +46,46 @@ _LAUNCHER_IS_THE_WAY = (
     "Python itself is the host, and a clinical Eclipse keeps that read-only whatever is approved. "
     "The launcher is the way: start the same command with StardustExporter.exe, which Script "
     "Approval knows (see approval/README.md)."
+)
+
+_NO_LOGIN = (  # words of the exception's type or message, the first that fits; and what to do
+    (
+        ("incorrect version",),
+        "This workstation has another version of Eclipse than the system is configured for: start "
+        "Eclipse itself, which then updates or says the same, and ask whoever administers ARIA. "
+        "Afterwards name the folder of the version that runs, and install launchers again.",
+    ),
+    (
+        ("no reference to Eclipse Scripting API", "required Eclipse Scripting API version"),
+        "The program that logs in was compiled against another ESAPI than the one that runs here, "
+        "or against none. Install the launchers again on this workstation; with Python itself, "
+        "name the folder of the Eclipse that runs (--esapi eclipse:FOLDER).",
+    ),
+    (
+        ("has been modif",),
+        "A file of this name and version was approved, and this is another one: each build has an "
+        "identity of its own. Copy the approved launchers here instead of building them again.",
+    ),
+    (
+        ("only one Application object", "An Application is alive"),
+        "A process has one ESAPI in its life. Close what else uses it in this program, such as a "
+        "notebook, and start again; inside Eclipse use the plug-in.",
+    ),
+    (
+        ("ArgumentNullException",),
+        "Eclipse failed to start, and this is what it met while it cleaned up: the cause is "
+        "another. Start Eclipse itself as this Windows user, which says the cause; then check that "
+        "all assemblies come from the folder of that Eclipse.",
+    ),
+    (
+        ("licen",),
+        "This workstation or user has no licence for scripting (Eclipse Scripting API): ask "
+        "whoever administers ARIA.",
+    ),
+    (
+        ("log in", "login", "logon", "password", "user", "denied"),
+        "Check that this Windows user can log in to Eclipse by hand, and is not locked out.",
+    ),
 )
 
 _COINIT_APARTMENTTHREADED = 0x2
@@ -117,6 +158,10 @@ class ClrBackend:
         """Why nothing can be written when Python itself is the host of a clinical system."""
         return "" if host.current().is_launcher or not self._clinical else _LAUNCHER_IS_THE_WAY
 
+    def writer(self) -> RecordWriter:
+        """The twin of the launchers' writer, for Python itself on a non-clinical system."""
+        return TwinWriter(self._system.InvalidOperationException)
+
     def create_application(self) -> API.Application:
         """Log in as the Windows user.
 
@@ -127,7 +172,8 @@ class ClrBackend:
             with self._stub_environment():
                 return cast("API.Application", self._log_in())
         except self._system.Exception as error:
-            raise UsageError(_login_problem(error)) from error
+            dotnet = cast("Any", error)
+            raise UsageError(_login_problem(str(dotnet.GetType().Name), dotnet.Message)) from error
 
     def _log_in(self) -> object:
         # Asked for by feature: the members differ by version.
@@ -171,9 +217,10 @@ class ClrBackend:
         """The registration's 4x4 matrix, mm."""
         return np.array(memoryview(cast("Any", registration.TransformationMatrix)), dtype=float)
 
-    def can_set(self, target: object, member: str) -> bool:
-        """Whether this ESAPI version lets a property be set."""
-        return bool(cast("Any", target).GetType().GetProperty(member).CanWrite)
+    def transform(self, registration: API.Registration, points: FloatArray) -> FloatArray:
+        """Points of shape (n, 3), mm, moved by the registration."""
+        there = [registration.TransformPoint(self._types.VVector(*p)) for p in points.tolist()]
+        return np.array([(p.x, p.y, p.z) for p in there])
 
     def refusal(self, error: BaseException) -> tuple[str, str] | None:
         """Name and message of a .NET exception."""
@@ -324,19 +371,12 @@ def _load(folder: str) -> tuple[Any, Any, Any]:
     return api, types, system
 
 
-def _login_problem(error: Any) -> str:
-    """What to do about an exception of CreateApplication, as far as its words tell."""
-    said = str(error.Message).rstrip(".")
-    words = said.casefold()
-    if "licen" in words:
-        advice = (
-            "This workstation or user has no licence for scripting (Eclipse Scripting API): ask "
-            "whoever administers ARIA."
-        )
-    elif any(word in words for word in ("log in", "login", "logon", "password", "user", "access")):
-        advice = (
-            "Check that this Windows user can log in to Eclipse by hand, and is not locked out."
-        )
-    else:
-        advice = "Check that Eclipse itself starts on this workstation for this Windows user."
-    return f"Eclipse did not let this program log in: {said}. {advice}"
+def _login_problem(kind: str, message: str) -> str:
+    """What to do about an exception of CreateApplication, as far as its type and words tell."""
+    told = f"{kind}: {message}".casefold()
+    advice = next(
+        (advice for words, advice in _NO_LOGIN if any(word.casefold() in told for word in words)),
+        "Check that Eclipse itself starts on this workstation for this Windows user.",
+    )
+    said = " ".join(message.split()).rstrip(".")
+    return f"Eclipse did not let this program log in: {said} ({kind}). {advice}"

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from stardust_esapi import __version__
+
+if TYPE_CHECKING:
+    from stardust_esapi.esapi.writer import RecordWriter
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,23 +21,22 @@ class Host:
         name: Name of the launcher's assembly, as Script Approval shows it; ``python`` without one.
         version: Version of the launcher's assembly, or of this package.
         is_launcher: Whether it is a launcher: a .NET program that Eclipse can approve.
-        is_writeable: Whether the launcher asks Eclipse for the permission to write
-            (``ESAPIScriptAttribute.IsWriteable``).
         manifest_digest: SHA-256 of the manifest compiled into the launcher, in hex.
         difference: How the Python files differ from that manifest; empty if they do not.
+        writer: What alone writes in a launcher; None in one that never does, and outside launchers.
     """
 
     name: str = "python"
     version: str = __version__
     is_launcher: bool = False
-    is_writeable: bool = False
     manifest_digest: str = ""
     difference: str = ""
+    writer: RecordWriter | None = None
 
     @property
     def obstacle(self) -> str:
         """Why nothing may be written from here, whatever Eclipse says; empty if it may."""
-        if self.is_launcher and not self.is_writeable:
+        if self.is_launcher and self.writer is None:
             return (
                 f"{self.name} is the read-only launcher: it locates and exports, and changes "
                 "nothing. Start the writable one (StardustExporter)."

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from stardust_esapi.esapi.backend import Backend
 from stardust_esapi.geometry import FloatArray, ImageGeometry, Vector
+from stardust_esapi.model import Kind
 from stardust_esapi.patient import (
     ImageView,
     PatientView,
@@ -46,19 +48,15 @@ def read_patient(patient: API.Patient) -> PatientContents:
         return views.setdefault((view.series_uid, view.image_id), view)
 
     for study in patient.Studies:
-        for series in study.Series:
-            for image in volumes(series):
-                add(image)
+        for image in _volumes_of_study(study):
+            add(image)
     for structure_set in patient.StructureSets:
         below = structure_set.Image
+        view = add(below) if below is not None and is_volume(below) else None
         structure_sets[structure_set.UID] = structure_set
-        set_views.append(
-            StructureSetView(
-                structure_set.Id, structure_set.UID, add(below) if below is not None else None
-            )
-        )
+        set_views.append(StructureSetView(structure_set.Id, structure_set.UID, view))
     registrations = {registration.UID: registration for registration in patient.Registrations}
-    view = PatientView(
+    patient_view = PatientView(
         patient_id=patient.Id,
         plans=tuple(_plans(patient)),
         structure_sets=tuple(set_views),
@@ -67,20 +65,33 @@ def read_patient(patient: API.Patient) -> PatientContents:
             RegistrationView(r.UID, r.SourceFOR, r.RegisteredFOR) for r in registrations.values()
         ),
     )
-    return PatientContents(view, images, structure_sets, registrations)
+    return PatientContents(patient_view, images, structure_sets, registrations)
 
 
-def volumes(series: API.Series) -> list[API.Image]:
-    """The 3-D images of a series.
+def _volumes_of_study(study: API.Study) -> Iterable[API.Image]:
+    """The 3-D images of a study, of which a case can need CT and MR.
 
-    ``Series.Images`` yields the single slices beside them; a series of one slice is its own image.
+    ``Study.Images3D`` (from 16.1 on) spares a look at each 2-D image; before, only the series that
+    matter are looked into. A patient may have thousands of portal images.
     """
-    images = list(series.Images)
-    return [image for image in images if image.ZSize > 1] or images[:1]
+    if hasattr(study, "Images3D"):
+        return study.Images3D
+    wanted = {kind.modality for kind in Kind}
+    return (i for s in study.Series if str(s.Modality) in wanted for i in volumes(s))
+
+
+def volumes(series: API.Series) -> Iterator[API.Image]:
+    """The 3-D images of a series: ``Series.Images`` gives the slices too, in no promised order."""
+    return filter(is_volume, series.Images)
+
+
+def is_volume(image: API.Image) -> bool:
+    """Whether an image is 3-D: a 2-D one has one plane, and is nowhere (``Origin`` is NaN)."""
+    return image.ZSize > 1 or not math.isnan(image.Origin.x)
 
 
 def read_image(image: API.Image) -> ImageView:
-    """Describe an image."""
+    """Describe a 3-D image."""
     series = image.Series
     return ImageView(
         image_id=image.Id,
@@ -88,11 +99,11 @@ def read_image(image: API.Image) -> ImageView:
         study_uid=series.Study.UID,
         modality=str(series.Modality),
         frame_of_reference_uid=image.FOR,
-        geometry=read_geometry(image),
+        geometry=_geometry(image),
     )
 
 
-def read_geometry(image: API.Image) -> ImageGeometry:
+def _geometry(image: API.Image) -> ImageGeometry:
     """The voxel grid (``Image.Origin``, directions, resolutions in mm, sizes)."""
     return ImageGeometry(
         origin=_vector(image.Origin),

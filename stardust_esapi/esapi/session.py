@@ -17,6 +17,7 @@ from loguru import logger
 from stardust_esapi.errors import EsapiRefusedError, LocateError, UsageError
 from stardust_esapi.esapi import read
 from stardust_esapi.esapi.backend import Backend
+from stardust_esapi.esapi.writer import RecordWriter
 from stardust_esapi.geometry import FloatArray
 from stardust_esapi.patient import ImageView, PatientView, StructureView
 
@@ -32,10 +33,14 @@ class Session(AbstractContextManager["Session"]):
 
     Args:
         backend: How ESAPI is reached.
+
+    Attributes:
+        half_written: Whether a write has failed in a patient that stays open, as in a plug-in.
     """
 
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
+        self.half_written = False
         self._app: API.Application | None = None
         self._patient_ids: tuple[str, ...] | None = None
 
@@ -182,7 +187,7 @@ class OpenPatient:
                 if image is not None and not s.IsEmpty
             }
 
-    def save(self) -> None:
+    def save(self, writer: RecordWriter) -> None:
         """Make the changes durable (``Application.SaveModifications``).
 
         Where somebody else has changed the patient meanwhile, Eclipse asks in a dialog. Nobody may
@@ -197,6 +202,6 @@ class OpenPatient:
         reminder.start()
         try:
             with self.refusals("saving the structure sets"):
-                self.session.application.SaveModifications()
+                writer.Save(self.session.application)
         finally:
             reminder.cancel()

@@ -5,6 +5,7 @@ The only module of the product that meets the stub; a clinical installation does
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stardust_esapi.errors import UsageError
+from stardust_esapi.esapi.writer import RecordWriter, TwinWriter
 from stardust_esapi.geometry import FloatArray
 
 if TYPE_CHECKING:
@@ -56,15 +58,23 @@ class StubBackend:
         try:
             from esapi_stub.api.application import open_application
             from esapi_stub.database import DatabaseError
+            from esapi_stub.system import InvalidOperationException
+            from esapi_stub.types import VVector
         except ImportError:
             raise UsageError(_NOT_INSTALLED) from None
         self._open, self._refusal = open_application, DatabaseError
+        self._invalid = InvalidOperationException
+        self._vector: Callable[[float, float, float], Any] = VVector
         self._database = database
         self.name = f"stub:{database}"
 
     def write_obstacle(self) -> str:
         """None: the stub stands for a script that may be approved; its database says so."""
         return ""
+
+    def writer(self) -> RecordWriter:
+        """The twin of the launchers' writer."""
+        return TwinWriter(self._invalid)
 
     def create_application(self) -> API.Application:
         """Start the stub on its database."""
@@ -90,9 +100,10 @@ class StubBackend:
         """The registration's 4x4 matrix, mm."""
         return np.array(registration.TransformationMatrix, dtype=float)
 
-    def can_set(self, target: object, member: str) -> bool:
-        """Whether the stub's version lets a property be set."""
-        return getattr(getattr(type(target), member, None), "fset", None) is not None
+    def transform(self, registration: API.Registration, points: FloatArray) -> FloatArray:
+        """Points of shape (n, 3), mm, moved by the registration."""
+        there = [registration.TransformPoint(self._vector(*p)) for p in points.tolist()]
+        return np.array([(p.x, p.y, p.z) for p in there])
 
     def refusal(self, error: BaseException) -> tuple[str, str] | None:
         """Name and message of an exception that the stub raised as .NET would."""

@@ -17,7 +17,7 @@ from stardust_esapi.errors import StardustError
 from stardust_esapi.esapi import host
 from stardust_esapi.esapi.connect import connect
 from stardust_esapi.esapi.session import Session
-from stardust_esapi.esapi.write_gate import standing_obstacle
+from stardust_esapi.esapi.write_gate import NOT_LET, may_modify, standing_obstacle
 from stardust_esapi.settings import Network, Settings
 
 _ENOUGH_BYTES = 5 * 1024**3  # some fifty CT series
@@ -98,13 +98,9 @@ def _approval(session: Session, patient_id: str) -> tuple[Health, str]:
     if obstacle:
         return Health.BAD, obstacle
     with session.open_patient(patient_id) as patient:
-        if patient.api.CanModifyData():
+        if may_modify(patient, host.current()):
             return Health.GOOD, "Eclipse lets this script change patient data."
-    return (
-        Health.BAD,
-        "Eclipse does not let this script change patient data: it must be writable and approved "
-        "in Script Approval, and you need the right to edit.",
-    )
+    return Health.BAD, f"Eclipse does not let this script change patient data. {NOT_LET}"
 
 
 def _network(network: Network, patient_id: str) -> Iterator[Diagnosis]:

@@ -12,17 +12,16 @@ from stardust_esapi.choices import OnExisting
 from stardust_esapi.geometry import FloatArray, Vector, covered_area_centroid
 from stardust_esapi.names import folding
 
-_CENTROID_TOLERANCE_MM = 0.1
-_AREA_TOLERANCE = 0.01
-_AREA_TOLERANCE_MM2 = 0.5
+_OUTLINE_TOLERANCE = 0.5  # of a pixel
 
 
 @dataclass(frozen=True, slots=True)
 class PlaneShape:
-    """What a structure covers on one plane: summed area (mm²) and its centroid (mm)."""
+    """What a structure covers on one plane: area (mm²), its centroid (mm), its outline (mm)."""
 
     area: float
     centroid: Vector
+    outline: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +32,13 @@ class StructureShape:
         structure_id: ``Structure.Id``.
         dicom_type: ``Structure.DicomType``.
         planes: Plane index to what it covers there.
+        is_high_resolution: ``Structure.IsHighResolution``.
     """
 
     structure_id: str
     dicom_type: str
     planes: Mapping[int, PlaneShape] = field(default_factory=dict)
+    is_high_resolution: bool = False
 
     @property
     def area_sum(self) -> float:
@@ -55,7 +56,11 @@ class StructureShape:
 
 
 def measure(
-    structure_id: str, dicom_type: str, contours: Mapping[int, Sequence[FloatArray]]
+    structure_id: str,
+    dicom_type: str,
+    contours: Mapping[int, Sequence[FloatArray]],
+    *,
+    is_high_resolution: bool = False,
 ) -> StructureShape:
     """Measure a structure from its contours: plane index to polygons of shape (n, 3), mm."""
     planes = {}
@@ -63,8 +68,26 @@ def measure(
         if polygons:
             area, centroid = covered_area_centroid(polygons)
             x, y, z = centroid.tolist()
-            planes[plane] = PlaneShape(area, (x, y, z))
-    return StructureShape(structure_id, dicom_type, planes)
+            planes[plane] = PlaneShape(area, (x, y, z), sum(map(_outline, polygons)))
+    return StructureShape(structure_id, dicom_type, planes, is_high_resolution)
+
+
+def _outline(polygon: FloatArray) -> float:
+    return float(np.linalg.norm(polygon - np.roll(polygon, -1, axis=0), axis=1).sum())
+
+
+@dataclass(frozen=True, slots=True)
+class Redrawing:
+    """How closely a copy on the same grid must follow its source, plane by plane.
+
+    A planning system keeps no contours but what is full of them, and draws them anew: an outline
+    may move by half a pixel, and what is thinner than a pixel may go. A whole pixel is no rounding.
+
+    Attributes:
+        pixel: Distance of the pixels, mm.
+    """
+
+    pixel: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +110,7 @@ class Resampling:
 def differences(
     expected: Sequence[StructureShape],
     found: Sequence[StructureShape],
-    resampling: Resampling | None = None,
+    how: Redrawing | Resampling,
     *,
     may_be_clipped: frozenset[str] = frozenset(),
 ) -> tuple[str, ...]:
@@ -96,7 +119,7 @@ def differences(
     Args:
         expected: The source structures under their new ids and types.
         found: The structures that are there.
-        resampling: None where both lie on the same grid, plane by plane.
+        how: How closely.
         may_be_clipped: Ids of structures that reach out of the image, whose volume and centre
             therefore say nothing.
 
@@ -111,31 +134,34 @@ def differences(
         one, other = wanted[key], there[key]
         if one.dicom_type != other.dicom_type:
             clauses.append(f"{one.structure_id} has type {other.dicom_type}, not {one.dicom_type}")
-        elif resampling is None or one.structure_id not in may_be_clipped:
-            clauses += _shape_differences(one, other, resampling)
+        elif isinstance(how, Redrawing) or one.structure_id not in may_be_clipped:
+            clauses += _shape_differences(one, other, how)
     return tuple(sorted(clauses))
 
 
 def _shape_differences(
-    one: StructureShape, other: StructureShape, resampling: Resampling | None
+    one: StructureShape, other: StructureShape, how: Redrawing | Resampling
 ) -> list[str]:
-    if resampling is None:
-        return _plane_differences(one, other)
-    return _volume_differences(one, other, resampling)
+    if isinstance(how, Redrawing):
+        if one.is_high_resolution and not other.is_high_resolution:
+            # Eclipse says nothing where a shape loses it.
+            return [f"{one.structure_id} is of default resolution, its source of high"]
+        return _plane_differences(one, other, how.pixel * _OUTLINE_TOLERANCE)
+    return _volume_differences(one, other, how)
 
 
-def _plane_differences(one: StructureShape, other: StructureShape) -> list[str]:
-    if one.planes.keys() != other.planes.keys():
-        return [
-            f"{one.structure_id} covers {len(other.planes)} planes, not the same "
-            f"{len(one.planes)} as its source"
-        ]
-    for plane, shape in one.planes.items():
-        match = other.planes[plane]
-        moved = float(np.linalg.norm(np.subtract(shape.centroid, match.centroid)))
-        allowed = _AREA_TOLERANCE_MM2 + _AREA_TOLERANCE * shape.area
-        if moved > _CENTROID_TOLERANCE_MM or abs(shape.area - match.area) > allowed:
+def _plane_differences(one: StructureShape, other: StructureShape, allowed: float) -> list[str]:
+    nothing = PlaneShape(0.0, (0.0, 0.0, 0.0), 0.0)
+    for plane in sorted(one.planes.keys() | other.planes.keys()):
+        shape, match = one.planes.get(plane, nothing), other.planes.get(plane, nothing)
+        longest = max(shape.outline, match.outline)
+        moved = np.linalg.norm(np.subtract(shape.centroid, match.centroid))
+        if abs(shape.area - match.area) > allowed * longest or (
+            shape.area and match.area and moved > allowed
+        ):
             return [f"{one.structure_id} has another shape on plane {plane}"]
+    if np.linalg.norm(one.center - other.center) > allowed:  # up or down
+        return [f"{one.structure_id} lies elsewhere than its source"]
     return []
 
 
@@ -161,7 +187,7 @@ def is_of_another_tumour(
     found: Mapping[str, StructureShape],
     own: Mapping[str, str],
     sources: Sequence[StructureShape],
-    resampling: Resampling | None = None,
+    how: Redrawing | Resampling,
 ) -> bool:
     """Whether a prepared set holds other structures as GTV and target than a case names.
 
@@ -173,23 +199,23 @@ def is_of_another_tumour(
         found: What stands under the labels in the set, by label.
         own: For each label, the id of the source structure that the case names.
         sources: The source structures.
-        resampling: None where both lie on the same grid, plane by plane.
+        how: How closely a copy follows its source.
     """
     # The row's own structures first: of equal ones the first is taken.
     ordered = sorted(sources, key=lambda source: source.structure_id not in own.values())
-    copied = {label: _source_of(found.get(label), ordered, resampling) for label in own}
+    copied = {label: _source_of(found.get(label), ordered, how) for label in own}
     return None not in copied.values() and set(copied.values()) != set(own.values())
 
 
 def _source_of(
-    copy: StructureShape | None, sources: Sequence[StructureShape], resampling: Resampling | None
+    copy: StructureShape | None, sources: Sequence[StructureShape], how: Redrawing | Resampling
 ) -> str | None:
     """Id of the source that a structure was copied from: the closest that it holds."""
     if copy is None or not copy.planes:
         return None
-    held = [s for s in sources if s.planes and not _shape_differences(s, copy, resampling)]
+    held = [s for s in sources if s.planes and not _shape_differences(s, copy, how)]
     spacing, copy_spacing = (
-        (resampling.source_spacing, resampling.target_spacing) if resampling else (1.0, 1.0)
+        (how.source_spacing, how.target_spacing) if isinstance(how, Resampling) else (1.0, 1.0)
     )
 
     def distance(source: StructureShape) -> float:

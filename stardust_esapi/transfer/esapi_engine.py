@@ -1,19 +1,21 @@
 """Export through ESAPI's object model alone: no daemon, no network, no second permission.
 
-ESAPI shows no SOP Instance UIDs of slices before 16.1, so the images of this engine may carry
-derived ones: stable, the same in every run, and the ones the structure set refers to. Study,
-series, structure set and registration keep Eclipse's own UIDs.
+ESAPI shows no SOP Instance UIDs of slices before 16.1, and later not where each slice lies. So the
+images of this engine may carry derived ones: stable, the same in every run, and the ones the
+structure set refers to. Study, series, structure set and registration keep Eclipse's own UIDs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from stardust_esapi.dicom.elements import naming
 from stardust_esapi.dicom.source import (
     Device,
     ImageSeries,
@@ -31,10 +33,11 @@ from stardust_esapi.dicom.write_structure_set import write_structure_set
 from stardust_esapi.errors import TransferError
 from stardust_esapi.esapi import read
 from stardust_esapi.esapi.session import OpenPatient
-from stardust_esapi.geometry import GEOMETRY_TOLERANCE_MM, ImageGeometry
+from stardust_esapi.geometry import GEOMETRY_TOLERANCE_MM, FloatArray, moved
 from stardust_esapi.model import TransferRequest
 from stardust_esapi.patient import ImageView
 from stardust_esapi.transfer.engine import Fetched
+from stardust_esapi.transfer.voxels import Voxels, digest, display, slices_on_planes
 
 if TYPE_CHECKING:
     from VMS.TPS.Common.Model import API
@@ -55,6 +58,10 @@ _PATIENT_POSITIONS = {
 # voxel or in display values; a viewer's first impression is not worth a guess.
 _CT_WINDOW = (40.0, 400.0)
 _SEXES = {"male": "M", "female": "F", "other": "O"}
+
+# Four points that lie in no plane, mm: they tell one affine map from any other.
+_REACH = 200.0
+_PROBES = np.vstack([np.zeros(3), _REACH * np.eye(3)])
 
 Colors = Mapping[str, tuple[int, int, int]]
 
@@ -118,7 +125,15 @@ class EsapiEngine:
     def _series(self, view: ImageView) -> ImageSeries:
         image = self._patient.image(view)
         series = image.Series
-        slope, intercept = rescale(image)
+        planes = partial(self._patient.backend.read_plane, image)
+        voxels = Voxels.of(planes, view.geometry.size[2])
+        with naming(f"Patient {self._patient.patient_id}, series {view.series_uid}"):
+            shown = display(
+                planes,
+                voxels.occurring,
+                (float(image.VoxelToDisplayValue(voxel)) for voxel in voxels.occurring.tolist()),
+                may_be_curved=view.modality != "CT",
+            )
         return ImageSeries(
             patient=self._identity(),
             study=_study(series.Study),
@@ -127,12 +142,12 @@ class EsapiEngine:
             frame_of_reference_uid=view.frame_of_reference_uid,
             patient_position=_PATIENT_POSITIONS.get(str(image.ImagingOrientation), ""),
             geometry=view.geometry,
-            sop_instance_uids=slice_uids(image, view.geometry),
+            sop_instance_uids=self._slice_uids(series, voxels),
             # Pixels as scanned, but written by us: a derived image (PS3.3 C.7.6.1.1.2).
             image_type=("DERIVED", "PRIMARY", "AXIAL" if view.modality == "CT" else "OTHER"),
-            read_plane=lambda plane: self._patient.backend.read_plane(image, plane),
-            rescale_slope=slope,
-            rescale_intercept=intercept,
+            read_plane=shown.read_plane,
+            rescale_slope=shown.slope,
+            rescale_intercept=shown.intercept,
             window=_CT_WINDOW if view.modality == "CT" else None,
             series_description=series.Comment or "",
             contrast_agent=image.ContrastBolusAgentIngredientName or "",
@@ -149,6 +164,36 @@ class EsapiEngine:
                 serial_number=series.ImagingDeviceSerialNo or "",
             ),
         )
+
+    def _slice_uids(self, series: API.Series, voxels: Voxels) -> tuple[str, ...]:
+        """SOP Instance UID of every plane: Eclipse's own where it is proven, else derived.
+
+        All or none: a mixture of own and derived UIDs would help nobody.
+        """
+        planes = len(voxels.digests)
+        return self._own_uids(series, voxels) or tuple(
+            derived_uid("image", series.UID, str(planes), str(plane)) for plane in range(planes)
+        )
+
+    def _own_uids(self, series: API.Series, voxels: Voxels) -> tuple[str, ...]:
+        """``Image.UID`` of every plane's slice, from 16.1 on; none where one is not proven."""
+        slices = [image for image in series.Images if not read.is_volume(image)]
+        uids = [image.UID or "" for image in slices if hasattr(image, "UID")]
+        if not len(set(uids) - {""}) == len(slices) == len(voxels.digests):
+            return ()
+        backend = self._patient.backend
+        found: list[bytes] = []
+        try:
+            for image in slices:
+                found.append(digest(backend.read_plane(image, 0)))
+                if found[-1] not in voxels.digests:
+                    return ()
+        except Exception as error:
+            if backend.refusal(error) is None:
+                raise
+            return ()  # whether voxels of a 2-D image are given is not documented
+        order = slices_on_planes(voxels.digests, found)
+        return tuple(uids[at] for at in order) if order else ()
 
     def _identity(self) -> PatientIdentity:
         patient = self._patient.api
@@ -204,54 +249,30 @@ class EsapiEngine:
             series_uid=derived_uid("series of registration", uid),
             source_for=registration.SourceFOR,
             registered_for=registration.RegisteredFOR,
-            matrix=self._patient.backend.read_matrix(registration),
+            matrix=self._matrix(registration),
             created=created or datetime.min,
         )
 
+    def _matrix(self, registration: API.Registration) -> FloatArray:
+        """The (4, 4) matrix from ``SourceFOR`` to ``RegisteredFOR``, mm, proven by four points.
 
-def rescale(image: API.Image) -> tuple[float, float]:
-    """Slope and intercept behind ``Image.VoxelToDisplayValue``.
-
-    Raises:
-        TransferError: The map is not linear, which DICOM's rescale could not tell.
-    """
-    reach = 1 << 14  # a power of two: dividing by it is exact
-    intercept = float(image.VoxelToDisplayValue(0))
-    slope = (float(image.VoxelToDisplayValue(reach)) - intercept) / reach
-    for voxel in (-1024, 1, 1000, 32767):
-        linear = slope * voxel + intercept
-        if abs(float(image.VoxelToDisplayValue(voxel)) - linear) > abs(slope) / 100:
-            raise TransferError(
-                f"Image {image.Id}, series {image.Series.UID}: its voxel values do not follow a "
-                "straight line to display values. Export it through DICOM instead."
-            )
-    return slope, intercept
-
-
-def slice_uids(image: API.Image, geometry: ImageGeometry) -> tuple[str, ...]:
-    """SOP Instance UID of every plane: Eclipse's own where it shows them, else derived.
-
-    From ESAPI 16.1 on ``Image.UID`` exists, and the slices that ``Series.Images`` yields beside
-    the 3-D image carry their own. All of them must be there and lie on the planes; a mixture of
-    own and derived UIDs would help nobody.
-    """
-    series = image.Series
-    if hasattr(image, "UID"):
-        slices = [i for i in series.Images if i.ZSize == 1]
-        own: dict[int, str] = {}
-        for one in slices:
-            index = geometry.to_index(read.read_geometry(one).origin)
-            plane = round(float(index[2]))
-            offset = np.abs(index - (0, 0, plane)) * geometry.spacing
-            if offset.max() <= GEOMETRY_TOLERANCE_MM:
-                own[plane] = one.UID
-        uids = tuple(own.get(plane) or "" for plane in range(geometry.size[2]))
-        if all(uids) and len(set(uids)) == len(slices) == len(uids):
-            return uids
-    return tuple(
-        derived_uid("image", series.UID, str(geometry.size[2]), str(plane))
-        for plane in range(geometry.size[2])
-    )
+        That ``TransformPoint`` goes this way is documented; of ``TransformationMatrix`` nothing is.
+        """
+        backend = self._patient.backend
+        matrix = backend.read_matrix(registration)
+        start, *ends = backend.transform(registration, _PROBES)
+        way = np.eye(4)
+        way[:3, :3] = (np.array(ends) - start).T / _REACH
+        way[:3, 3] = start
+        if np.abs(moved(matrix, _PROBES) - moved(way, _PROBES)).max() <= GEOMETRY_TOLERANCE_MM:
+            return matrix
+        if np.abs(moved(matrix @ way, _PROBES) - _PROBES).max() <= GEOMETRY_TOLERANCE_MM:
+            return way  # the matrix goes back
+        raise TransferError(
+            f"patient {self._patient.patient_id}: registration {registration.UID} does not move "
+            "points as its matrix says, so it is not rigid or not what it seems. Export the case "
+            "without the MR, or through DICOM."
+        )
 
 
 def _study(study: API.Study) -> StudyFacts:

@@ -368,6 +368,7 @@ class _Builder:
                 modified=date,
                 uid=str(dataset.SOPInstanceUID),
                 image_uid=image.uid,
+                series_uid=str(dataset.SeriesInstanceUID),
                 file=self._take(patient, name),
                 approved=approved,
                 reviewer=str(dataset.get("ReviewerName") or "") if approved else "",

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,29 +29,74 @@ class DatabaseError(Exception):
     """The folder holds no stub database, or none can be made of what was given."""
 
 
+MODES = {
+    "permission": ("entry", "caller", "stack"),
+    "image_order": ("slices first", "volumes first", "backwards", "mixed"),
+    "slice_voxels": ("as in the volume", "as in the file", "refused"),
+    "matrix": ("forward", "backward"),
+    "set_ids": ("image", "patient"),
+    "drawing": ("exact", "rasterised"),
+    "display_values": ("any", "occurring"),
+}
+"""What is not known of Eclipse, or differs between Eclipses: by setting, how the stub may behave.
+
+The first of each is what the stub does unless it is told otherwise.
+"""
+
+
 @dataclass(frozen=True)
 class Settings:
     """How the database behaves.
 
     Attributes:
-        version: ESAPI version to stand for, ``15.6`` or ``16.1``.
+        version: ESAPI version to stand for, one of :data:`~esapi_stub.surface.VERSIONS`.
         clinical: Whether it is a clinical system, where scripts need approval.
         script_writable: Whether the script is writable (``ESAPIScript(IsWriteable = true)``).
         script_approved: Whether it is approved in Script Approval.
+        permission: Which assemblies of a script must be writable and approved; matters where .NET
+            asks. ``entry``: the script's own, when modifications begin. ``caller``: the nearest on
+            the stack that is neither the framework's nor ESAPI's, at each write. ``stack``: the
+            script's own must be writable, and it and each one on the stack approved.
+        approved_assemblies: Names of the assemblies that are approved beside the script.
         user_can_edit: Whether the user has the right to change patient data.
         locked_patients: Ids of patients that somebody else has locked.
         locked_structure_sets: UIDs of structure sets that are locked.
+        image_order: In which order ``Series.Images`` gives the slices and the volumes.
+        slice_voxels: What ``GetVoxels`` gives of a single slice: what the volume's plane holds,
+            the values as they are stored in its file, or nothing but a refusal.
+        matrix: Whether ``Registration.TransformationMatrix`` goes the way of ``TransformPoint``
+            or back.
+        set_ids: Among which structure sets an id must be unique: those on the images of one
+            series, or all of the patient.
+        drawing: Whether contours stay as they were drawn, or are rasterised as a planning system
+            does it.
+        display_values: Whether ``VoxelToDisplayValue`` knows any value, or only those that occur
+            in the image (else it is NaN).
     """
 
     version: str = VERSIONS[0]
     clinical: bool = True
     script_writable: bool = True
     script_approved: bool = True
+    permission: str = MODES["permission"][0]
+    approved_assemblies: tuple[str, ...] = ()
     user_can_edit: bool = True
     locked_patients: tuple[str, ...] = ()
     locked_structure_sets: tuple[str, ...] = ()
+    image_order: str = MODES["image_order"][0]
+    slice_voxels: str = MODES["slice_voxels"][0]
+    matrix: str = MODES["matrix"][0]
+    set_ids: str = MODES["set_ids"][0]
+    drawing: str = MODES["drawing"][0]
+    display_values: str = MODES["display_values"][0]
 
     def __post_init__(self) -> None:
+        for name, known in MODES.items():
+            if getattr(self, name) not in known:
+                raise DatabaseError(
+                    f"The stub knows no {name} '{getattr(self, name)}'. Choose one of: "
+                    f"{', '.join(known)}."
+                )
         if self.version not in VERSIONS:
             raise DatabaseError(
                 f"The stub does not know ESAPI {self.version}. Choose {' or '.join(VERSIONS)}."
@@ -91,9 +135,10 @@ class Database:
             data = json.loads((root / _DATABASE).read_bytes())
             if data["format"] != _FORMAT:
                 raise DatabaseError(f"{root}: stub database of format {data['format']}, not 1.")
-            settings = data["settings"]
-            for key in ("locked_patients", "locked_structure_sets"):
-                settings[key] = tuple(settings[key])
+            settings: dict[str, Any] = {
+                key: tuple(value) if isinstance(value, list) else value
+                for key, value in data["settings"].items()
+            }
             return cls(
                 root,
                 data["generation"],
@@ -150,35 +195,24 @@ class Database:
         write_json(self.folder(patient.summary) / _INDEX, data)
 
 
-def configure(
-    db: Path,
-    *,
-    version: str | None = None,
-    clinical: bool | None = None,
-    script_writable: bool | None = None,
-    script_approved: bool | None = None,
-    user_can_edit: bool | None = None,
-    locked_patients: Iterable[str] | None = None,
-    locked_structure_sets: Iterable[str] | None = None,
-) -> Settings:
-    """Change how a database behaves; what is None stays as it is. See :class:`Settings`.
+def configure(db: Path, **changes: Any) -> Settings:
+    """Change how a database behaves.
+
+    Args:
+        db: Folder of the database.
+        changes: Attributes of :class:`Settings`; what is None stays as it is.
 
     Raises:
-        DatabaseError: There is no database, or the version is unknown.
+        DatabaseError: There is no database, or the stub knows no such setting or value.
     """
     database = Database.open(db)
-    changes: dict[str, Any] = {
-        "version": version,
-        "clinical": clinical,
-        "script_writable": script_writable,
-        "script_approved": script_approved,
-        "user_can_edit": user_can_edit,
-        "locked_patients": None if locked_patients is None else tuple(locked_patients),
-        "locked_structure_sets": (
-            None if locked_structure_sets is None else tuple(locked_structure_sets)
-        ),
+    given: dict[str, Any] = {
+        key: value if isinstance(value, bool | str) else tuple(value)
+        for key, value in changes.items()
+        if value is not None
     }
-    given = {key: value for key, value in changes.items() if value is not None}
+    if unknown := given.keys() - {field.name for field in fields(Settings)}:
+        raise DatabaseError(f"The stub has no setting {', '.join(sorted(unknown))}.")
     changed = replace(database, settings=replace(database.settings, **given))
     changed.write()
     return changed.settings

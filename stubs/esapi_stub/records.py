@@ -98,11 +98,11 @@ class SeriesRecord(Record):
 
 @dataclass
 class ImageRecord(Record):
-    """A 3-D image: all slices of a series, or a copy of it made for one more structure set.
+    """A volume: all slices of a series, or a copy of it made for one more structure set.
 
     Attributes:
         series_uid: The series.
-        uid: ``Image.UID`` (16.1): the slice's own for a single slice, else derived.
+        uid: What tells it from others here; Eclipse shows none.
         user_origin: ``UserOrigin``, mm; None where not set.
     """
 
@@ -118,6 +118,7 @@ class StructureSetRecord(Record):
     Attributes:
         uid: SOP Instance UID.
         image_uid: UID of the image it lies on; no other structure set lies there.
+        series_uid: Its own Series Instance UID; empty of one that was created here.
         file: Path inside the patient's folder; empty before it is first saved.
         approved: Whether its Approval Status is APPROVED.
         reviewer: Who approved it.
@@ -127,6 +128,7 @@ class StructureSetRecord(Record):
 
     uid: str = ""
     image_uid: str = ""
+    series_uid: str = ""
     file: str = ""
     approved: bool = False
     reviewer: str = ""

@@ -94,6 +94,21 @@ def subtract(
     return _retrace(before & ~drawn, plane, grid)
 
 
+def rasterise(contours: Contours, grid: Grid, scale: int) -> dict[int, list[FloatArray]]:
+    """Draw contours as a planning system does, which keeps no more than how full each pixel is.
+
+    Outlines move by up to half a pixel, most where they are small; what fills no pixel by half
+    is gone.
+
+    Args:
+        contours: Plane to polygons of shape (n, 3), mm.
+        grid: Grid of the image.
+        scale: How many of its own pixels the system has across one of the image.
+    """
+    drawn = {k: _trace(_fine(p, grid, scale), (0, 0), k, grid, scale) for k, p in contours.items()}
+    return {plane: polygons for plane, polygons in drawn.items() if polygons}
+
+
 def _volume(contours: Contours, grid: Grid) -> tuple[NDArray[np.intp], FloatArray]:
     """Coverage (z, y, x) of the contours' bounding box, and the box's first index (x, y, z)."""
     index = {k: [grid.to_index(p)[:, :2] for p in polygons] for k, polygons in contours.items()}
@@ -131,10 +146,10 @@ def _masks(
     return (_fine(old, grid) > 0.5 if old else np.zeros_like(drawn)), drawn
 
 
-def _fine(polygons: Sequence[FloatArray], grid: Grid) -> FloatArray:
+def _fine(polygons: Sequence[FloatArray], grid: Grid, scale: int = SCALE) -> FloatArray:
     columns, rows, _ = grid.size
-    scaled = [(grid.to_index(polygon)[:, :2] + 0.5) * SCALE - 0.5 for polygon in polygons]
-    return coverage(scaled, columns * SCALE, rows * SCALE)
+    scaled = [(grid.to_index(polygon)[:, :2] + 0.5) * scale - 0.5 for polygon in polygons]
+    return coverage(scaled, columns * scale, rows * scale)
 
 
 def _retrace(fine: NDArray[np.bool_], plane: int, grid: Grid) -> list[FloatArray]:

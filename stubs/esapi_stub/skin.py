@@ -3,10 +3,11 @@
 The assemblies that ``scripts/build-stub`` makes start it (``stubs/csharp/Skin/Pipe.cs``). Each
 frame is a length (4 bytes, little-endian) and one value; a value is a tag and what follows it, see
 :func:`write_value`. A question is a list: the asking thread, the verb, the object (None for
-:class:`Skin` itself), the member, the arguments; an object is there a number only, and of a buffer
-that is to be filled comes its size. The answer is a list too: True, the result, and the filled
-buffers; or False, the name of a .NET exception, and its message. The program ends when its standard
-input does: with the process that asks.
+:class:`Skin` itself), the member, the arguments, and of a write the assemblies on the stack, the
+nearest first (else None); an object is there a number only, and of a buffer that is to be filled
+comes its size. The answer is a list too: True, the result, and the filled buffers; or False, the
+name of a .NET exception, and its message. The program ends when its standard input does: with the
+process that asks.
 """
 
 from __future__ import annotations
@@ -51,6 +52,14 @@ class Reference:
 
     number: int
     kind: str
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """A .NET assembly: its name, and whether it has ``ESAPIScript(IsWriteable = true)``."""
+
+    name: str
+    writeable: bool
 
 
 def write_value(value: Any) -> bytes:
@@ -153,6 +162,7 @@ class Skin:
     def __init__(self, version: str) -> None:
         self._version = version
         self._thread = 0
+        self._callers: list[Assembly] = []
         self._objects: list[Any] = []
         self._numbers: dict[int, int] = {}
         base.asking_thread = lambda: self._thread
@@ -160,32 +170,34 @@ class Skin:
     def answer(self, frame: bytes) -> bytes:
         """Answer a question."""
         reader = _Reader(frame, self._objects)
-        self._thread, verb, target, member, arguments = reader.value()
+        self._thread, verb, target, member, arguments, callers = reader.value()
         ask: Callable[..., Any] = getattr(self, f"_{verb}")
         try:
+            if callers is not None:
+                self._callers = [Assembly(*caller) for caller in callers]
+                self._check_permission(target, member)
             result = ask(self if target is None else target, member, *arguments)
             return write_value([True, self._shown(result), *reader.buffers])
         except Exception as error:  # noqa: BLE001 - it is raised again on the other side
             return write_value([False, *_refusal(error)])
 
     def create_application(
-        self, folder: str, writeable: bool | None, epoch: str | None
+        self, folder: str, script: list[Any] | None, epoch: str | None
     ) -> Application:
         """``CreateApplication``, on the stub database in a folder.
 
         Args:
             folder: Of the database; empty where nobody named one.
-            writeable: Whether the script's assembly says that it writes; None for a host that is
-                no script.
+            script: The script's assembly, as of :class:`Assembly`; None for a host that is none.
             epoch: The asking process's ``SOURCE_DATE_EPOCH``, as it is now.
         """
-        return open_application(self._begin(folder, epoch), self._script(writeable))
+        return open_application(self._begin(folder, epoch), self._script(script))
 
     def start_eclipse(
-        self, folder: str, writeable: bool, epoch: str | None, patient_id: str | None
+        self, folder: str, script: list[Any], epoch: str | None, patient_id: str | None
     ) -> Eclipse:
         """Open a patient as Eclipse has it open while a plug-in runs."""
-        return Eclipse(self._begin(folder, epoch), self._script(writeable), patient_id)
+        return Eclipse(self._begin(folder, epoch), self._script(script), patient_id)
 
     def _begin(self, folder: str, epoch: str | None) -> Path:
         if not folder:
@@ -197,19 +209,49 @@ class Skin:
             os.environ["SOURCE_DATE_EPOCH"] = epoch
         return Path(folder)
 
-    def _script(self, writeable: bool | None) -> Callable[[Settings], Settings]:
+    def _script(self, told: list[Any] | None) -> Callable[[Settings], Settings]:
         """Who runs, as far as it decides whether patient data may be modified.
 
-        An EXE or a plug-in is a script: its own attribute tells, and on a clinical system its
-        approval. An interpreter or a native host can be approved by nobody.
+        An EXE or a plug-in is a script: its attribute and, on a clinical system, its approval tell,
+        or those of who calls (:attr:`Settings.permission`). An interpreter or a native host can be
+        approved by nobody.
         """
+        script = None if told is None else Assembly(*told)
 
         def changed(settings: Settings) -> Settings:
-            hosted = settings.script_writable and not settings.clinical
-            may = hosted if writeable is None else writeable
-            return replace(settings, version=self._version, script_writable=may)
+            if script is None:
+                may = settings.script_writable and not settings.clinical
+                return replace(settings, version=self._version, script_writable=may)
+            approved = {*settings.approved_assemblies, *[script.name] * settings.script_approved}
+            deciding = {
+                "entry": [script],
+                "caller": self._callers[:1],
+                "stack": [script, *self._callers],
+            }[settings.permission]
+            return replace(
+                settings,
+                version=self._version,
+                script_writable=any(assembly.writeable for assembly in deciding[:1]),
+                script_approved=all(assembly.name in approved for assembly in deciding),
+            )
 
         return changed
+
+    def _check_permission(self, target: Any, member: str) -> None:
+        """Refuse a write that the script's assembly may make, and those that call may not.
+
+        Raises:
+            ApplicationException: Eclipse would not let them.
+        """
+        settings: Settings = target._desk.settings
+        asks = member == "CanModifyData"
+        if settings.permission == "entry" or asks or settings.script_may_write:
+            return
+        if settings.permission == "caller" and not settings.script_writable:
+            raise system.ApplicationException(
+                "The system did not find a calling assembly while a script tried to modify data."
+            )
+        raise system.ApplicationException(base.NO_LICENSE)
 
     # --- verbs ---
 

@@ -16,7 +16,7 @@ from typing import Any, TypedDict, TypeVar
 
 from esapi_stub.system import NotImplementedException
 
-VERSIONS = ("15.6", "16.1")
+VERSIONS = ("15.6", "16.1", "18.0", "18.1")
 _OF_SYSTEM_OBJECT = {"ToString": False, "Equals": False, "GetHashCode": False, "GetType": False}
 
 T = TypeVar("T")

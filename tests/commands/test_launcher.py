@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
+from esapi_stub import system
 from esapi_stub.sample import Phantom
 from stardust_esapi.commands.launcher import run_console, run_plugin
 from stardust_esapi.esapi import host
+from stardust_esapi.esapi.writer import RecordWriter, TwinWriter
 from stardust_esapi.record.audit import check
 from support import Clinic, row_of, write_case_list
 
@@ -21,10 +23,12 @@ SMALL = Phantom("0815", size=(32, 32, 14))
 class Launcher:
     Name: str = "StardustExporter"
     Version: str = "0.1.0.4711"
-    IsWriteable: bool = True
     ManifestDigest: str = "ab" * 32
     Verified: bool = True
     Difference: str = ""
+    Writer: RecordWriter | None = field(
+        default_factory=lambda: TwinWriter(system.InvalidOperationException)
+    )
 
 
 @pytest.fixture
@@ -56,7 +60,7 @@ def test_the_approved_launcher_writes_and_stands_in_the_audit_log(
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"IsWriteable": False}, "read-only launcher"),
+        ({"Writer": None}, "read-only launcher"),
         ({"Verified": False, "Difference": "added stardust_esapi/evil.py"}, "added stardust_esapi"),
         ({"Verified": False}, "not compared"),
     ],

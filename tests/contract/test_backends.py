@@ -1,6 +1,6 @@
 """What the product asks of a backend: every way of reaching ESAPI must give the same.
 
-``ESAPI_CONTRACT=clr-15.6`` or ``clr-16.1`` chooses the .NET skin through pythonnet, as in
+``ESAPI_CONTRACT=clr-16.1`` and the like choose the .NET skin through pythonnet, as in
 :mod:`test_esapi_behaviour`; the Python stub on the same database is what it is held against.
 """
 
@@ -18,6 +18,7 @@ import pytest
 from esapi_stub.build import build
 from esapi_stub.database import configure
 from esapi_stub.sample import Phantom, PhantomContrast, PhantomMr, write_phantom
+from esapi_stub.surface import VERSIONS
 from stand_ins import assemblies
 from stardust_esapi.errors import NotApprovedError
 from stardust_esapi.esapi.backend import Backend
@@ -30,7 +31,7 @@ from stardust_esapi.settings import load_settings
 from support import Clinic, exported_tree, row_of, write_case_list
 
 CHOSEN = os.environ.get("ESAPI_CONTRACT", "")
-TESTED = [CHOSEN] if CHOSEN else ["python-15.6", "python-16.1"]
+TESTED = [CHOSEN] if CHOSEN else [f"python-{version}" for version in VERSIONS]
 PHANTOM = Phantom(
     "Prüfkörper 12", size=(40, 32, 14), contrast=PhantomContrast(), mr=PhantomMr(size=(24, 24, 10))
 )
@@ -132,12 +133,27 @@ def test_matrices_are_those_of_the_python_stub(clinic) -> None:
     assert not np.array_equal(found[0], np.eye(4))
 
 
-def test_members_are_asked_for_by_feature(clinic) -> None:
-    def settable(backend: Backend, patient: Any) -> bool:
-        structure_set = patient.structure_set(clinic[0].patients[0].structure_set_uid)
-        return backend.can_set(next(iter(structure_set.Structures)), "Color")
+def rgb(structure: Any) -> tuple[int, int, int]:
+    return structure.Color.R, structure.Color.G, structure.Color.B
 
-    assert seen(*clinic[:2], settable) is (clinic[2] == "16.1")
+
+def test_colours_are_copied_where_the_version_can(clinic) -> None:
+    def copied(backend: Backend, patient: Any) -> bool:
+        source = next(
+            s
+            for s in patient.structure_set(clinic[0].patients[0].structure_set_uid).Structures
+            if s.Id == "GTV1"
+        )
+        writer = backend.writer()
+        writer.Begin(patient.api)
+        created = writer.CreateStructureSet(patient.image(patient.view.images[0]))
+        structure = writer.AddStructure(created, "ORGAN", "new")
+        before = rgb(structure)
+        writer.CopyShape(structure, source, False)
+        assert not structure.IsEmpty
+        return rgb(structure) != before == rgb(writer.AddStructure(created, "ORGAN", "other"))
+
+    assert seen(*clinic[:2], copied) is (clinic[2] != "15.6")
 
 
 def test_refusals_carry_their_dotnet_type(clinic) -> None:

@@ -78,26 +78,42 @@ def test_python_of_another_size_is_told(mocker: MockerFixture) -> None:
         clr_backend._check_bitness()
 
 
-class Refusal(Exception):  # noqa: N818
-    """As a .NET exception arrives."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message)
-        self.Message = message
-
-
 @pytest.mark.parametrize(
-    ("said", "advice"),
+    ("kind", "said", "advice"),
     [
-        ("No license for Eclipse Scripting API.", "ask whoever administers ARIA"),
-        ("Login failed: the user is locked.", "log in to Eclipse by hand"),
-        ("RPC server unavailable", "Eclipse itself starts"),
+        (
+            "ApplicationException",
+            "No license for Eclipse Scripting API.",
+            "whoever administers ARIA",
+        ),
+        ("ApplicationException", "Login failed: the user is locked.", "log in to Eclipse by hand"),
+        ("COMException", "RPC server unavailable", "Eclipse itself starts"),
+        # As people have met them.
+        (
+            "TpsNetInitializationException",
+            "The application Eclipse Client is running an incorrect version (16.1.3). The system "
+            "is configured to run version 16.1.4 of this application family.",
+            "name the folder of the version that runs",
+        ),
+        ("ArgumentNullException", "Value cannot be null.", "the cause is another"),
+        ("ApplicationException", "Only one Application object is allowed.", "Close what else"),
+        (
+            "UnauthorizedScriptingAPIAccessException",
+            "Application was not able to load the required Eclipse Scripting API version. Another "
+            "reason might be that the script has no reference to Eclipse Scripting API at all.",
+            "Install the launchers again",
+        ),
+        (
+            "UnauthorizedScriptingAPIAccessException",
+            "The script 'StardustExporter (0.1.0.4711)' has been modified.",
+            "Copy the approved launchers",
+        ),
     ],
 )
-def test_what_keeps_a_script_out_comes_with_advice(said: str, advice: str) -> None:
-    """Neither a licence nor a login can be missing here: the words are all there is to go by."""
-    sentence = clr_backend._login_problem(Refusal(said))
-    assert said.rstrip(".") in sentence
+def test_what_keeps_a_script_out_comes_with_advice(kind: str, said: str, advice: str) -> None:
+    """Next to none of it can be provoked here: type and words are all there is to go by."""
+    sentence = clr_backend._login_problem(kind, said)
+    assert f"{said.rstrip('.')} ({kind})" in sentence
     assert advice in sentence
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from stardust_esapi.esapi.connect import connect
 from stardust_esapi.esapi.host import Host
 from stardust_esapi.esapi.session import OpenPatient, Session
 from stardust_esapi.esapi.write_gate import Approval, PlannedSet, WritePlan, modifications
+from stardust_esapi.esapi.writer import RecordWriter, TwinWriter
 from stardust_esapi.record.audit import AuditLog, check
 from support import PATIENCE, Clinic
 
@@ -146,17 +148,17 @@ def audited(approval: Approval) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-def make(patient: OpenPatient) -> None:
-    created = patient.image(patient.view.images[0]).CreateNewStructureSet()
-    created.Id = "zCopyFromPlan"
+def make(patient: OpenPatient, writer: RecordWriter) -> None:
+    created = writer.CreateStructureSet(patient.image(patient.view.images[0]))
+    writer.NameStructureSet(created, "zCopyFromPlan")
 
 
 def test_what_the_gate_lets_through_is_saved_and_in_the_audit_log(
     clinic: Clinic, session: Session, approval: Approval
 ) -> None:
     with session.open_patient("0815") as patient:
-        with modifications(patient, PLAN, approval):
-            make(patient)
+        with modifications(patient, PLAN, approval) as writing:
+            make(patient, writing.writer)
         assert len(patient.view.structure_sets) == 2
     with session.open_patient("0815") as patient:
         assert len(patient.view.structure_sets) == 2
@@ -176,19 +178,43 @@ def test_what_the_gate_lets_through_is_saved_and_in_the_audit_log(
 def test_what_raises_inside_the_gate_saves_nothing_and_is_in_the_audit_log(
     session: Session, approval: Approval
 ) -> None:
-    def fail() -> None:
-        make(patient)
+    def fail(writer: RecordWriter) -> None:
+        make(patient, writer)
         raise PrepareError("row 2: the copies differ")
 
     with session.open_patient("0815") as patient, pytest.raises(PrepareError):
-        with modifications(patient, PLAN, approval):
-            fail()
+        with modifications(patient, PLAN, approval) as writing:
+            fail(writing.writer)
     with session.open_patient("0815") as patient:
         assert len(patient.view.structure_sets) == 1
     assert [(e["event"], e.get("reason")) for e in audited(approval)] == [
         ("begun", None),
         ("dropped", "row 2: the copies differ"),
     ]
+
+
+def test_in_a_plug_in_a_case_goes_on_where_another_has_begun_unless_that_failed(
+    session: Session, approval: Approval, mocker: MockerFixture
+) -> None:
+    """Eclipse's user has the patient open and saves: the cases of a run share what is unsaved."""
+    mocker.patch.object(session.backend, "saves", new=False)
+    writer = TwinWriter(ValueError)
+    launcher = Host("Exporter.esapi", is_launcher=True, writer=writer)
+    approval = replace(approval, host=launcher)
+
+    def fail(patient: OpenPatient) -> None:
+        with modifications(patient, PLAN, approval):
+            raise PrepareError("row 4: the copies differ.")
+
+    with session.open_patient("0815") as patient:
+        for _ in range(2):
+            with modifications(patient, PLAN, approval) as given:
+                assert given.writer is writer
+        with pytest.raises(PrepareError, match=r"differ\. Eclipse still shows what was begun"):
+            fail(patient)
+        with pytest.raises(PrepareError, match=r"^row 2: a case before .* without saving"):
+            fail(patient)
+    assert [e["event"] for e in audited(approval)] == ["begun", "left"] * 2 + ["begun", "dropped"]
 
 
 def test_what_is_not_ours_leaves_its_kind_alone_in_the_audit_log(
@@ -207,7 +233,7 @@ def test_what_is_not_ours_leaves_its_kind_alone_in_the_audit_log(
         (Host("Exporter", "1.2.3.4", is_launcher=True), "read-only launcher"),
         (
             Host(
-                "Exporter", "1.2.3.4", is_launcher=True, is_writeable=True,
+                "Exporter", "1.2.3.4", is_launcher=True, writer=TwinWriter(ValueError),
                 difference="changed stardust_esapi/job/run.py",
             ),
             "changed stardust_esapi/job/run.py",
@@ -264,17 +290,48 @@ def test_the_gate_alone_begins_and_saves() -> None:
             for path in sorted(package.rglob("*.py"))
             if call in path.read_text(encoding="utf-8")
         ]
-        for call in ("BeginModifications()", ".SaveModifications()", "patient.save()")
+        for call in (".Begin(", "patient.save(", ".Save(", "backend.writer()", "host.writer")
     }
     assert callers == {
-        "BeginModifications()": ["esapi/write_gate.py"],
-        ".SaveModifications()": ["esapi/session.py"],
-        "patient.save()": ["esapi/write_gate.py"],
+        ".Begin(": ["esapi/write_gate.py"],
+        "patient.save(": ["esapi/write_gate.py"],
+        ".Save(": ["esapi/session.py"],
+        "backend.writer()": ["esapi/write_gate.py"],
+        "host.writer": ["esapi/write_gate.py"],
     }
 
 
+def test_nothing_but_a_writer_calls_what_changes_a_record() -> None:
+    import stardust_esapi
+
+    package = Path(stardust_esapi.__file__).parent
+    changing = re.compile(
+        r"\.(BeginModifications|SaveModifications|CreateNewStructureSet|AddStructure|RemoveStructure"
+        r"|Delete|ConvertToHighResolution|Copy)\(|\.(SegmentVolume|Color|Id) = "
+    )
+    assert [
+        path.relative_to(package).as_posix()
+        for path in sorted(package.rglob("*.py"))
+        if any(
+            changing.search(line) and "writer." not in line
+            for line in path.read_text(encoding="utf-8").splitlines()
+        )
+    ] == ["esapi/writer.py"]
+
+
+@pytest.mark.parametrize(
+    ("said", "remedy"),
+    [
+        ("No valid license to modify patient data with script.", "approved in Script Approval"),
+        (
+            "The system did not find a calling assembly while script 'x, Version=1.0.0.0' tried to "
+            "modify data. Possible reason is that …",
+            "approve Python.Runtime.dll",
+        ),
+    ],
+)
 def test_a_license_refused_after_all_is_not_approved(
-    clinic: Clinic, session: Session, approval: Approval, mocker: MockerFixture
+    session: Session, approval: Approval, mocker: MockerFixture, said: str, remedy: str
 ) -> None:
     """CanModifyData can be true and BeginModifications refuse all the same."""
     from esapi_stub.system import ApplicationException
@@ -283,11 +340,9 @@ def test_a_license_refused_after_all_is_not_approved(
         mocker.patch.object(
             type(patient.api),
             "BeginModifications",
-            side_effect=ApplicationException(
-                "No valid license to modify patient data with script."
-            ),
+            side_effect=ApplicationException(said),
         )
-        with pytest.raises(NotApprovedError, match="Approve the script"):
+        with pytest.raises(NotApprovedError, match=remedy):
             with modifications(patient, PLAN, approval):
                 raise AssertionError("the gate is open")
     assert [e["event"] for e in audited(approval)] == ["begun", "refused"]

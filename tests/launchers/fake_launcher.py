@@ -20,7 +20,11 @@ FLAGS = (
 )
 
 
+_HOST = []
+
+
 def run_console(host, arguments):
+    _HOST.append(host)
     _tell(host, arguments=arguments, kinds=sorted({type(a).__name__ for a in arguments}))
     deed, *details = arguments or ["nothing"]
     result = globals()[f"do_{deed}"](*details)
@@ -58,6 +62,7 @@ def _tell(host, **more):
             )
         },
         "entry": Assembly.GetEntryAssembly().GetName().Name,
+        "writes": host.Writer is not None,
         "apartment": str(Thread.CurrentThread.GetApartmentState()),
         "process": os.getpid(),
         "argv": sys.argv,
@@ -124,17 +129,105 @@ def do_end_late(file):
 
 
 def do_open(patient_id):
-    import clr
-
-    clr.AddReference("VMS.TPS.Common.Model.API")
-    from VMS.TPS.Common.Model.API import Application
-
-    application = Application.CreateApplication()
+    application = _application()
     try:
         patient = application.OpenPatientById(patient_id)
         sys.stdout.write(f"{patient.Id} {patient.CanModifyData()}")
     finally:
         application.Dispose()
+
+
+def do_write(how, patient_id):
+    """Make a structure set: as the launcher does it, or past the launcher."""
+    application = _application()
+    try:
+        patient = application.OpenPatientById(patient_id)
+        writer = _HOST[-1].Writer
+        sys.stdout.write(f"{patient.CanModifyData()} {writer.CanModify(patient)}\n")
+        if how == "past":
+            patient.BeginModifications()
+        else:
+            writer.Begin(patient)
+        (before,) = patient.StructureSets
+        if how == "past after the beginning":
+            before.Image.CreateNewStructureSet()
+        else:
+            made = writer.CreateStructureSet(before.Image)
+            writer.NameStructureSet(made, "made")
+            writer.Save(application)
+        sys.stdout.write("done")
+    except Exception as error:  # noqa: BLE001 - of .NET, which is loaded late
+        sys.stdout.write(error.Message)
+    finally:
+        application.Dispose()
+
+
+def do_refusals(patient_id):
+    application = _application()
+    try:
+        patient = application.OpenPatientById(patient_id)
+        sys.stdout.write(json.dumps(refusals(_HOST[-1].Writer, application, patient)))
+    finally:
+        application.Dispose()
+
+
+def refusals(writer, application, patient):
+    """What a writer answers to all that it may be asked, each with what was asked."""
+    answers = []
+
+    def ask(what, deed):
+        try:
+            result, answer = deed(), "done"
+        except Exception as error:  # noqa: BLE001 - of .NET, or of the stub
+            result, kind = None, type(error)
+            answer = f"{kind.__module__}.{kind.__name__}: {error.Message}"
+        answers.append([what, answer])
+        return result
+
+    (there,) = patient.StructureSets
+    gtv = next(s for s in there.Structures if s.Id == "GTV1")
+    image = there.Image
+    ask("save before all", lambda: writer.Save(application))
+    ask("create before all", lambda: writer.CreateStructureSet(image))
+    ask("name before all", lambda: writer.NameStructureSet(there, "mine"))
+    ask("begin", lambda: writer.Begin(patient))
+    ask("begin again", lambda: writer.Begin(patient))
+    begun = [writer.HasBegun(patient)]
+    ask("name a foreign set", lambda: writer.NameStructureSet(there, "mine"))
+    ask("add to a foreign set", lambda: writer.AddStructure(there, "GTV", "mine"))
+    ask("remove a foreign set", lambda: writer.RemoveStructureSet(there))
+    ask("copy onto a foreign structure", lambda: writer.CopyShape(gtv, gtv, False))
+    ask("remove a foreign structure", lambda: writer.RemoveStructure(gtv))
+    mine = ask("create", lambda: writer.CreateStructureSet(image))
+    ask("name it as the other", lambda: writer.NameStructureSet(mine, there.Id))
+    ask("name it", lambda: writer.NameStructureSet(mine, "mine"))
+    ask("add what no version takes", lambda: writer.AddStructure(mine, "MARKER", "gtv+"))
+    copy = ask("add", lambda: writer.AddStructure(mine, "GTV", "gtv+"))
+    ask("add it again", lambda: writer.AddStructure(mine, "GTV", "GTV+"))
+    ask("copy", lambda: writer.CopyShape(copy, gtv, False))
+    another = ask("add another", lambda: writer.AddStructure(mine, "PTV", "target+"))
+    ask("remove it", lambda: writer.RemoveStructure(another))
+    ask("remove it again", lambda: writer.RemoveStructure(another))
+    second = ask("create a second", lambda: writer.CreateStructureSet(image))
+    inside = ask("add to the second", lambda: writer.AddStructure(second, "CTV", "ctv"))
+    ask("remove the second", lambda: writer.RemoveStructureSet(second))
+    ask("remove it again", lambda: writer.RemoveStructureSet(second))
+    ask("copy onto what went with it", lambda: writer.CopyShape(inside, gtv, False))
+    ask("save", lambda: writer.Save(application))
+    begun.append(writer.HasBegun(patient))
+    ask("save again", lambda: writer.Save(application))
+    ask("add after saving", lambda: writer.AddStructure(mine, "CTV", "ctv"))
+    sets = {s.Id: sorted(t.Id for t in s.Structures) for s in patient.StructureSets}
+    return [*answers, ["begun", begun], ["holds", sets["mine"]], ["sets", sorted(sets)]]
+
+
+def _application():
+    import clr
+
+    clr.AddReference("VMS.TPS.Common.Model.API")
+    from VMS.TPS.Common.Model.API import Application
+
+    return Application.CreateApplication()
 
 
 # --- what the plug-in is told to do ---

@@ -18,7 +18,15 @@ from packaging.requirements import Requirement
 import stardust_esapi
 from esapi_stub.build import build
 from esapi_stub.database import configure, describe
-from esapi_stub.sample import Phantom, PhantomContrast, PhantomMr, write_phantom
+from esapi_stub.sample import (
+    Phantom,
+    PhantomContrast,
+    PhantomMr,
+    PhantomStructure,
+    Sphere,
+    default_structures,
+    write_phantom,
+)
 from launchers.installed import ESAPI, RUNTIME, Installation, shared_python
 from stand_ins import ROOT, assemblies
 from stardust_esapi.approval.compile import build_launchers
@@ -31,6 +39,17 @@ WHOLE = Phantom(
 )
 SECOND = replace(
     WHOLE, plan_id="Plan2", structure_set_label="CT_2", contrast=None, mr=None, seed="b"
+)
+TWO_TUMOURS = Phantom(
+    "0815",
+    size=(32, 32, 14),
+    structures=(
+        default_structures()[0],
+        PhantomStructure("GTV1", "GTV", Sphere((-20.0, 10.0, 3.0), 8), hu=75),
+        PhantomStructure("PTV1", "PTV", Sphere((-20.0, 10.0, 3.0), 12)),
+        PhantomStructure("GTV2", "GTV", Sphere((22.0, 12.0, 3.0), 8), hu=75),
+        PhantomStructure("PTV2", "PTV", Sphere((22.0, 12.0, 3.0), 12)),
+    ),
 )
 ANOTHER = replace(SECOND, patient_id="0816", plan_id="Plan1", seed="c")
 
@@ -149,6 +168,56 @@ def test_what_is_not_approved_writes_nothing_and_says_so(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"permission": "caller"},
+        {"permission": "stack", "approved_assemblies": ["Python.Runtime"]},
+        {"permission": "stack", "clinical": False},
+    ],
+    ids=["caller", "stack", "stack, not clinical"],
+)
+def test_the_launcher_writes_whichever_assembly_eclipse_looks_at(
+    installed: Installation, clinic: Clinic, tmp_path: Path, settings: dict
+) -> None:
+    cases = write_case_list(tmp_path / "cases.csv", [row_of(clinic.patients[0])])
+    configure(installed.db, **settings)
+    said = installed.run("export", "--cases", cases, "--write", "--out", tmp_path / "out")
+    assert said.code == 0, said.text
+    assert "zCopyFromPlan" in set_ids(installed.db)["0815"]
+    assert "zCopyFromPlan_KM" in set_ids(installed.db)["0815"]
+
+
+@pytest.mark.slow
+def test_where_every_assembly_counts_pythonnet_must_be_approved_too(
+    installed: Installation, clinic: Clinic, tmp_path: Path
+) -> None:
+    cases = write_case_list(tmp_path / "cases.csv", [row_of(clinic.patients[0])])
+    configure(installed.db, permission="stack")
+    before = set_ids(installed.db)
+    said = installed.run("export", "--cases", cases, "--write", "--out", tmp_path / "out")
+    assert said.code == 3
+    assert "CanModifyData is false" in said.err
+    assert "approve Python.Runtime.dll of its site folder too (approval/README.md" in said.err
+    assert "Traceback" not in said.text
+    assert set_ids(installed.db) == before
+    said = installed.run("doctor", "--patient", "0815")
+    assert "approve Python.Runtime.dll" in said.text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("permission", ["caller", "stack"])
+def test_the_plug_in_writes_whichever_assembly_eclipse_looks_at(
+    installed: Installation, clinic: Clinic, permission: str
+) -> None:
+    write_case_list(installed.folder / "cases.csv", [row_of(clinic.patients[1])])
+    configure(installed.db, permission=permission, approved_assemblies=["Python.Runtime"])
+    said = installed.plug_in(patient="0815", screen="C1/Plan2", save=True)
+    assert said.code == 0, said.text
+    assert "zCopyFromPlan" in set_ids(installed.db)["0815"]
+
+
+@pytest.mark.slow
 def test_the_plug_in_exports_just_the_open_plan(
     installed: Installation, clinic: Clinic, tmp_path: Path
 ) -> None:
@@ -167,6 +236,22 @@ def test_the_plug_in_exports_just_the_open_plan(
     }
     assert [e["event"] for e in audited(out)] == ["begun", "left", "exported"]
     assert {e["script"] for e in audited(out)} == {"StardustExporter.esapi"}
+
+
+@pytest.mark.slow
+def test_the_plug_in_prepares_all_tumours_of_the_open_plan(
+    installed: Installation, tmp_path: Path
+) -> None:
+    """Nobody saves between two cases in a plug-in: the second goes on where the first has begun."""
+    uids = write_phantom(tmp_path / "two", TWO_TUMOURS)
+    build(tmp_path / "two", installed.db)
+    configure(installed.db, version=ESAPI, clinical=True, script_approved=True)
+    rows = [row_of(uids, GTV=f"GTV{n}", TargetID=f"PTV{n}") for n in (1, 2)]
+    write_case_list(installed.folder / "cases.csv", rows)
+    said = installed.plug_in(patient="0815", screen="C1/Plan1", save=True)
+    assert said.code == 0, said.text
+    assert "All 2 cases exported" in said.out
+    assert set_ids(installed.db) == {"0815": ["CT_1", "zCopyFromPlan", "zCopyFromPlan_2"]}
 
 
 @pytest.mark.slow

@@ -2,11 +2,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from esapi_stub.grid import Grid
+from esapi_stub.resample import rasterise
 from stardust_esapi.choices import OnExisting
 from stardust_esapi.geometry import FloatArray
 from stardust_esapi.prepare.existing import (
     Choice,
+    Redrawing,
     Resampling,
     StructureShape,
     choose,
@@ -14,6 +19,8 @@ from stardust_esapi.prepare.existing import (
     is_of_another_tumour,
     measure,
 )
+
+SAME_GRID = Redrawing(pixel=1.0)
 
 
 def square(z: float, half: float = 10.0, x: float = 0.0) -> FloatArray:
@@ -40,7 +47,7 @@ def test_measuring_counts_holes_out() -> None:
 
 
 def test_the_same_is_the_same_whatever_case_its_id_has() -> None:
-    assert differences([block("gtv+")], [block("GTV+")]) == ()
+    assert differences([block("gtv+")], [block("GTV+")], SAME_GRID) == ()
 
 
 @pytest.mark.parametrize(
@@ -49,14 +56,57 @@ def test_the_same_is_the_same_whatever_case_its_id_has() -> None:
         ([], "gtv+ is missing"),
         ([block(), block("Heart")], "Heart is foreign"),
         ([block(dicom_type="CTV")], "type CTV, not GTV"),
-        ([block(half=10.2)], "another shape on plane 0"),
-        ([block(x=0.2)], "another shape on plane 0"),
-        ([measure("gtv+", "GTV", {0: [square(0)]})], "covers 1 planes"),
+        ([block(half=10.6)], "another shape on plane 0"),
+        ([block(x=0.6)], "another shape on plane 0"),
+        ([measure("gtv+", "GTV", {0: [square(0)]})], "another shape on plane 1"),
     ],
 )
 def test_differences_are_named(found: list[StructureShape], words: str) -> None:
-    [clause] = differences([block()], found)
+    [clause] = differences([block()], found, SAME_GRID)
     assert words in clause
+
+
+# A planning CT of 1 mm pixels and 2 mm planes.
+GRID = Grid((-30.0, -30.0, -20.0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (1.0, 1.0, 2.0), (60, 60, 20))
+
+
+def ellipsoid(center: tuple[float, float, float], ml: float, flat: float) -> dict[int, list]:
+    """Contours of an ellipsoid on the planes of the grid, ``flat`` times as wide as high."""
+    width = (3000 * ml * flat / (4 * np.pi)) ** (1 / 3)
+    turn = np.linspace(0, 2 * np.pi, 60, endpoint=False)
+    found = {}
+    for plane in range(GRID.size[2]):
+        z = GRID.origin[2] + plane * GRID.spacing[2]
+        inside = 1 - ((z - center[2]) / (width / flat)) ** 2
+        if inside > 0:
+            radius = width * np.sqrt(inside)
+            x, y = center[0] + radius * np.cos(turn), center[1] + radius * np.sin(turn)
+            found[plane] = [np.column_stack([x, y, np.full_like(x, z)])]
+    return found
+
+
+def moved_by(contours: dict[int, list], pixels: tuple[int, int, int]) -> dict[int, list]:
+    step = np.multiply(pixels, GRID.spacing)
+    return {k + pixels[2]: [p + step for p in polygons] for k, polygons in contours.items()}
+
+
+places = st.tuples(*[st.floats(-8, 8)] * 3)
+
+
+@given(center=places, ml=st.floats(1, 8), flat=st.floats(0.7, 1.5), scale=st.sampled_from([1, 2]))
+def test_a_small_tumour_that_is_rasterised_is_the_same_and_one_pixel_aside_is_not(
+    center: tuple[float, float, float], ml: float, flat: float, scale: int
+) -> None:
+    drawn = ellipsoid(center, ml, flat)
+    redrawn = rasterise(drawn, GRID, scale)
+    source = measure("gtv+", "GTV", drawn)
+    how = Redrawing(pixel=1.0)
+    assert differences([source], [measure("gtv+", "GTV", redrawn)], how) == ()
+    for pixels in ((1, 0, 0), (0, -1, 0), (0, 0, 1), (0, 0, -1), (1, 1, 0)):
+        aside = measure("gtv+", "GTV", moved_by(drawn, pixels))
+        assert len(differences([source], [aside], how)) == 1, pixels
+        both = measure("gtv+", "GTV", moved_by(redrawn, pixels))
+        assert len(differences([source], [both], how)) == 1, pixels
 
 
 def test_on_another_grid_volume_and_centre_decide() -> None:
@@ -114,13 +164,13 @@ def test_a_set_of_another_tumour_is_known_by_what_it_holds(
     gtv: StructureShape, target: StructureShape, other: bool
 ) -> None:
     sources = [GTV2, GTV1, PTV]
-    assert is_of_another_tumour(labelled(gtv, target), OWN, sources) is other
+    assert is_of_another_tumour(labelled(gtv, target), OWN, sources, SAME_GRID) is other
 
 
 def test_of_equal_sources_ours_is_the_one_and_a_set_without_labels_is_nobodys() -> None:
     twin = block("GTV1 copy")
-    assert not is_of_another_tumour(labelled(GTV1, PTV), OWN, [twin, GTV1, PTV])
-    assert not is_of_another_tumour({"gtv+": GTV2}, OWN, [GTV1, GTV2, PTV])
+    assert not is_of_another_tumour(labelled(GTV1, PTV), OWN, [twin, GTV1, PTV], SAME_GRID)
+    assert not is_of_another_tumour({"gtv+": GTV2}, OWN, [GTV1, GTV2, PTV], SAME_GRID)
 
 
 def test_on_another_grid_the_closest_source_is_the_one() -> None:

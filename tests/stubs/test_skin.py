@@ -197,7 +197,7 @@ def test_a_host_ends_as_it_likes(start: StartHost) -> None:
 
 def question(verb: str, member: str, *arguments: object) -> bytes:
     """A frame that asks the skin itself."""
-    asked = write_value([1, verb, None, member, list(arguments)])
+    asked = write_value([1, verb, None, member, list(arguments), None])
     return struct.pack("<i", len(asked)) + asked
 
 

@@ -120,7 +120,6 @@ def test_images_stand_in_space_order(tmp_path, opened, phantom) -> None:
         assert image.VoxelToDisplayValue(int(voxels[plane, 3, 4])) == display
         single = next(i for i in image.Series.Images if dataset.SOPInstanceUID == i.UID)
         assert np.array_equal(read_voxels(single)[0], dataset.pixel_array)
-        assert (single.Origin.x, single.Origin.y, single.Origin.z) == pytest.approx(position)
     assert planes == set(range(6))
     assert (image.XRes, image.YRes, image.ZRes) == pytest.approx((5.0, 4.0, 3.0), abs=1e-4)
 
@@ -439,14 +438,17 @@ def test_structure_set_that_names_absent_images(tmp_path, dicom) -> None:
     assert "Patient P1, structure set CT_1: 1 images it names are absent." in report.notes
 
 
-def test_series_of_one_slice_is_its_own_image(tmp_path, dicom, opened) -> None:
+def test_series_of_one_slice_has_a_volume_of_one_plane(tmp_path, dicom, opened) -> None:
     for path in slices(dicom)[1:]:
         path.unlink()
     build(dicom, tmp_path / "db")
     patient = opened(version="16.1")
-    (image,) = next(iter(patient.StructureSets)).Image.Series.Images
-    assert (image.ZSize, image.ZRes) == (1, 3.0)
-    assert pydicom.dcmread(slices(dicom)[0]).SOPInstanceUID == image.UID
+    image = next(iter(patient.StructureSets)).Image
+    single, volume = image.Series.Images
+    assert (image, image.ZSize, image.ZRes, image.UID) == (volume, 1, 3.0, None)
+    assert not np.isnan(image.Origin.x)
+    assert pydicom.dcmread(slices(dicom)[0]).SOPInstanceUID == single.UID
+    assert np.isnan(single.Origin.x)
 
 
 def test_registrations(tmp_path, opened) -> None:

@@ -56,7 +56,8 @@ namespace EsapiStub
                 // The stub checks which thread uses an object, and can tell it by this only.
                 int thread = Thread.CurrentThread.ManagedThreadId;
                 var question = new WireWriter();
-                question.Write(new[] { thread, verb, target, member, arguments });
+                object[] callers = Scripts.Callers(verb, member);
+                question.Write(new[] { thread, verb, target, member, arguments, callers });
                 _pipe = _pipe ?? new Pipe();
                 var answer = (object[])new WireReader(_pipe.Ask(question.Bytes)).Read();
                 if (!(bool)answer[0])

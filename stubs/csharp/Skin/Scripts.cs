@@ -1,4 +1,6 @@
 using System;
+using System.Collections.Generic;
+using System.Diagnostics;
 using System.IO;
 using System.Linq;
 using System.Reflection;
@@ -32,7 +34,8 @@ namespace VMS.TPS.Common.Model.API
                     "The process was not started from a .NET program: "
                     + "call CustomScriptExecutable.CreateApplication instead.");
             }
-            return Scripts.Start<Application>("create_application", Scripts.IsWriteable(entry));
+            Scripts.RequireReference(entry);
+            return Scripts.Start<Application>("create_application", Scripts.Told(entry));
         }
     }
 
@@ -63,16 +66,69 @@ namespace EsapiStub
         /// <summary>Names the folder of the stub database.</summary>
         internal const string Variable = "ESAPI_STUB_DB";
 
-        internal static bool IsWriteable(Assembly script) =>
-            script.GetCustomAttribute<ESAPIScriptAttribute>()?.IsWriteable ?? false;
+        // Beside the properties that are set.
+        private static readonly HashSet<string> Writes = new HashSet<string>
+        {
+            "CanModifyData", "BeginModifications", "SaveModifications", "CreateNewStructureSet", "Copy",
+            "Delete", "AddStructure", "RemoveStructure", "ConvertToHighResolution",
+            "AddContourOnImagePlane", "SubtractContourOnImagePlane", "ClearAllContoursOnImagePlane",
+        };
 
-        internal static T Start<T>(string how, bool? writeable, params object[] more)
+        /// <summary>Eclipse lets no program in that does not mention ESAPI.</summary>
+        internal static void RequireReference(Assembly entry)
+        {
+            string api = typeof(Scripts).Assembly.GetName().Name;
+            if (entry.GetReferencedAssemblies().All(reference => reference.Name != api))
+            {
+                throw new UnauthorizedScriptingAPIAccessException(
+                    "Application was not able to load the required Eclipse Scripting API version. "
+                    + "Another reason might be that the script has no reference to Eclipse Scripting API at all.");
+            }
+        }
+
+        /// <summary>What the stub is told of an assembly: its name, and whether it says that it writes.</summary>
+        internal static object[] Told(Assembly assembly)
+        {
+            bool? writeable = assembly.GetCustomAttribute<ESAPIScriptAttribute>()?.IsWriteable;
+            return new object[] { assembly.GetName().Name, writeable ?? false };
+        }
+
+        /// <summary>Of a write, the assemblies on the stack, the nearest first; else null.</summary>
+        internal static object[] Callers(string verb, string member)
+        {
+            if (verb != "set" && !Writes.Contains(member))
+            {
+                return null;
+            }
+            return new StackTrace().GetFrames()
+                .Select(frame => frame.GetMethod()?.Module.Assembly)
+                .Where(assembly => assembly != null && !IsFramework(assembly.GetName().Name))
+                .Distinct()
+                .Select(Told)
+                .ToArray();
+        }
+
+        /// <summary>The framework, ESAPI, or Eclipse itself.</summary>
+        private static bool IsFramework(string name) =>
+            name == "mscorlib" || name == "netstandard" || name == "EclipseStub"
+            || name.StartsWith("System.") || name == "System" || name.StartsWith("VMS.TPS.");
+
+        internal static T Start<T>(string how, object[] script, params object[] more)
         {
             string folder = Environment.GetEnvironmentVariable(Variable);
             folder = string.IsNullOrEmpty(folder) ? "" : Path.GetFullPath(folder);
             string epoch = Environment.GetEnvironmentVariable("SOURCE_DATE_EPOCH");
-            object[] arguments = new object[] { folder, writeable, epoch }.Concat(more).ToArray();
+            object[] arguments = new object[] { folder, script, epoch }.Concat(more).ToArray();
             return Remote.Call<T>(null, how, arguments);
+        }
+    }
+
+    /// <summary>What Eclipse says of a script that it does not let use ESAPI.</summary>
+    internal sealed class UnauthorizedScriptingAPIAccessException : Exception
+    {
+        internal UnauthorizedScriptingAPIAccessException(string message)
+            : base(message)
+        {
         }
     }
 
@@ -87,7 +143,7 @@ namespace EsapiStub
     /// }                                                        // here the patient closes
     /// </code>
     /// The plug-in's own ESAPIScriptAttribute says whether it may write, and on a clinical system
-    /// the setting script_approved. While a launcher lives, no Application can be made.
+    /// the settings permission and script_approved. While a launcher lives, no Application can be made.
     /// </remarks>
     internal sealed class Launcher : IDisposable
     {
@@ -97,7 +153,7 @@ namespace EsapiStub
         /// <param name="patientId">The patient to open; null for none.</param>
         internal Launcher(Assembly plugIn, string patientId)
         {
-            _eclipse = Scripts.Start<object>("start_eclipse", Scripts.IsWriteable(plugIn), patientId);
+            _eclipse = Scripts.Start<object>("start_eclipse", Scripts.Told(plugIn), patientId);
         }
 
         /// <summary>Whether the plug-in has left changes that are not saved.</summary>

@@ -47,7 +47,7 @@ _DEAD = (
 )
 # Which thread asks; where the callers live in another process, that tells (esapi_stub.skin).
 asking_thread: Callable[[], int] = threading.get_ident
-_NO_LICENSE = "No valid license to modify patient data with script."
+NO_LICENSE = "No valid license to modify patient data with script."
 
 
 class Lease:
@@ -120,6 +120,7 @@ class Chart(Desk):
         self.changed_sets: set[str] = set()
         self.modified = False
         self._structures: dict[str, list[StructureRecord]] = {}
+        self._voxel_values: dict[str, frozenset[int]] = {}
 
     @property
     def folder(self) -> Path:
@@ -127,10 +128,10 @@ class Chart(Desk):
         return self.database.folder(self.record.summary)
 
     def begin(self) -> None:
-        """Open the patient for writing (``Patient.BeginModifications``)."""
+        """Open the patient for writing (``Patient.BeginModifications``), until it is saved."""
         patient_id = self.record.summary.id
         if not self.settings.script_may_write:
-            raise ApplicationException(_NO_LICENSE)
+            raise ApplicationException(NO_LICENSE)
         if not self.settings.user_can_edit:
             raise ApplicationException("The user has no right to modify patient data.")
         if patient_id in self.settings.locked_patients:
@@ -195,6 +196,18 @@ class Chart(Desk):
             self._structures[structure_set.uid] = found
         return self._structures[structure_set.uid]
 
+    def voxel_values(self, series_uid: str, read: Callable[[], Iterable[int]]) -> frozenset[int]:
+        """The voxel values that occur in a series; read when first asked."""
+        if series_uid not in self._voxel_values:
+            self._voxel_values[series_uid] = frozenset(read())
+        return self._voxel_values[series_uid]
+
+    def siblings(self, series_uid: str) -> list[StructureSetRecord]:
+        """The structure sets among which the id of one on this series must be unique."""
+        if self.settings.set_ids == "patient":
+            return self.record.structure_sets
+        return self.record.sets_of_series(series_uid)
+
     def series_of(self, structure_set: StructureSetRecord) -> SeriesRecord:
         """Series of the image that a structure set lies on."""
         return self.record.series_of(self.record.image_of(structure_set))
@@ -206,6 +219,7 @@ class Chart(Desk):
             ApplicationException: Another process saved the patient since it was opened.
         """
         if not self.modified:
+            self.begun = False
             return
         changed = [s for s in self.record.structure_sets if s.uid in self.changed_sets]
         before = [s.file for s in changed]
@@ -222,7 +236,7 @@ class Chart(Desk):
             for structure in self.structures(structure_set):
                 structure.redrawn = False
         self.changed_sets.clear()
-        self.modified = False
+        self.modified = self.begun = False
 
     def _write(self, structure_set: StructureSetRecord) -> str:
         structures = self.structures(structure_set)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -17,10 +18,12 @@ from esapi_stub.records import (
     SeriesRecord,
     SliceRecord,
     StructureSetRecord,
+    derived_uid,
     numbered,
     unique,
 )
 from esapi_stub.system import (
+    ApplicationException,
     ArgumentException,
     ArgumentNullException,
     ArgumentOutOfRangeException,
@@ -93,20 +96,34 @@ class Series(ApiDataObject):
 
     @property
     def Images(self) -> Enumerable[Image]:
-        """The single slices (``ZSize`` 1) and the 3-D images: the series' own and its copies."""
+        """The slices (2-D) and the volumes: the series' own and its copies, in no fixed order."""
         return Enumerable(self._desk.lease, self._images)
 
     def _images(self) -> Iterable[Image]:
-        if len(self._record.slices) > 1:
-            for index in range(len(self._record.slices)):
-                yield self._desk.make(SliceImage, self._record, index)
-        for image in self._desk.record.images:
-            if image.series_uid == self._record.uid:
-                yield self._desk.make(Image, image)
+        slices: list[Image] = [
+            self._desk.make(SliceImage, self._record, index)
+            for index in range(len(self._record.slices))
+        ]
+        order = self._desk.settings.image_order
+        if order == "slices first":
+            return [*slices, *self._volumes()]
+        if order == "volumes first":
+            return [*self._volumes(), *slices]
+        images = [*slices, *self._volumes()][::-1]
+        if order == "mixed":
+            images.sort(key=lambda image: derived_uid(image.Id))
+        return images
+
+    def _volumes(self) -> list[Image]:
+        return [
+            self._desk.make(Image, image)
+            for image in self._desk.record.images
+            if image.series_uid == self._record.uid
+        ]
 
 
 class Image(ApiDataObject):
-    """``API.Image``: a 3-D image, or the only slice of a series."""
+    """``API.Image``: a volume (3-D)."""
 
     _record: ImageRecord
 
@@ -135,9 +152,9 @@ class Image(ApiDataObject):
         self._desk.touch(self._record)
 
     @property
-    def UID(self) -> str:
-        """SOP Instance UID of a single slice; of a 3-D image a UID of Eclipse's own (16.1)."""
-        return self._record.uid
+    def UID(self) -> str | None:
+        """SOP Instance UID of a slice; None of a volume (16.1)."""
+        return None
 
     @property
     def CreationDateTime(self) -> DateTime | None:
@@ -148,6 +165,11 @@ class Image(ApiDataObject):
     def Series(self) -> Series:
         """The series."""
         return self._desk.make(Series, self._series)
+
+    @property
+    def Modality(self) -> SeriesModality:
+        """Modality (18.0)."""
+        return self.Series.Modality
 
     @property
     def FOR(self) -> str:
@@ -277,7 +299,14 @@ class Image(ApiDataObject):
 
     def VoxelToDisplayValue(self, voxelValue: int) -> float:
         """Turn a voxel value into the display value (HU for CT)."""
+        only = self._desk.settings.display_values == "occurring"
+        if only and voxelValue not in self._desk.voxel_values(self._series.uid, self._occurring):
+            return math.nan
         return voxelValue * self._series.slope + self._series.intercept
+
+    def _occurring(self) -> Iterator[int]:
+        planes = self._series.slices
+        return (value for plane in planes for value in np.unique(self._scaled(plane)).tolist())
 
     def GetImageProfile(
         self, start: VVector, stop: VVector, preallocatedBuffer: NDArray[np.float64]
@@ -341,17 +370,27 @@ class Image(ApiDataObject):
             raise ArgumentOutOfRangeException(
                 f"planeIndex {plane} is out of range: the image has {self.ZSize} planes."
             )
-        record, series = self._slices[plane], self._series
+        return self._scaled(self._slices[plane])
+
+    def _stored(self, record: SliceRecord) -> NDArray[np.int32]:
+        """The values in the file of a slice, shape (YSize, XSize)."""
         with storage(f"image {self._record.id}"):
-            stored = pixel_array(self._desk.folder / record.file)
-        if (record.slope, record.intercept) == (series.slope, series.intercept):
-            return stored.astype(np.int32)
-        display = stored * record.slope + record.intercept
-        return np.rint((display - series.intercept) / series.slope).astype(np.int32)
+            stored: NDArray[np.int32] = pixel_array(self._desk.folder / record.file).astype(
+                np.int32
+            )
+            return stored
+
+    def _scaled(self, record: SliceRecord) -> NDArray[np.int32]:
+        """The same on the one scale of the volume."""
+        series, stored = self._series, self._stored(record)
+        if (record.slope, record.intercept) != (series.slope, series.intercept):
+            display = stored * record.slope + record.intercept
+            stored = np.rint((display - series.intercept) / series.slope).astype(np.int32)
+        return stored
 
 
 class SliceImage(Image):
-    """A single slice of a series, which ``Series.Images`` yields as an ``Image`` of one plane.
+    """A slice of a series: an ``Image`` that is 2-D, and does not say where it lies.
 
     Args:
         chart: The open patient.
@@ -368,24 +407,20 @@ class SliceImage(Image):
             comment=series.comment,
             created=series.created,
             series_uid=series.uid,
-            uid=series.slices[index].uid,
         )
         super().__init__(chart, record)
         self._slice = series.slices[index]
-        self._index = index
 
     @property
     def _grid(self) -> Grid:
         volume = super()._grid
-        x, y, z = volume.to_patient((0, 0, self._index)).tolist()
-        return Grid(
-            (x, y, z),
-            volume.x_direction,
-            volume.y_direction,
-            volume.z_direction,
-            volume.spacing,
-            (*volume.size[:2], 1),
-        )
+        nowhere = (math.nan, math.nan, math.nan)
+        return Grid(nowhere, nowhere, nowhere, nowhere, volume.spacing, (*volume.size[:2], 1))
+
+    @property
+    def UID(self) -> str:
+        """SOP Instance UID (16.1)."""
+        return self._slice.uid
 
     @property
     def _slices(self) -> list[SliceRecord]:
@@ -400,8 +435,35 @@ class SliceImage(Image):
     def Id(self, value: str) -> None:  # noqa: ARG002
         raise NotImplementedException("The stub cannot change a single slice.")
 
+    def GetVoxels(self, planeIndex: int, preallocatedBuffer: NDArray[np.int32]) -> None:
+        """Copy the voxel values, as far as the database's setting ``slice_voxels`` gives them.
+
+        Raises:
+            ApplicationException: It gives none.
+        """
+        if self._desk.settings.slice_voxels == "refused":
+            raise ApplicationException("The voxels of a 2D image cannot be read.")
+        super().GetVoxels(planeIndex, preallocatedBuffer)
+
+    def _scaled(self, record: SliceRecord) -> NDArray[np.int32]:
+        as_stored = self._desk.settings.slice_voxels == "as in the file"
+        return self._stored(record) if as_stored else super()._scaled(record)
+
+    def GetImageProfile(
+        self,
+        start: VVector,  # noqa: ARG002
+        stop: VVector,  # noqa: ARG002
+        preallocatedBuffer: NDArray[np.float64],  # noqa: ARG002
+    ) -> ImageProfile:
+        """Refused: the image lies nowhere.
+
+        Raises:
+            ArgumentException: Always.
+        """
+        raise ArgumentException("A profile can be had of a 3D image only.")
+
     def CreateNewStructureSet(self) -> StructureSet:
-        """Refused: a structure set lies on a 3-D image.
+        """Refused: a structure set lies on a volume.
 
         Raises:
             ArgumentException: Always.
@@ -437,7 +499,7 @@ def new_structure_set(chart: Chart, image: ImageRecord, wanted_id: str = "") -> 
         chart.touch(image)
         image.created = image.modified
         patient.images.append(image)
-    taken = [s.id for s in patient.sets_of_series(image.series_uid)]
+    taken = [s.id for s in chart.siblings(image.series_uid)]
     record = StructureSetRecord(
         id=unique(wanted_id or image.id, "", taken),
         uid=chart.new_uid(image.series_uid),

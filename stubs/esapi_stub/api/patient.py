@@ -132,7 +132,7 @@ class Patient(ApiDataObject):
         return self._desk.settings.script_may_write and self._desk.settings.user_can_edit
 
     def BeginModifications(self) -> None:
-        """Open the patient for writing, once.
+        """Open the patient for writing, until the changes are saved; then it may be called again.
 
         Raises:
             ApplicationException: The script may not write, the user may not, the patient is
@@ -174,8 +174,7 @@ class Study(ApiDataObject):
             lambda: [
                 image
                 for record in self._records()
-                for image in self._desk.make(Series, record).Images
-                if image.ZSize > 1
+                for image in self._desk.make(Series, record)._volumes()
             ],
         )
 
@@ -321,16 +320,22 @@ class Registration(ApiDataObject):
 
     @property
     def TransformationMatrix(self) -> NDArray[np.float64]:
-        """The transform from SourceFOR to RegisteredFOR, shape (4, 4), mm; a copy."""
+        """The transform from SourceFOR to RegisteredFOR or back, shape (4, 4), mm; a copy."""
+        there = self._matrix
+        forward = self._desk.settings.matrix == "forward"
+        return there if forward else np.asarray(np.linalg.inv(there))
+
+    @property
+    def _matrix(self) -> NDArray[np.float64]:
         return np.array(self._record.matrix, dtype=float)
 
     def TransformPoint(self, pt: VVector) -> VVector:
         """Take a point from SourceFOR to RegisteredFOR, mm."""
-        return _apply(self.TransformationMatrix, pt)
+        return _apply(self._matrix, pt)
 
     def InverseTransformPoint(self, pt: VVector) -> VVector:
         """Take a point from RegisteredFOR to SourceFOR, mm."""
-        return _apply(np.asarray(np.linalg.inv(self.TransformationMatrix)), pt)
+        return _apply(np.asarray(np.linalg.inv(self._matrix)), pt)
 
 
 def _apply(matrix: NDArray[np.float64], point: VVector) -> VVector:

@@ -19,7 +19,7 @@ from esapi_stub.api.base import (
     check_id,
     date,
 )
-from esapi_stub.api.image import Image, new_structure_set
+from esapi_stub.api.image import Image, Series, new_structure_set
 from esapi_stub.grid import Contours, FloatArray, Grid, area_and_centroid, coverage, inside
 from esapi_stub.records import StructureSetRecord
 from esapi_stub.rtstruct import StructureRecord
@@ -57,10 +57,12 @@ ADDABLE_TYPES = {
     "DOSE_REGION": (255, 255, 128),
 }
 EXTERNAL = "EXTERNAL"
+COARSE = 256
+"""Columns and rows of an image on which no structure can be of high resolution."""
 
 
 class StructureSet(ApiDataObject):
-    """``API.StructureSet``. Its id is unique among the structure sets of its series."""
+    """``API.StructureSet``. Its id is unique on its series, or in the patient (a setting)."""
 
     _record: StructureSetRecord
 
@@ -76,7 +78,7 @@ class StructureSet(ApiDataObject):
     @Id.setter
     def Id(self, value: str) -> None:
         self._desk.require_editable(self._record)
-        siblings = self._desk.record.sets_of_series(self._desk.series_of(self._record).uid)
+        siblings = self._desk.siblings(self._desk.series_of(self._record).uid)
         self._record.id = check_id(value, [s.id for s in siblings if s is not self._record])
         self._desk.touch(self._record, self._record)
 
@@ -89,6 +91,17 @@ class StructureSet(ApiDataObject):
     def Image(self) -> Image:
         """The image it lies on."""
         return self._desk.make(Image, self._desk.record.image_of(self._record))
+
+    @property
+    def Series(self) -> Series | None:
+        """Its own series; None where it belongs to none yet (18.0)."""
+        series = next((s for s in self._desk.record.series if s.uid == self.SeriesUID), None)
+        return None if series is None else self._desk.make(Series, series)
+
+    @property
+    def SeriesUID(self) -> str | None:
+        """Series Instance UID of the RT Structure Set; None where it belongs to none yet (18.0)."""
+        return self._record.series_uid or None
 
     @property
     def Patient(self) -> object:
@@ -330,8 +343,8 @@ class Structure(ApiDataObject):
 
         On the same grid the points are taken as they are; else, in the same frame of reference,
         the shape is drawn again on the planes of this image and cut off where that ends.
-        Otherwise it raises ArgumentException, and ApplicationException where a high-resolution
-        shape is given to a structure that is not.
+        Otherwise it raises ArgumentException. A high-resolution shape that is given to a structure
+        of default resolution makes no sound: the structure stays what it is.
         """
         series = self._desk.series_of(self._set)
         segment = _Segment(
@@ -356,12 +369,9 @@ class Structure(ApiDataObject):
             raise ArgumentException(
                 f"The segment volume lies in another frame of reference than structure {self.Id}."
             )
-        if segment.high_resolution and not self._record.high_resolution:
-            raise ApplicationException(
-                f"The segment volume is of high resolution, structure {self.Id} is not: call "
-                "ConvertToHighResolution() first."
-            )
-        self._record.contours = resample.resample(segment.contours, segment.grid, self._grid)
+        contours = resample.resample(segment.contours, segment.grid, self._grid)
+        coarser = segment.high_resolution and not self._record.high_resolution
+        self._record.contours = self._drawn(contours, exactly=not coarser)
         self._redraw()
 
     def CanEditSegmentVolume(self, errorMessage: object) -> tuple[bool, str]:  # noqa: ARG002
@@ -370,8 +380,9 @@ class Structure(ApiDataObject):
         return not obstacle, obstacle
 
     def CanConvertToHighResolution(self) -> bool:
-        """Whether it is not of high resolution yet and can be edited."""
-        return not self._record.high_resolution and not self._desk.obstacle(self._set)
+        """Whether it can be edited, is not of high resolution yet and the image is fine enough."""
+        fine = min(self._grid.size[:2]) > COARSE
+        return fine and not self._record.high_resolution and not self._desk.obstacle(self._set)
 
     def ConvertToHighResolution(self) -> None:
         """Make it a high-resolution structure.
@@ -484,11 +495,19 @@ class Structure(ApiDataObject):
         self._desk.require_editable(self._set)
 
     def _draw(self, plane: int, polygons: list[FloatArray]) -> None:
+        self._record.contours.pop(plane, None)
         if polygons:
-            self._record.contours[plane] = polygons
-        else:
-            self._record.contours.pop(plane, None)
+            self._record.contours |= self._drawn({plane: polygons})
         self._redraw()
+
+    def _drawn(
+        self, contours: dict[int, list[FloatArray]], *, exactly: bool = True
+    ) -> dict[int, list[FloatArray]]:
+        """What becomes of contours when they are drawn."""
+        if exactly and self._desk.settings.drawing == "exact":
+            return contours
+        scale = 2 if self._record.high_resolution else 1
+        return resample.rasterise(contours, self._grid, scale)
 
     def _redraw(self) -> None:
         self._record.redrawn = True

@@ -60,6 +60,12 @@ class Application(SerializableObject):
     def Calculation(self) -> API.Calculation: ...  # from 16.1
     @property
     def StructureCodes(self) -> API.ActiveStructureCodeDictionaries: ...  # from 16.1
+    @property
+    def Equipment(self) -> API.Equipment: ...  # from 18.0
+    @property
+    def SiteProgramDataDir(self) -> str: ...  # from 18.1
+
+class ApplicationPackage: ...  # from 18.0
 
 class ApplicationScript: ...
 
@@ -205,6 +211,8 @@ class PlanSetup(PlanningItem):
     def AddReferencePoint(self, structure: API.Structure, location: Types.VVector | None, id: str, name: str) -> API.ReferencePoint: ...  # not in 16.1
     @overload
     def AddReferencePoint(self, target: bool, location: Types.VVector | None, id: str) -> API.ReferencePoint: ...  # from 16.1
+    @overload
+    def AddReferencePoint(self, refPoint: API.ReferencePoint) -> None: ...  # from 18.0
     def ClearCalculationModel(self, calculationType: Types.CalculationType) -> None: ...
     def GetCalculationModel(self, calculationType: Types.CalculationType) -> str: ...
     def GetCalculationOption(self, calculationModel: str, optionName: str, optionValue: str) -> tuple[bool, str]: ...
@@ -233,6 +241,23 @@ class PlanSetup(PlanningItem):
     def IsValidForPlanApproval(self, validationResults: System.Collections.Generic.List[Types.PlanValidationResultEsapiDetail]) -> tuple[bool, System.Collections.Generic.List[Types.PlanValidationResultEsapiDetail]]: ...  # from 16.1
     def GetDvhEstimationModelName(self) -> str: ...  # from 16.1
     def SetTargetStructureIfNoDose(self, newTargetStructure: API.Structure, errorHint: System.Text.StringBuilder) -> bool: ...  # from 16.1
+    @property
+    def ApprovalStatusAsString(self) -> str: ...  # from 18.0
+    @property
+    def BeamsInTreatmentOrder(self) -> Iterable[API.Beam]: ...  # from 18.0
+    @property
+    def PlanIsInTreatment(self) -> bool: ...  # from 18.0
+    @property
+    def TreatmentOrientationAsString(self) -> str: ...  # from 18.0
+    def AddPlanUncertaintyWithParameters(self, uncertaintyType: Types.PlanUncertaintyType, planSpecificUncertainty: bool, HUConversionError: float, isocenterShift: Types.VVector) -> API.PlanUncertainty: ...  # from 18.0
+    def SetTreatmentOrder(self, orderedBeams: Iterable[API.Beam]) -> None: ...  # from 18.0
+    def IsEntireBodyAndBolusesCoveredByCalculationArea(self) -> bool: ...  # from 18.0
+    def MoveToCourse(self, destinationCourse: API.Course) -> None: ...  # from 18.0
+    def RemoveReferencePoint(self, refPoint: API.ReferencePoint) -> None: ...  # from 18.0
+    @property
+    def ApprovalHistoryLocalized(self) -> Iterable[Types.ApprovalHistoryEntry]: ...  # from 18.1
+    @property
+    def DBKey(self) -> str: ...  # from 18.1
 
 class BrachyPlanSetup(PlanSetup): ...
 
@@ -273,9 +298,14 @@ class Course(ApiDataObject):
     @overload
     def AddExternalPlanSetup(self, structureSet: API.StructureSet) -> API.ExternalPlanSetup: ...
     @overload
-    def AddExternalPlanSetup(self, structureSet: API.StructureSet, targetStructure: API.Structure, primaryReferencePoint: API.ReferencePoint) -> API.ExternalPlanSetup: ...  # from 16.1
+    def AddExternalPlanSetup(self, structureSet: API.StructureSet, targetStructure: API.Structure, primaryReferencePoint: API.ReferencePoint) -> API.ExternalPlanSetup: ...  # from 16.1, not in 18.0
+    @overload
+    def AddExternalPlanSetup(self, structureSet: API.StructureSet, targetStructure: API.Structure, primaryReferencePoint: API.ReferencePoint, additionalReferencePoints: Iterable[API.ReferencePoint]) -> API.ExternalPlanSetup: ...  # from 18.0
     def AddExternalPlanSetupAsVerificationPlan(self, structureSet: API.StructureSet, verifiedPlan: API.ExternalPlanSetup) -> API.ExternalPlanSetup: ...
+    @overload
     def AddIonPlanSetup(self, structureSet: API.StructureSet, patientSupportDeviceId: str) -> API.IonPlanSetup: ...
+    @overload
+    def AddIonPlanSetup(self, structureSet: API.StructureSet, targetStructure: API.Structure, primaryReferencePoint: API.ReferencePoint, patientSupportDeviceId: str, additionalReferencePoints: Iterable[API.ReferencePoint]) -> API.IonPlanSetup: ...  # from 18.0
     def CanAddPlanSetup(self, structureSet: API.StructureSet) -> bool: ...
     def CanRemovePlanSetup(self, planSetup: API.PlanSetup) -> bool: ...
     @overload
@@ -296,12 +326,22 @@ class Course(ApiDataObject):
     def CreatePlanSum(self, planningItems: Iterable[API.PlanningItem], image: API.Image) -> API.PlanSum: ...  # from 16.1
     def IsCompleted(self) -> bool: ...  # from 16.1
     def RemovePlanSum(self, planSum: API.PlanSum) -> None: ...  # from 16.1
+    @overload
+    def AddBrachyPlanSetup(self, structureSet: API.StructureSet, targetStructure: API.Structure, primaryReferencePoint: API.ReferencePoint, dosePerFraction: Types.DoseValue, brachyTreatmentTechnique: Types.BrachyTreatmentTechniqueType, additionalReferencePoints: Iterable[API.ReferencePoint]) -> API.BrachyPlanSetup: ...  # from 18.0
+    @overload
+    def AddBrachyPlanSetup(self, structureSet: API.StructureSet, dosePerFraction: Types.DoseValue, brachyTreatmentTechnique: Types.BrachyTreatmentTechniqueType) -> API.BrachyPlanSetup: ...  # from 18.0
+    @overload
+    def CopyBrachyPlanSetup(self, sourcePlan: API.BrachyPlanSetup, outputDiagnostics: System.Text.StringBuilder) -> API.BrachyPlanSetup: ...  # from 18.0
+    @overload
+    def CopyBrachyPlanSetup(self, sourcePlan: API.BrachyPlanSetup, structureset: API.StructureSet, outputDiagnostics: System.Text.StringBuilder) -> API.BrachyPlanSetup: ...  # from 18.0
 
 class CustomScriptExecutable:
     @staticmethod
     def CreateApplication(scriptName: str) -> API.Application: ...
 
 class DVHData(SerializableObject): ...
+
+class Department: ...  # from 18.1
 
 class Diagnosis: ...
 
@@ -313,6 +353,8 @@ class ESAPIScriptAttribute(System.Attribute):
     @IsWriteable.setter
     def IsWriteable(self, value: bool, /) -> None: ...
     def __init__(self) -> None: ...
+
+class Equipment: ...  # from 18.0
 
 class EstimatedDVH: ...
 
@@ -369,6 +411,7 @@ class ExternalPlanSetup(PlanSetup):
     def AddSetupBeam(self, machineParameters: Types.ExternalBeamMachineParameters, jawPositions: Types.VRect[float], collimatorAngle: float, gantryAngle: float, patientSupportAngle: float, isocenter: Types.VVector) -> API.Beam: ...  # from 16.1
     def AddSlidingWindowBeamForFixedJaws(self, machineParameters: Types.ExternalBeamMachineParameters, metersetWeights: Iterable[float], collimatorAngle: float, gantryAngle: float, patientSupportAngle: float, isocenter: Types.VVector) -> API.Beam: ...  # from 16.1
     def AddVMATBeamForFixedJaws(self, machineParameters: Types.ExternalBeamMachineParameters, metersetWeights: Iterable[float], collimatorAngle: float, gantryStartAngle: float, gantryStopAngle: float, gantryDir: Types.GantryDirection, patientSupportAngle: float, isocenter: Types.VVector) -> API.Beam: ...  # from 16.1
+    def CalculatePlanUncertaintyDoses(self) -> API.CalculationResult: ...  # from 18.0
 
 class Hospital(ApiDataObject): ...
 
@@ -434,9 +477,29 @@ class Image(ApiDataObject):
     @property
     def ImageType(self) -> str: ...  # from 16.1
     @property
-    def UID(self) -> str: ...  # from 16.1
+    def UID(self) -> str | None: ...  # from 16.1
     def CalculateDectProtonStoppingPowers(self, rhoImage: API.Image, zImage: API.Image, planeIndex: int, preallocatedBuffer: System.Array2D[float]) -> None: ...  # from 16.1
     def GetProtonStoppingPowerCurve(self, protonStoppingPowerCurve: System.Collections.Generic.SortedList[float, float]) -> bool: ...  # from 16.1
+    @property
+    def ImagingDeviceId(self) -> str: ...  # from 18.0
+    @property
+    def ImagingOrientationAsString(self) -> str: ...  # from 18.0
+    @property
+    def Modality(self) -> Types.SeriesModality: ...  # from 18.0
+    @property
+    def CalibrationProtocolDateTime(self) -> System.DateTime | None: ...  # from 18.1
+    @property
+    def CalibrationProtocolDescription(self) -> str: ...  # from 18.1
+    @property
+    def CalibrationProtocolId(self) -> str: ...  # from 18.1
+    @property
+    def CalibrationProtocolImageMatchWarning(self) -> str: ...  # from 18.1
+    @property
+    def CalibrationProtocolLastModifiedDateTime(self) -> System.DateTime | None: ...  # from 18.1
+    @property
+    def CalibrationProtocolStatus(self) -> object: ...  # from 18.1
+    @property
+    def CalibrationProtocolUser(self) -> object: ...  # from 18.1
 
 class IonPlanSetup(PlanSetup): ...
 
@@ -499,6 +562,12 @@ class Patient(ApiDataObject):
     @property
     def ReferencePoints(self) -> Iterable[API.ReferencePoint]: ...  # from 16.1
     def AddReferencePoint(self, target: bool, id: str) -> API.ReferencePoint: ...  # from 16.1
+    @property
+    def DefaultDepartment(self) -> str | API.Department: ...  # differs by version
+    @property
+    def PrimaryOncologistName(self) -> str: ...  # from 18.0
+    @property
+    def Departments(self) -> Iterable[API.Department]: ...  # from 18.1
 
 class PatientSummary(SerializableObject):
     @property
@@ -594,6 +663,8 @@ class ScriptContext:
     @property
     def VersionInfo(self) -> str: ...
     @overload
+    def __init__(self, app: API.Application, planSetup: API.PlanSetup) -> None: ...  # from 18.1
+    @overload
     def __init__(self, context: object, user: object, appName: str) -> None: ...  # not in 16.1
     @overload
     def __init__(self, context: object, user: object, dvhEstimation: object, appName: str) -> None: ...  # from 16.1
@@ -605,6 +676,10 @@ class ScriptContext:
     def StructureCodes(self, value: API.ActiveStructureCodeDictionaries, /) -> None: ...
     @property
     def PlanSum(self) -> API.PlanSum: ...  # from 16.1
+    @property
+    def Equipment(self) -> API.Equipment: ...  # from 18.0
+    @Equipment.setter
+    def Equipment(self, value: API.Equipment, /) -> None: ...
 
 class ScriptEnvironment:
     @property
@@ -615,8 +690,13 @@ class ScriptEnvironment:
     def ApiVersionInfo(self) -> str: ...
     @property
     def Scripts(self) -> Iterable[API.ApplicationScript]: ...
+    @overload
     def __init__(self, appName: str, scripts: Iterable[object], scriptExecutionEngine: Callable[[System.Reflection.Assembly, object, System.Windows.Window, object], None]) -> None: ...
+    @overload
+    def __init__(self, appName: str, scripts: Iterable[object], packages: Iterable[object], scriptExecutionEngine: Callable[[System.Reflection.Assembly, object, System.Windows.Window, object], None]) -> None: ...  # from 18.0
     def ExecuteScript(self, scriptAssembly: System.Reflection.Assembly, scriptContext: API.ScriptContext, window: System.Windows.Window) -> None: ...
+    @property
+    def Packages(self) -> Iterable[API.ApplicationPackage]: ...  # from 18.0
 
 class SearchBodyParameters: ...
 
@@ -649,6 +729,8 @@ class Series(ApiDataObject):
     @property
     def UID(self) -> str: ...
     def SetImagingDevice(self, imagingDeviceId: str) -> None: ...
+    @property
+    def ImagingDeviceDepartment(self) -> str: ...  # from 18.0
 
 class Structure(ApiDataObject):
     @property
@@ -722,6 +804,8 @@ class Structure(ApiDataObject):
     def StructureCode(self) -> API.StructureCode: ...  # from 16.1
     @StructureCode.setter
     def StructureCode(self, value: API.StructureCode, /) -> None: ...
+    @property
+    def IsTarget(self) -> bool: ...  # from 18.0
 
 class StructureCode(SerializableObject): ...  # from 16.1
 
@@ -763,6 +847,11 @@ class StructureSet(ApiDataObject):
     def RemoveCouchStructures(self, removedStructureIds: System.Collections.Generic.IReadOnlyList[str], error: str) -> tuple[bool, System.Collections.Generic.IReadOnlyList[str], str]: ...  # from 16.1
     def CanAddCouchStructures(self, error: str) -> tuple[bool, str]: ...  # from 16.1
     def CanRemoveCouchStructures(self, error: str) -> tuple[bool, str]: ...  # from 16.1
+    @property
+    def Series(self) -> API.Series | None: ...  # from 18.0
+    @property
+    def SeriesUID(self) -> str | None: ...  # from 18.0
+    def AddReferenceLine(self, name: str, id: str, referenceLinePoints: Sequence[Types.VVector]) -> API.Structure: ...  # from 18.0
 
 class Study(ApiDataObject):
     @property
@@ -792,4 +881,6 @@ class User(SerializableObject):
     def GetHashCode(self) -> int: ...
     def __eq__(self, other: object, /) -> bool: ...
     def __ne__(self, other: object, /) -> bool: ...
+    @property
+    def IsServiceUser(self) -> bool: ...  # from 18.1
     def __hash__(self) -> int: ...
