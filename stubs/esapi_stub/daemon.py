@@ -49,6 +49,7 @@ _GET = "1.2.840.10008.5.1.4.1.2.2.3"
 _PLAIN = (ImplicitVRLittleEndian, ExplicitVRLittleEndian)
 _SUCCESS, _CANCEL, _PENDING, _PENDING_UNSUPPORTED = 0x0000, 0xFE00, 0xFF00, 0xFF01
 _IDENTIFIER_DOES_NOT_MATCH = 0xA900
+_SUBOPERATIONS_FAILED = 0xB000
 _CANNOT_UNDERSTAND = 0xC001
 _MOST_AT_ALL = 1024  # associations, with those that wait or are being refused
 _POLL_S = 0.1
@@ -312,8 +313,14 @@ class Daemon:
     def _on_move(self, event: evt.Event) -> Iterator[Any]:
         """What pynetdicom wants: the destination, how many sub-operations, and each of them."""
         sending, failure = self._sending(event)
-        if self._tls and self._profile.move_over_tls is MoveOverTls.FAILURE:
-            failure = _unexpected()
+        if self._tls:
+            match self._profile.move_over_tls:
+                case MoveOverTls.FAILURE:
+                    failure = _unexpected()
+                case MoveOverTls.EACH_FAILS:
+                    failure = _SUBOPERATIONS_FAILED
+                case MoveOverTls.NOTHING:
+                    sending = []
         if failure:
             yield "", 0, {"receiver": _Folder(Path(), self._writer)}  # which is never asked
             yield 1

@@ -35,6 +35,8 @@ class MoveOverTls(Enum):
     SERVED = "instances are sent over TLS"
     NOT_OFFERED = "no association over TLS accepts it"
     FAILURE = "it is offered, and fails"
+    EACH_FAILS = "it is offered, and each of its instances fails"
+    NOTHING = "it is offered, and succeeds without any instance"
     SENT_PLAIN = "instances are sent without TLS, which the destination does not take"
 
 

@@ -562,6 +562,7 @@ def test_structure_sets_saved_a_second_ago_are_delivered(application, tmp_path) 
             created.Id = identifier
             assert labels() == known
             application.SaveModifications()
+            patient.BeginModifications()
             assert labels() == before | {identifier}
             status, _ = moved(association, keys("IMAGE", SOPInstanceUID=created.UID))
             assert counts(status) == (1, 0, 0)
@@ -978,7 +979,9 @@ def test_a_move_over_tls_is_served_or_not(clinic, certificates, how) -> None:
             expected = {
                 MoveOverTls.SERVED: 0x0000,
                 MoveOverTls.FAILURE: 0xC001,
+                MoveOverTls.EACH_FAILS: 0xB000,
                 MoveOverTls.SENT_PLAIN: 0xA801,
+                MoveOverTls.NOTHING: 0x0000,
             }
             assert moved(association, ct_of(PHANTOM))[0].Status == expected[how]
         assert len(receiver.stored) == (8 if how is MoveOverTls.SERVED else 0)

@@ -348,8 +348,9 @@ class PeerAssociation:
         if (
             self._network.tls
             and self._network.retrieve is Retrieve.MOVE
-            and code_to_category(answer.status) == STATUS_FAILURE
+            and code_to_category(answer.status) in {STATUS_FAILURE, STATUS_WARNING}
             and not answer.completed
+            and not answer.warnings
             and self._association
             and offers(self._association, MODELS[Retrieve.GET])
         ):

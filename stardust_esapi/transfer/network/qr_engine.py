@@ -224,9 +224,14 @@ class QrEngine:
     def _reachability(self) -> str:
         if self._network.retrieve is Retrieve.GET:
             return ""
+        over_tls = (
+            ', and whether it does a C-MOVE over TLS; if not, set network.retrieve to "get"'
+            if self._network.tls
+            else ""
+        )
         return (
             f" whether it reaches {self._network.aet} at this computer's address, port "
-            f"{self._network.port}"
+            f"{self._network.port}{over_tls}"
         )
 
     def _attempts(self) -> Iterator[int]:
