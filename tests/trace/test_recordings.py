@@ -12,13 +12,14 @@ from esapi_stub.api.application import open_application
 from esapi_stub.database import configure
 from esapi_stub.surface import VERSIONS, members
 from stand_ins import assemblies
-from stardust_esapi.trace.archive import load
+from stardust_esapi.esapi.connect import connect
+from stardust_esapi.trace.archive import load, parse, record_file
 from stardust_esapi.trace.compare import compare
 from stardust_esapi.trace.members import MEMBERS
 from trace_stub import CHANGES, GOLDEN, LAST, PATIENT, build_stub, change, record
 
 NAMED: dict[str, set[str]] = {
-    "permission": set(),  # no assemblies here; see test_another_permission
+    "permission": set(),  # no assemblies here; tests/launchers/test_whole_export.py has some
     "image_order": {"Series.Images"},
     "slice_voxels": {"Image.GetVoxels"},
     "matrix": {"Registration.TransformationMatrix"},
@@ -79,6 +80,21 @@ def test_through_net_the_answers_are_the_same(template: Path, tmp_path: Path, ve
     referred = {name.partition(",")[0]: found for name, found in trace.facts["assemblies"].items()}
     assert "VMS.TPS.Common.Model.Types" in referred["VMS.TPS.Common.Model.API"]
     assert "Python.Runtime" in referred
+
+
+def test_what_is_recorded_lies_on_the_disk_at_once(template: Path, tmp_path: Path) -> None:
+    """For Eclipse may end the process."""
+    db, out = change(template, tmp_path / "db", LAST), tmp_path / "trace.zip"
+    unfinished = tmp_path / "trace.zip.unfinished"
+    sizes: list[int] = []
+
+    def say(_: str) -> None:
+        sizes.append(len(parse(unfinished.read_text(encoding="utf-8")).calls))
+
+    record_file(connect(f"stub:{db}"), PATIENT, out, None, say)
+    assert sizes == sorted(sizes)
+    assert 20 < sizes[0] < sizes[-1] < len(load(out).calls)
+    assert not unfinished.exists()
 
 
 def test_what_was_tried_is_removed_again(template: Path, tmp_path: Path) -> None:
