@@ -172,6 +172,7 @@ def ours(job: Job, *, verified: bool) -> None:
         aet=job.aet,
         port=job.port,
         bind=LOOPBACK,
+        associations=2,  # for several series
     )
     requests = [
         TransferRequest(Kind.CT, s.patient_id, "Plan1", s.study_uid, s.series_uid, images=SLICES)

@@ -227,11 +227,13 @@ class Network(_Frozen):
         aet: Our own AE title: we call with it, and the peer must know it as a destination.
         port: The port our storage SCP listens on; the peer must know it too.
         bind: The address it listens on; empty for all.
-        retrieve: C-MOVE, or C-GET where the peer offers it and the site prefers it.
+        retrieve: C-MOVE; or C-GET, where the peer offers it: over one connection, which Varian's
+            DICOM services need for TLS.
         deliver: Empty for our own storage SCP, or ``folder:PATH`` for a File Daemon's folder.
         destination: AE title the peer moves to; empty for our own (``folder:`` needs the File
             Daemon's, such as ``VMSFD1``).
-        associations: How many series are moved at the same time.
+        associations: How many cases are moved at the same time, each over one association. Some
+            daemons take few: ``doctor`` says how many the peer takes.
         retries: How often a transfer that failed is tried again.
         timeout: Seconds to wait for an answer.
         tls: Certificates; None for plain associations.
@@ -244,7 +246,7 @@ class Network(_Frozen):
     retrieve: Retrieve = Retrieve.MOVE
     deliver: str = Field("", pattern=r"^(folder:.+)?$")
     destination: AeTitle | None = None
-    associations: int = Field(2, ge=1, le=16)
+    associations: int = Field(1, ge=1, le=16)
     retries: int = Field(3, ge=0, le=20)
     timeout: float = Field(30.0, gt=0)
     tls: Tls | None = None

@@ -22,11 +22,11 @@ MET = {
         "Id Series FOR Origin XDirection YDirection ZDirection XRes YRes ZRes XSize YSize "
         "ZSize ImagingOrientation Level Window DisplayUnit GetVoxels VoxelToDisplayValue "
         "CreateNewStructureSet GetImageProfile UserToDicom DicomToUser HasUserOrigin "
-        "UserOrigin CreationDateTime UID@16.1"
+        "UserOrigin CreationDateTime UID@16.1 Modality@18.0"
     ),
     "StructureSet": (
         "Id UID Image Patient Structures AddStructure CanAddStructure RemoveStructure "
-        "CanRemoveStructure Copy Delete HistoryDateTime"
+        "CanRemoveStructure Copy Delete HistoryDateTime Series@18.0 SeriesUID@18.0"
     ),
     "Structure": (
         "Id Name DicomType Color IsEmpty HasSegment ROINumber Volume CenterPoint "

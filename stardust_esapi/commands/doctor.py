@@ -16,6 +16,7 @@ def doctor(
     peer: options.Peer = None,
     aet: options.Aet = None,
     port: options.OwnPort = None,
+    retrieve: options.Retrieving = None,
     patient: Annotated[
         str | None, typer.Option("--patient", help="A patient id to ask the peer and ESAPI for.")
     ] = None,
@@ -27,7 +28,8 @@ def doctor(
     from stardust_esapi.job.readiness import Health, examine
     from stardust_esapi.settings import load_settings
 
-    flags = {"esapi": esapi, "network": options.given(peer=peer, aet=aet, port=port)}
+    network = options.given(peer=peer, aet=aet, port=port, retrieve=retrieve)
+    flags = {"esapi": esapi, "network": network}
     findings = examine(load_settings(settings, flags), patient or "", out or Path())
     terminal.print_findings(findings, terminal.open_console())
     if any(finding.health is Health.BAD for finding in findings):

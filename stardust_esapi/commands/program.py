@@ -14,7 +14,17 @@ from typing import Annotated, NoReturn
 import typer
 
 from stardust_esapi import __version__
-from stardust_esapi.commands import approval, check, dataset, doctor, export, transfer, verify
+from stardust_esapi.commands import (
+    approval,
+    check,
+    compare,
+    dataset,
+    doctor,
+    export,
+    record,
+    transfer,
+    verify,
+)
 from stardust_esapi.commands.exit_codes import Exit
 from stardust_esapi.errors import NotApprovedError, StardustError, UsageError, in_words
 
@@ -32,6 +42,8 @@ for command in (
     verify.verify,
     dataset.dataset,
     doctor.doctor,
+    record.record,
+    compare.compare,
 ):
     app.command()(command)
 app.add_typer(approval.app, name="approval")

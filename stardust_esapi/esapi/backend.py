@@ -43,6 +43,12 @@ class Backend(Protocol):
     def read_contours(self, structure: API.Structure, plane: int) -> list[FloatArray]:
         """Contours on one plane (``Structure.GetContoursOnImagePlane``), each (n, 3), mm."""
 
+    def assemblies(self) -> dict[str, list[str]]:
+        """Assemblies of ESAPI and of this program that are loaded, by full name and file version.
+
+        Each with the names of those that it refers to; none where there are no assemblies.
+        """
+
     def read_matrix(self, registration: API.Registration) -> FloatArray:
         """``Registration.TransformationMatrix`` as (4, 4), mm."""
 

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 SCRIPT_NAME = "stardust-esapi"
 _ASSEMBLIES = ("VMS.TPS.Common.Model.API", "VMS.TPS.Common.Model.Types")
 _MEDIA = "PresentationCore"  # System.Windows.Media.Color; a stand-in has one of its own
+# Others may be of the clinic's own making.
+_TELLING_ASSEMBLIES = ("VMS.TPS.Common.Model.", "Python.Runtime,", "StardustExporter")
 _PROGRAM_FOLDERS = tuple(
     Path(f"{drive}:/{folder}/Varian/RTM")
     for drive in ("C", "D")
@@ -212,6 +214,17 @@ class ClrBackend:
                 for contour in contours
             ]
         return [self._read_vectors(contour) for contour in contours]
+
+    def assemblies(self) -> dict[str, list[str]]:
+        """Those that are loaded, by full name and file version, with what they refer to."""
+        version = self._system.Diagnostics.FileVersionInfo.GetVersionInfo
+        return {
+            f"{assembly.FullName}, File={version(assembly.Location).FileVersion}": [
+                str(name.Name) for name in assembly.GetReferencedAssemblies()
+            ]
+            for assembly in self._system.AppDomain.CurrentDomain.GetAssemblies()
+            if str(assembly.FullName).startswith(_TELLING_ASSEMBLIES)
+        }
 
     def read_matrix(self, registration: API.Registration) -> FloatArray:
         """The registration's 4x4 matrix, mm."""

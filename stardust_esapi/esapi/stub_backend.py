@@ -96,6 +96,10 @@ class StubBackend:
             for contour in structure.GetContoursOnImagePlane(plane)
         ]
 
+    def assemblies(self) -> dict[str, list[str]]:
+        """None: the stub is Python."""
+        return {}
+
     def read_matrix(self, registration: API.Registration) -> FloatArray:
         """The registration's 4x4 matrix, mm."""
         return np.array(registration.TransformationMatrix, dtype=float)

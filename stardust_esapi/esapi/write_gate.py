@@ -10,7 +10,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
 from loguru import logger
@@ -101,10 +101,21 @@ def standing_obstacle(host: Host, backend: Backend) -> str:
     return host.obstacle or backend.write_obstacle()
 
 
+@dataclass(frozen=True, slots=True)
+class Writing:
+    """A record that is open for writing.
+
+    Attributes:
+        writer: What writes; of no use when the block is done.
+        names: By planned id, that of a structure set which Eclipse has let have another only.
+    """
+
+    writer: RecordWriter
+    names: dict[str, str] = field(default_factory=dict)
+
+
 @contextmanager
-def modifications(
-    patient: OpenPatient, plan: WritePlan, approval: Approval
-) -> Iterator[RecordWriter]:
+def modifications(patient: OpenPatient, plan: WritePlan, approval: Approval) -> Iterator[Writing]:
     """Open the patient for writing (``Patient.BeginModifications``), save when the block is done.
 
     Where the block raises, nothing is saved: the patient closes without it. In a plug-in, Eclipse's
@@ -116,7 +127,7 @@ def modifications(
         approval: What allows this run to write.
 
     Yields:
-        What writes; of no use when the block is done.
+        The open record; what the block tells it of names goes into the audit log.
 
     Raises:
         NotApprovedError: The run, the script or the user may not write.
@@ -139,23 +150,23 @@ def modifications(
             "Eclipse does not let this script change patient data (CanModifyData is false). "
             f"{NOT_LET} Nothing was changed."
         )
-    writer = _writer(patient, approval.host)
+    writing = Writing(_writer(patient, approval.host))
     facts = _facts(patient, plan, approval)
     approval.audit.append(Event.BEGUN, facts)
     begun = False
     try:
         # In a plug-in a case before this one may have, in the same patient, which nobody has saved.
-        if not writer.HasBegun(patient.api):
+        if not writing.writer.HasBegun(patient.api):
             with patient.refusals("opening the record for writing"):
-                writer.Begin(patient.api)
+                writing.writer.Begin(patient.api)
         begun = True
         for created in plan.structure_sets:
             logger.info(
                 "{}: writing {} on {}", plan.case, created.structure_set_id, created.series_uid
             )
-        yield writer
+        yield writing
         if patient.backend.saves:
-            patient.save(writer)
+            patient.save(writing.writer)
     except BaseException as error:
         event = Event.DROPPED if begun else Event.REFUSED
         approval.audit.append(event, facts | {"reason": _reason(error)})
@@ -167,7 +178,8 @@ def modifications(
             if said in str(error):
                 raise NotApprovedError(f"{error} {remedy}") from error
         raise
-    approval.audit.append(Event.SAVED if patient.backend.saves else Event.LEFT, facts)
+    event = Event.SAVED if patient.backend.saves else Event.LEFT
+    approval.audit.append(event, facts | ({"named": writing.names} if writing.names else {}))
     patient.refresh()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -21,8 +21,9 @@ from stardust_esapi.model import (
     StructureOutcome,
     TransferRequest,
 )
-from stardust_esapi.prepare.apply import FailedStructuresError, SetPlan, Survey, create, survey
+from stardust_esapi.prepare.create import FailedStructuresError, create
 from stardust_esapi.prepare.locate import Located, locate
+from stardust_esapi.prepare.survey import SetPlan, Survey, survey
 from stardust_esapi.record.ledger import Ledger, SeriesRecord, sender_reports
 from stardust_esapi.report import album
 from stardust_esapi.settings import Settings
@@ -95,15 +96,24 @@ def prepare_case(
     if result.state is CaseState.DOUBTFUL:
         return result, {}
     watcher.phase(case, "prepare")
-    created = [s.structure_set_id for s in surveyed.sets if not s.uid]
     sets = create(case, surveyed.sets, patient, settings.structures, approval)
+    created = {
+        planned.structure_set_id: made.structure_set_id
+        for planned, made in zip(surveyed.sets, sets, strict=True)
+        if not planned.uid
+    }
     result = replace(
         result,
         requests=_requests(case, surveyed.located, sets, settings),
         outcomes=_outcomes(sets),
         notes=(
             *result.notes,
-            *_unsaved(created, patient),
+            *(
+                f"The structure set is called {identifier}: Eclipse refused {planned}."
+                for planned, identifier in created.items()
+                if identifier != planned
+            ),
+            *_unsaved(created.values(), patient),
         ),
     )
     record_prepared(result, ledger, root)
@@ -269,7 +279,7 @@ def _intentions(sets: Iterable[SetPlan]) -> Iterator[str]:
             )
 
 
-def _unsaved(created: Sequence[str], patient: OpenPatient) -> Iterator[str]:
+def _unsaved(created: Collection[str], patient: OpenPatient) -> Iterator[str]:
     if created and not patient.backend.saves:
         yield (
             f"Eclipse shows {' and '.join(created)} unsaved: save the patient there, or what was "

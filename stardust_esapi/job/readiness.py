@@ -1,6 +1,6 @@
 """Look whether all that an export needs is there, and say what to do about the rest.
 
-Nothing is changed: the move that shows that the peer knows us is of one small instance.
+Nothing is changed. With a patient's id one image is fetched from the peer, and thrown away.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from stardust_esapi.choices import Retrieve
 from stardust_esapi.errors import StardustError
 from stardust_esapi.esapi import host
 from stardust_esapi.esapi.connect import connect
@@ -109,14 +110,22 @@ def _network(network: Network, patient_id: str) -> Iterator[Diagnosis]:
     # Imported here: pynetdicom takes its time.
     from stardust_esapi.transfer.network import probe
 
-    yield _look("our port", lambda: (Health.GOOD, probe.port_is_free(network)))
-    yield _look(f"peer {network.peer}", lambda: (Health.GOOD, probe.echo(network)))
+    moves = network.retrieve is Retrieve.MOVE
+    if moves and not network.deliver:
+        yield _look("our port", lambda: (Health.GOOD, probe.port_is_free(network)))
+    peer = _look(f"peer {network.peer}", lambda: (Health.GOOD, probe.echo(network)))
+    yield peer
+    if peer.health is Health.BAD:
+        return
+    yield _look("its services", lambda: (Health.GOOD, probe.services(network)))
+    yield _look("its associations", lambda: (Health.GOOD, probe.associations(network)))
+    retrieving = f"a move to {network.destination or network.aet}" if moves else "a C-GET"
     if not patient_id:
-        yield Diagnosis("query and move", Health.UNKNOWN, "Name a patient with --patient.")
+        yield Diagnosis(f"query and {retrieving}", Health.UNKNOWN, "Name a patient with --patient.")
         return
     yield _look("query", lambda: (Health.GOOD, probe.find_patient(network, patient_id)))
     with tempfile.TemporaryDirectory(prefix="stardust-") as folder:
         yield _look(
-            f"a move to {network.destination or network.aet}",
-            lambda: (Health.GOOD, probe.move_one(network, patient_id, Path(folder))),
+            retrieving,
+            lambda: (Health.GOOD, probe.retrieve_one(network, patient_id, Path(folder))),
         )

@@ -44,9 +44,18 @@ class Voxels:
         digests = []
         for plane in range(planes):
             voxels = read_plane(plane)
-            occurring = np.union1d(occurring, voxels)
+            occurring = np.union1d(occurring, _values(voxels))
             digests.append(digest(voxels))
         return cls(occurring, tuple(digests))
+
+
+def _values(voxels: NDArray[np.int32]) -> NDArray[np.int32]:
+    """The values in a plane, rising; counting them is many times as fast as sorting all voxels."""
+    low, high = int(voxels.min()), int(voxels.max())
+    if high - low > _STEPS:  # 16 bits cannot hold them anyway
+        return np.unique(voxels)
+    counts = np.bincount((voxels - low).ravel())
+    return (np.flatnonzero(counts) + low).astype(np.int32)
 
 
 def digest(voxels: NDArray[np.int32]) -> bytes:

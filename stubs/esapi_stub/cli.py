@@ -9,6 +9,8 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from esapi_stub.profiles import PROFILES, ProfileName
+
 app = typer.Typer(
     help="A stand-in for Eclipse, filled from DICOM files.",
     no_args_is_help=True,
@@ -98,11 +100,24 @@ def serve(
             metavar="AE=FOLDER", help="A folder that a File Daemon would fill; repeatable."
         ),
     ] = None,
+    profile: Annotated[
+        ProfileName,
+        typer.Option(help="Whose services it has: an archive's that can do all, or Varian's."),
+    ] = ProfileName.PLAIN,
+    tls: Annotated[
+        tuple[Path, Path, Path] | None,
+        typer.Option(
+            metavar="CERTIFICATE KEY CA",
+            exists=True,
+            dir_okay=False,
+            help="Serve over TLS alone, with these PEM files.",
+        ),
+    ] = None,
 ) -> None:
-    """Serve a stub database as Varian's DICOM DB Daemon does, until Ctrl-C or SIGTERM."""
+    """Serve a stub database as Varian's DICOM services do, until Ctrl-C or SIGTERM."""
     destinations = dict(_peer(text) for text in destination or ())
     folders = dict(_file_daemon(text) for text in file_daemon or ())
-    from esapi_stub.daemon import Daemon
+    from esapi_stub.daemon import Daemon, Tls
 
     try:
         daemon = Daemon(
@@ -112,6 +127,8 @@ def serve(
             port=port,
             destinations=destinations,
             file_daemons=folders,
+            profile=PROFILES[profile],
+            tls=Tls(*tls) if tls else None,
         )
         daemon.serve_forever(
             lambda: print(  # noqa: T201 - flushed: who starts a daemon waits for this line

@@ -4,7 +4,8 @@ C-ECHO, and C-FIND, C-MOVE, C-GET of the Study Root model at STUDY, SERIES and I
 Annex C). Files leave as they lie in the database: their datasets are neither decoded nor encoded
 where the peer takes their transfer syntax. A structure set can be fetched as soon as it is saved.
 
-A C-MOVE destination is another node, or a folder as Varian's File Daemon fills it.
+A C-MOVE destination is another node, or a folder as Varian's File Daemon fills it. A profile says
+what it can do and what it refuses.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import re
 import signal
 import socket
+import ssl
 import threading
 import time
 from collections import Counter
@@ -30,6 +32,14 @@ from pynetdicom.association import Association
 from pynetdicom.transport import ThreadedAssociationServer
 
 from esapi_stub.holdings import LEVELS, Holdings, Instance, find, select
+from esapi_stub.profiles import (
+    PROFILES,
+    MoveOverTls,
+    Profile,
+    ProfileName,
+    Refusal,
+    UidLists,
+)
 from esapi_stub.pynetdicom_private import Entity, close_for_good, keep_answers, open_socket, wake
 
 _VERIFICATION = "1.2.840.10008.1.1"
@@ -39,7 +49,9 @@ _GET = "1.2.840.10008.5.1.4.1.2.2.3"
 _PLAIN = (ImplicitVRLittleEndian, ExplicitVRLittleEndian)
 _SUCCESS, _CANCEL, _PENDING, _PENDING_UNSUPPORTED = 0x0000, 0xFE00, 0xFF00, 0xFF01
 _IDENTIFIER_DOES_NOT_MATCH = 0xA900
-_MAX_ASSOCIATIONS = 64
+_SUBOPERATIONS_FAILED = 0xB000
+_CANNOT_UNDERSTAND = 0xC001
+_MOST_AT_ALL = 1024  # associations, with those that wait or are being refused
 _POLL_S = 0.1
 # What Varian's File Daemon begins file names with, where it is not the modality.
 _PREFIXES = {"RTSTRUCT": "RS", "RTPLAN": "RP", "RTDOSE": "RD", "RTIMAGE": "RI", "REG": "RE"}
@@ -69,6 +81,30 @@ class Faults:
     foreign: Path | None = None
 
 
+@dataclass(frozen=True)
+class Tls:
+    """PEM files: a certificate, its key, and who must have signed the other side's."""
+
+    certificate: Path
+    key: Path
+    ca: Path
+
+    def server_context(self) -> ssl.SSLContext:
+        """For associations that others request."""
+        return self._load(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
+
+    def client_context(self) -> ssl.SSLContext:
+        """For associations that the daemon requests."""
+        return self._load(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+
+    def _load(self, context: ssl.SSLContext) -> ssl.SSLContext:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_cert_chain(self.certificate, self.key)
+        context.load_verify_locations(self.ca)
+        return context
+
+
 class Daemon:
     """The daemon; a context manager that serves while the context lasts.
 
@@ -85,7 +121,8 @@ class Daemon:
         port: int = 0,
         destinations: Mapping[str, tuple[str, int]] | None = None,
         file_daemons: Mapping[str, Path] | None = None,
-        strict: bool = False,
+        profile: Profile = PROFILES[ProfileName.PLAIN],
+        tls: Tls | None = None,
         faults: Faults = Faults(),
     ) -> None:
         """Describe a daemon.
@@ -97,8 +134,9 @@ class Daemon:
             port: Port to listen on; 0 for any that is free.
             destinations: Host and port of the nodes a C-MOVE may name, by AE title.
             file_daemons: Folders that stand for File Daemons, by AE title.
-            strict: Whether a C-FIND, C-MOVE or C-GET matches nothing where the unique key of a
-                level above is absent, as in DCMTK's dcmqrscp; Varian's daemon accepts that.
+            profile: What it can do and what it refuses.
+            tls: Certificates for all associations, those with destinations too; None for plain
+                ones.
             faults: How it misbehaves.
         """
         self.faults = faults
@@ -106,13 +144,22 @@ class Daemon:
         self._address = host, port
         self._destinations = dict(destinations or {})
         self._file_daemons = dict(file_daemons or {})
-        self._strict = strict
+        self._profile = profile
+        self._tls = tls
         self._stopping = threading.Event()
+        self._served: list[Association] = []
+        self._entering = threading.Lock()
         self._ae = _Ae(ae_title)
         self._ae.require_called_aet = True
-        self._ae.maximum_associations = _MAX_ASSOCIATIONS
-        for service in (_VERIFICATION, _FIND, _MOVE, _GET):
-            self._ae.add_supported_context(service)
+        self._ae.maximum_associations = _MOST_AT_ALL
+        services = [_VERIFICATION, _FIND]
+        if not (tls and profile.move_over_tls is MoveOverTls.NOT_OFFERED):
+            services.append(_MOVE)
+        if profile.get:
+            services.append(_GET)
+        plain = [ImplicitVRLittleEndian] if profile.one_encoding else None
+        for service in services:
+            self._ae.add_supported_context(service, plain)
         self._server: ThreadedAssociationServer | None = None
         self._thread: threading.Thread | None = None
         self._writer = ThreadPoolExecutor(1, "file-daemon")
@@ -142,8 +189,11 @@ class Daemon:
                 (evt.EVT_C_GET, self._on_get),
             ],
             server_class=ThreadedAssociationServer,
+            ssl_context=self._tls.server_context() if self._tls else None,
         )
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(_POLL_S,))
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": _POLL_S}
+        )
         self._thread.start()
 
     def stop(self) -> None:
@@ -194,30 +244,88 @@ class Daemon:
                 signal.signal(number, handler)
 
     def _on_requested(self, event: evt.Event) -> None:
-        """Offer what is held for C-GET, in the files' own encodings first."""
+        """Serve an association, or not; offer what is held for C-GET, as it lies there first."""
+        association = event.assoc
+        while not self._serves(association):
+            if self._profile.refusal is not Refusal.WAIT or self._over(association):
+                self._refuse(association)
+                return
+            time.sleep(_POLL_S)
         contexts = []
-        for sop_class, syntaxes in _encodings(self._holdings.instances()).items():
-            context = build_context(sop_class, list(dict.fromkeys([*syntaxes, *_PLAIN])))
+        for sop_class, syntaxes in self._encodings(self._holdings.instances()).items():
+            context = build_context(sop_class, syntaxes)
             context.scu_role, context.scp_role = False, True
             contexts.append(context)
-        event.assoc.acceptor.supported_contexts += contexts
+        association.acceptor.supported_contexts += contexts
+
+    def _serves(self, association: Association) -> bool:
+        """Whether there is room for one more; from then on it counts."""
+        with self._entering:
+            self._served = [one for one in self._served if one.is_alive() and not one.is_released]
+            room = len(self._served) < self._profile.associations
+            if room:
+                self._served.append(association)
+            return room
+
+    def _refuse(self, association: Association) -> None:
+        match self._profile.refusal:
+            case Refusal.TRANSIENT:
+                association.acse.send_reject(0x02, 0x03, 0x02)
+            case Refusal.PERMANENT:
+                association.acse.send_reject(0x01, 0x01, 0x01)
+            case Refusal.ABORT:
+                association.acse.send_abort(0x02)
+            case _:
+                association.is_aborted = True  # else pynetdicom would go on
+                if connection := open_socket(association):
+                    connection.close()
+        association.kill()
+
+    def _encodings(self, instances: Iterable[Instance]) -> dict[str, list[str]]:
+        """Transfer syntaxes of each SOP class: as the files are, the most frequent first."""
+        counts: dict[str, Counter[str]] = {}
+        for one in instances:
+            counts.setdefault(one.sop_class, Counter())[one.transfer_syntax] += 1
+        if self._profile.one_encoding:
+            return {sop_class: [ImplicitVRLittleEndian] for sop_class in counts}
+        return {
+            sop_class: list(dict.fromkeys([*(s for s, _ in c.most_common()), *_PLAIN]))
+            for sop_class, c in counts.items()
+        }
 
     def _on_find(self, event: evt.Event) -> Iterator[tuple[int, Dataset | None]]:
-        keys = event.identifier
-        level = str(keys.get("QueryRetrieveLevel", ""))
+        keys, level = self._asked(event)
         if level not in LEVELS:
             yield _IDENTIFIER_DOES_NOT_MATCH, None
             return
-        for answer, supported in find(self._holdings.instances(), keys, level, strict=self._strict):
+        text = "ISO_IR 100" if self._profile.one_encoding else "ISO_IR 192"
+        for answer, supported in find(
+            self._holdings.instances(), keys, level, strict=self._profile.strict
+        ):
             if event.is_cancelled:
                 yield _CANCEL, None
                 return
             answer.RetrieveAETitle = self._ae.ae_title
+            if not all(str(element.value).isascii() for element in answer):
+                answer.SpecificCharacterSet = text
             yield _PENDING if supported else _PENDING_UNSUPPORTED, answer
 
     def _on_move(self, event: evt.Event) -> Iterator[Any]:
         """What pynetdicom wants: the destination, how many sub-operations, and each of them."""
-        sending = self._sending(event)
+        sending, failure = self._sending(event)
+        if self._tls:
+            match self._profile.move_over_tls:
+                case MoveOverTls.FAILURE:
+                    failure = _unexpected()
+                case MoveOverTls.EACH_FAILS:
+                    failure = _SUBOPERATIONS_FAILED
+                case MoveOverTls.NOTHING:
+                    sending = []
+        if failure:
+            yield "", 0, {"receiver": _Folder(Path(), self._writer)}  # which is never asked
+            yield 1
+            yield failure, None
+            return
         destination = str(event.move_destination)
         known = destination in self._file_daemons or destination in self._destinations
         if known and not sending:
@@ -235,19 +343,47 @@ class Daemon:
 
     def _on_get(self, event: evt.Event) -> Iterator[Any]:
         """As :meth:`_on_move`, without a destination."""
-        sending = self._sending(event)
-        receiver = _Node(event.assoc)
+        sending, failure = self._sending(event)
+        if failure:
+            yield 1
+            yield failure, None
+            return
+        receiver = _Node(event.assoc, recode=self._profile.one_encoding)
         event.assoc.send_c_store = receiver.send_c_store  # type: ignore[method-assign, assignment]
         yield len(sending)
         yield from self._suboperations(event, sending, receiver)
 
-    def _sending(self, event: evt.Event) -> list[_Sending]:
-        """What a C-MOVE or C-GET asks for; nothing where the unique key of its level is empty."""
+    def _asked(self, event: evt.Event) -> tuple[Dataset, str]:
+        """The keys of a request and its level, which is empty where the request fails."""
         keys = event.identifier
+        if self._profile.one_encoding:
+            keys.set_original_encoding(None, None, "iso8859")
         level = str(keys.get("QueryRetrieveLevel", ""))
-        if level not in LEVELS or not keys.get(LEVELS[level]):
-            return []
-        found = select(self._holdings.instances(), keys, level, strict=self._strict)
+        lists = [keys[uid] for uid in LEVELS.values() if uid in keys and keys[uid].VM > 1]
+        for key in lists:
+            match self._profile.uid_lists:
+                case UidLists.ONE_UID:
+                    key.value = ".".join(key.value)[:64]
+                case UidLists.FIRST:
+                    key.value = key.value[0]
+                case UidLists.FAILURE:
+                    level = ""
+        return keys, level
+
+    def _sending(self, event: evt.Event) -> tuple[list[_Sending], int | Dataset | None]:
+        """What a C-MOVE or C-GET asks for, or why it fails.
+
+        Nothing is asked for where the unique key of its level is empty.
+        """
+        keys, level = self._asked(event)
+        if level not in LEVELS:
+            return [], _IDENTIFIER_DOES_NOT_MATCH
+        if not keys.get(LEVELS[level]):
+            return [], None
+        found = select(self._holdings.instances(), keys, level, strict=self._profile.strict)
+        series = {one["SeriesInstanceUID"] for one in found}
+        if self._profile.series is not None and len(series) > self._profile.series:
+            return [], _unexpected()
         sending = [_Sending(one) for one in found]
         if sending:
             if self.faults.drop_last:
@@ -258,7 +394,7 @@ class Daemon:
                 sending.reverse()
             if self.faults.foreign:
                 sending.append(_Sending(Instance.read(self.faults.foreign)))
-        return sending
+        return sending, None
 
     def _receiver(
         self, destination: str, sending: Sequence[_Sending], mover: str
@@ -269,9 +405,10 @@ class Daemon:
         host, port = self._destinations[destination]
         contexts = [
             build_context(sop_class, syntax)
-            for sop_class, syntaxes in _encodings(one.instance for one in sending).items()
-            for syntax in dict.fromkeys([*syntaxes, ImplicitVRLittleEndian])
+            for sop_class, syntaxes in self._encodings(one.instance for one in sending).items()
+            for syntax in syntaxes
         ]
+        secure = self._tls and self._profile.move_over_tls is MoveOverTls.SERVED
         association = AE.associate(
             self._ae,
             host,
@@ -279,11 +416,12 @@ class Daemon:
             contexts=contexts,
             ae_title=destination,
             evt_handlers=[(evt.EVT_CONN_OPEN, _opened)],
+            tls_args=(self._tls.client_context(), host) if self._tls and secure else None,
         )
         if not association.is_established:
             return None
         keep_answers(association)
-        return _Node(association, mover)
+        return _Node(association, mover, recode=self._profile.one_encoding)
 
     def _suboperations(
         self, event: evt.Event, sending: Sequence[_Sending], receiver: _Receiver
@@ -359,9 +497,10 @@ class _Ae(Entity):
 class _Node:
     """A DICOM node: sent to as the file lies on disk, where it takes that transfer syntax."""
 
-    def __init__(self, association: Association, mover: str | None = None) -> None:
+    def __init__(self, association: Association, mover: str | None = None, *, recode: bool) -> None:
         self._association = association
         self._mover = mover
+        self._recode = recode
 
     @property
     def is_established(self) -> bool:
@@ -378,15 +517,21 @@ class _Node:
         if dataset.dropped:
             return _stored()
         one = dataset.instance
-        as_it_is = any(
+        as_it_is = not self._recode and any(
             context.as_scu
             and context.abstract_syntax == one.sop_class
             and context.transfer_syntax[0] == one.transfer_syntax
             for context in self._association.accepted_contexts
         )
+        dataset_or_path: Path | Dataset = one.path
+        if not as_it_is:
+            dataset_or_path = _uncompressed(one.path)
+            if self._recode:
+                dataset_or_path.decode()
+                dataset_or_path.SpecificCharacterSet = "ISO_IR 100"
         return Association.send_c_store(
             self._association,
-            one.path if as_it_is else _uncompressed(one.path),
+            dataset_or_path,
             msg_id,
             originator_aet=self._mover,
             originator_id=originator_id,
@@ -447,12 +592,12 @@ def _uncompressed(path: Path) -> Dataset:
     return dataset
 
 
-def _encodings(instances: Iterable[Instance]) -> dict[str, list[str]]:
-    """Transfer syntaxes of each SOP class, the most frequent first."""
-    counts: dict[str, Counter[str]] = {}
-    for one in instances:
-        counts.setdefault(one.sop_class, Counter())[one.transfer_syntax] += 1
-    return {sop_class: [s for s, _ in c.most_common()] for sop_class, c in counts.items()}
+def _unexpected() -> Dataset:
+    """What ARIA's services say where they cannot; users know the comment, not the cause."""
+    failure = Dataset()
+    failure.Status = _CANNOT_UNDERSTAND
+    failure.ErrorComment = "Unexpected exception during MOVE"
+    return failure
 
 
 def _stored() -> Dataset:

@@ -212,7 +212,7 @@ def _elements(**values: object) -> dict[str, DataElement]:
 
 
 def _answer(one: Instance, keys: Iterable[DataElement], level: str) -> Dataset:
-    """The keys asked for, with their values; text as Unicode where it is not ASCII."""
+    """The keys asked for, with their values."""
     answer = Dataset()
     answer.QueryRetrieveLevel = level
     for key in keys:
@@ -221,8 +221,6 @@ def _answer(one: Instance, keys: Iterable[DataElement], level: str) -> Dataset:
         if key.VR == "PN" and value:
             value = str(value)  # free of the character set it was read in
         answer.add_new(key.tag, dictionary_VR(key.tag), value)
-    if not all(str(element.value).isascii() for element in answer):
-        answer.SpecificCharacterSet = "ISO_IR 192"
     return answer
 
 

@@ -157,8 +157,8 @@ def test_what_the_gate_lets_through_is_saved_and_in_the_audit_log(
     clinic: Clinic, session: Session, approval: Approval
 ) -> None:
     with session.open_patient("0815") as patient:
-        with modifications(patient, PLAN, approval) as writer:
-            make(patient, writer)
+        with modifications(patient, PLAN, approval) as writing:
+            make(patient, writing.writer)
         assert len(patient.view.structure_sets) == 2
     with session.open_patient("0815") as patient:
         assert len(patient.view.structure_sets) == 2
@@ -183,8 +183,8 @@ def test_what_raises_inside_the_gate_saves_nothing_and_is_in_the_audit_log(
         raise PrepareError("row 2: the copies differ")
 
     with session.open_patient("0815") as patient, pytest.raises(PrepareError):
-        with modifications(patient, PLAN, approval) as writer:
-            fail(writer)
+        with modifications(patient, PLAN, approval) as writing:
+            fail(writing.writer)
     with session.open_patient("0815") as patient:
         assert len(patient.view.structure_sets) == 1
     assert [(e["event"], e.get("reason")) for e in audited(approval)] == [
@@ -209,7 +209,7 @@ def test_in_a_plug_in_a_case_goes_on_where_another_has_begun_unless_that_failed(
     with session.open_patient("0815") as patient:
         for _ in range(2):
             with modifications(patient, PLAN, approval) as given:
-                assert given is writer
+                assert given.writer is writer
         with pytest.raises(PrepareError, match=r"differ\. Eclipse still shows what was begun"):
             fail(patient)
         with pytest.raises(PrepareError, match=r"^row 2: a case before .* without saving"):
@@ -316,7 +316,10 @@ def test_nothing_but_a_writer_calls_what_changes_a_record() -> None:
             changing.search(line) and "writer." not in line
             for line in path.read_text(encoding="utf-8").splitlines()
         )
-    ] == ["esapi/writer.py"]
+    ] == [
+        "esapi/writer.py",
+        "trace/writing.py",  # whether Eclipse tells such calls apart; on test systems
+    ]
 
 
 @pytest.mark.parametrize(

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pydicom
 import pytest
 
 from consumer.reader import read_folder
+from esapi_stub.api.application import open_application
 from esapi_stub.build import build
-from esapi_stub.database import MODES, configure
+from esapi_stub.database import MODES, configure, describe
 from esapi_stub.sample import Phantom, PhantomContrast, PhantomMr, Sphere, write_phantom
 from esapi_stub.surface import VERSIONS
 from support import Clinic, Outcome, row_of, write_case_list
@@ -99,3 +102,77 @@ def test_a_case_comes_out_whole(
 def shown(image: pydicom.Dataset) -> np.ndarray:
     slope, intercept = image.get("RescaleSlope", 1), image.get("RescaleIntercept", 0)
     return image.pixel_array * float(slope) + float(intercept)
+
+
+def changed(db: Path, patient_id: str, change: Callable[[Any], None]) -> None:
+    """Change a patient as somebody at another workstation does."""
+    app = open_application(db)
+    try:
+        patient = app.OpenPatientById(patient_id)
+        patient.BeginModifications()
+        change(patient)
+        app.SaveModifications()
+    finally:
+        app.Dispose()
+
+
+def named_elsewhere(patient: Any) -> None:
+    """A structure set of our id on the contrast CT."""
+    image = next(
+        i for study in patient.Studies for s in study.Series for i in s.Images if i.Id == "CT_2"
+    )
+    image.CreateNewStructureSet().Id = "zCopyFromPlan"
+
+
+@pytest.mark.parametrize(
+    ("among", "called"), [("image", "zCopyFromPlan"), ("patient", "zCopyFromPlan_2")]
+)
+def test_an_id_that_eclipse_refuses_is_tried_numbered(
+    clinic: Clinic, run: Run, tmp_path: Path, among: str, called: str
+) -> None:
+    db = shutil.copytree(clinic.db, tmp_path / "db")
+    configure(db, set_ids=among)
+    changed(db, "0815", named_elsewhere)
+    cases = write_case_list(tmp_path / "cases.csv", [row_of(clinic.patients[0], KM_Series_UID="")])
+    out = tmp_path / "out"
+    export = ("export", "--cases", cases, "--esapi", f"stub:{db}", "--write", "--out")
+    said = run(*export, out)
+    assert said.code == 0, said.text
+    report = (out / "report.html").read_text("utf-8")
+    assert ("Eclipse refused zCopyFromPlan" in report) == (among == "patient")
+    [patient] = describe(db)["patients"]
+    ours = [s["id"] for s in patient["structure_sets"] if s["image"].startswith("CT_")][-1]
+    assert ours == called
+    [begun, saved, *_] = map(json.loads, (out / "audit.jsonl").read_text("utf-8").splitlines())
+    assert (begun["event"], saved["event"]) == ("begun", "saved")
+    assert saved.get("named") == (None if among == "image" else {"zCopyFromPlan": called})
+    # Another run knows it again.
+    assert run(*export, tmp_path / "again").code == 0
+    assert len(describe(db)["patients"][0]["structure_sets"]) == len(patient["structure_sets"])
+
+
+FINE = Phantom("0816", size=(260, 260, 8), spacing=(0.6, 0.6, 6.0), contrast=PhantomContrast())
+
+
+def test_high_resolution_is_kept_on_the_same_grid(run: Run, tmp_path: Path) -> None:
+    uids = write_phantom(tmp_path / "dicom", FINE)
+    db = tmp_path / "db"
+    build(tmp_path / "dicom", db)
+
+    def refine(patient: Any) -> None:
+        [structure_set] = patient.StructureSets
+        next(s for s in structure_set.Structures if s.Id == "GTV1").ConvertToHighResolution()
+
+    changed(db, "0816", refine)
+    cases = write_case_list(tmp_path / "cases.csv", [row_of(uids)])
+    export = ("export", "--cases", cases, "--esapi", f"stub:{db}", "--write", "--out")
+    said = run(*export, tmp_path / "out")
+    assert said.code == 0, said.text
+    app = open_application(db)
+    try:
+        sets = {s.Id: s for s in app.OpenPatientById("0816").StructureSets}
+        for name in ("zCopyFromPlan", "zCopyFromPlan_KM"):
+            fine = {s.Id for s in sets[name].Structures if s.IsHighResolution}
+            assert fine == {"gtv+"}
+    finally:
+        app.Dispose()

@@ -13,6 +13,7 @@ from pytest_mock import MockerFixture
 
 from dicom_peers import free_port
 from esapi_stub.daemon import Daemon, Faults
+from esapi_stub.profiles import PROFILES
 from esapi_stub.sample import Phantom, PhantomContrast, PhantomMr
 from stardust_esapi.model import Kind, TransferRequest
 from stardust_esapi.record.ready_list import read_ready_cases, write_ready_list
@@ -45,8 +46,10 @@ def port() -> int:
 
 
 @pytest.fixture
-def daemon(clinic: Clinic, port: int) -> Iterator[Daemon]:
-    with Daemon(clinic.db, destinations={"STARDUST": ("127.0.0.1", port)}) as running:
+def daemon(clinic: Clinic, port: int, request: pytest.FixtureRequest) -> Iterator[Daemon]:
+    profile = PROFILES[getattr(request, "param", "plain")]
+    where = {"STARDUST": ("127.0.0.1", port)}
+    with Daemon(clinic.db, destinations=where, profile=profile) as running:
         yield running
 
 
@@ -58,15 +61,20 @@ def dicom_files(out: Path) -> list[str]:
     return sorted(p.relative_to(out).as_posix() for p in out.glob("*_Export/*/*/*.dcm"))
 
 
+@pytest.mark.parametrize(
+    ("daemon", "retrieve"),
+    [("plain", "move"), ("dbdaemon", "move"), ("dicom-services", "get")],
+    indirect=["daemon"],
+)
 def test_save_then_transfer_whole(
-    clinic: Clinic, daemon: Daemon, port: int, run: Run, tmp_path: Path
+    clinic: Clinic, daemon: Daemon, port: int, run: Run, tmp_path: Path, retrieve: str
 ) -> None:
     """Structure sets made a moment ago are transferred with their images."""
     cases = write_case_list(tmp_path / "cases.csv", map(row_of, clinic.patients))
     out = tmp_path / "out"
     arguments = (
         "export", "--cases", cases, "--out", out, "--esapi", clinic.esapi, "--write",
-        "--engine", "qr", *network(daemon, port),
+        "--engine", "qr", *network(daemon, port), "--retrieve", retrieve,
     )  # fmt: skip
     done = run(*arguments)
     assert done.code == 0, done.text
@@ -232,10 +240,24 @@ def test_the_doctor_finds_everything_fine(
         "write approval: fine",
         f"our port: fine: Port {port} is free",
         "It answers a C-ECHO",
+        "its services: fine: It offers C-FIND and C-MOVE and C-GET.",
+        "its associations: fine: It takes 4 or more at a time; network.associations is 1.",
         "1 studies of patient 0815",
         "a move to STARDUST: fine: One image was asked for and arrived.",
     ):
         assert words in done.out, done.out
+
+
+def test_the_doctor_says_which_way_of_retrieving_to_set(
+    clinic: Clinic, run: Run, port: int, tmp_path: Path
+) -> None:
+    with Daemon(clinic.db, profile=PROFILES["dbdaemon"]) as daemon:
+        arguments = ("doctor", "--esapi", clinic.esapi, "--out", tmp_path, *network(daemon, port))
+        assert "its services: fine: It offers C-FIND and C-MOVE." in run(*arguments).out
+        done = run(*arguments, "--retrieve", "get")
+    assert done.code == 1
+    assert 'network.retrieve is "get": set it to what it offers' in done.out
+    assert "our port" not in done.out
 
 
 def test_the_doctor_looks_into_the_file_daemons_folder(

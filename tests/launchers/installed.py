@@ -20,7 +20,7 @@ MODULES = f"lib/python{VERSION}"
 RUNTIME = "pythonnet/runtime/Python.Runtime.dll"
 INI = "StardustExporter.ini"
 PATIENT = "0004711"
-ESAPI = "16.1"
+ESAPI = "18.1"
 # Executed by whoever imports it: that must be nobody. It works while Python starts, too.
 TRAP = (
     "import posix; "

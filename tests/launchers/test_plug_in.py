@@ -9,7 +9,7 @@ from PIL import Image
 
 from esapi_stub.database import configure, describe
 from esapi_stub.surface import VERSIONS
-from launchers.installed import HOME, PATIENT, RUNTIME, VERSION
+from launchers.installed import ESAPI, HOME, PATIENT, RUNTIME, VERSION
 from stand_ins import ROOT, assemblies
 from stardust_esapi.approval.compile import build_launchers
 from stardust_esapi.approval.manifest import Target, make_manifest
@@ -129,7 +129,10 @@ def test_the_read_only_one_warns_and_goes_on(installation) -> None:
     assert said.code == 0
     assert ": added site/added.py." in said.err
     (facts,) = said.facts
-    assert (facts["host"]["Verified"], facts["host"]["Difference"]) == (False, "added site/added.py")
+    assert (facts["host"]["Verified"], facts["host"]["Difference"]) == (
+        False,
+        "added site/added.py",
+    )
 
 
 def test_unapproved_files_in_memory_stop_the_writable_one(installation, origin) -> None:
@@ -153,7 +156,7 @@ def test_another_version_in_the_same_eclipse(installation, tmp_path) -> None:
     (site / "stardust_esapi" / "more.py").write_text("")
     newer = make_manifest(site, HOME, "0.2.0", Target(VERSION, "linux_x86_64"))
     build_launchers(
-        ROOT / "approval" / "launchers", assemblies("16.1"), site / RUNTIME, newer, site.parent
+        ROOT / "approval" / "launchers", assemblies(ESAPI), site / RUNTIME, newer, site.parent
     )
     shutil.copy(installation.folder / "StardustExporter.ini", site.parent)
     said = installation.plug_in(READ_ONLY, str(site.parent / WRITABLE))
@@ -187,7 +190,7 @@ def test_eclipse_refuses(installation, arguments, word) -> None:
 
 
 def test_eclipse_explains_itself(installation) -> None:
-    said = installation.ended(installation.start("mono", assemblies("16.1") / "EclipseStub.exe"))
+    said = installation.ended(installation.start("mono", assemblies(ESAPI) / "EclipseStub.exe"))
     assert said.code == 2
     assert said.err.startswith("EclipseStub.exe DB PATIENT")
 

@@ -32,6 +32,8 @@ from stand_ins import ROOT, assemblies
 from stardust_esapi.approval.compile import build_launchers
 from stardust_esapi.approval.manifest import Target, make_manifest
 from stardust_esapi.record.audit import check
+from stardust_esapi.trace.archive import Trace, load
+from stardust_esapi.trace.compare import compare
 from support import Clinic, exported_tree, row_of, write_case_list
 
 WHOLE = Phantom(
@@ -305,3 +307,60 @@ def test_the_read_only_plug_in_says_what_it_would_do(
     assert "Would create structure set zCopyFromPlan" in said.out
     assert (installed.folder / "out" / "plan.html").is_file()
     assert set_ids(installed.db) == before
+
+
+def record(installed: Installation, out: Path) -> Trace:
+    """Record in the writable launcher, writes too, as somebody who types the patient's id."""
+    launcher = installed.folder / "StardustExporter.exe"
+    typing = ("sh", "-c", 'echo 0815 | mono "$0" "$@"', launcher)
+    command = ("record", "--patient", "0815", "--out", out, "--write")
+    said = installed.ended(installed.start(*typing, *command))
+    assert said.code == 0, said.text
+    return load(out)
+
+
+@pytest.mark.slow
+def test_a_recording_is_that_of_the_python_stub(
+    installed: Installation, clinic: Clinic, tmp_path: Path
+) -> None:
+    """With writes in the launcher that may; the read-only one records what it reads."""
+    before = set_ids(installed.db)
+    command = ("record", "--patient", "0815", "--out")
+    reads, wanted = tmp_path / "reads.zip", tmp_path / "wanted.zip"
+    assert installed.read_only(*command, reads).code == 0
+    python = [sys.executable, "-m", "stardust_esapi", *command, wanted, "--esapi", clinic.esapi]
+    subprocess.run([str(part) for part in python], check=True, capture_output=True)
+    writes = record(installed, tmp_path / "writes.zip")
+    assert set_ids(installed.db) == before
+
+    found = compare(load(reads), load(wanted))
+    assert [one.member for one in found] == ["Patient.CanModifyData"]
+    assert compare(writes, load(wanted)) == []  # but for the writes themselves
+    assert load(reads).facts["host"] == "StardustExporterReadOnly"
+    assert writes.facts["host"] == "StardustExporter"
+    entry = [name for name in writes.facts["assemblies"] if name.startswith("StardustExporter,")]
+    assert len(entry) == 1
+    thrown = {call["member"] for call in writes.calls if "throws" in call}
+    assert "Structure.ConvertToHighResolution" in thrown  # of an image that is too coarse
+    assert "Image.CreateNewStructureSet" not in thrown
+
+
+@pytest.mark.slow
+def test_a_recording_shows_who_may_write(installed: Installation, tmp_path: Path) -> None:
+    """Where the caller counts, Python cannot do what our writer can; all is removed again."""
+    second = replace(installed, db=shutil.copytree(installed.db, tmp_path / "second"))
+    configure(second.db, permission="caller")
+    before = set_ids(second.db)
+    usual = record(installed, tmp_path / "usual.zip")
+    other = record(second, tmp_path / "other.zip")
+    assert set_ids(second.db) == before
+    found = compare(usual, other)
+    assert {one.member for one in found} == {
+        "Image.CreateNewStructureSet",
+        "Patient.BeginModifications",
+        "Patient.CanModifyData",
+        "Structure.AddContourOnImagePlane",
+        "Structure.ConvertToHighResolution",
+        "StructureSet.Delete",
+    }
+    assert not any("by our writer" in one.where for one in found if one.one != "(not asked)")

@@ -22,7 +22,8 @@ UNDESCRIBED = {
     *("API.ApplicationScript", "Types.LineProfile", "Types.ProfilePoint"),
     "Types.DoseValue/DoseUnit",
 }
-# These have every member, not only those that the product meets.
+# These have every member, not only those that the product meets; of those that came after 16.1,
+# no one has need.
 WHOLE = (
     *("API.ApiDataObject", "API.CustomScriptExecutable", "API.ESAPIScriptAttribute", "API.User"),
     *("Types.VVector", "Types.StructureApprovalHistoryEntry", "Types.ImageProfile"),
@@ -118,6 +119,8 @@ def test_whole_types_have_every_member(built, version) -> None:
     assert len(enums) == 6
     for name in {*WHOLE, *enums} - UNDESCRIBED:
         every = set(load(version)[name]["members"])
+        if float(version) > 16.1:
+            every &= set(load("16.1")[name]["members"])
         assert built[name].members | built[name].overrides == every, name
 
 

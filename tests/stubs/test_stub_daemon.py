@@ -10,7 +10,8 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -29,13 +30,14 @@ from pynetdicom import AE, build_context, build_role, evt
 from pynetdicom.association import Association
 from pynetdicom.dsutils import split_dataset
 
-from dicom_peers import no_socket_left, reset
+from dicom_peers import Authority, no_socket_left, reset
 from esapi_stub import daemon as daemon_module
 from esapi_stub.api.application import open_application
 from esapi_stub.build import build
-from esapi_stub.daemon import Daemon, Faults
+from esapi_stub.daemon import Daemon, Faults, Tls
 from esapi_stub.database import DatabaseError
 from esapi_stub.holdings import Instance, find
+from esapi_stub.profiles import PROFILES, MoveOverTls, Profile, Refusal, UidLists
 from esapi_stub.pynetdicom_private import keep_answers
 from esapi_stub.sample import Phantom, PhantomContrast, PhantomMr, write_phantom
 from support import PATIENCE, ending, until, without_waiting
@@ -99,7 +101,9 @@ class Receiver:
 
 
 @contextmanager
-def receiving(ae_title: str = "RECV", syntaxes=ANY, port: int = 0) -> Iterator[Receiver]:
+def receiving(
+    ae_title: str = "RECV", syntaxes=ANY, port: int = 0, tls: Tls | None = None
+) -> Iterator[Receiver]:
     ae = AE(ae_title)
     ae.require_called_aet = True
     for sop_class in STORAGE:
@@ -112,7 +116,10 @@ def receiving(ae_title: str = "RECV", syntaxes=ANY, port: int = 0) -> Iterator[R
         return receiver.answer(uid)
 
     server = ae.start_server(
-        ("127.0.0.1", port), block=False, evt_handlers=[(evt.EVT_C_STORE, store)]
+        ("127.0.0.1", port),
+        block=False,
+        evt_handlers=[(evt.EVT_C_STORE, store)],
+        ssl_context=tls.server_context() if tls else None,
     )
     receiver = Receiver(server.server_address[1])
     try:
@@ -122,7 +129,7 @@ def receiving(ae_title: str = "RECV", syntaxes=ANY, port: int = 0) -> Iterator[R
 
 
 @contextmanager
-def asking(daemon: Daemon, *, syntaxes=ANY):
+def asking(daemon: Daemon, *, syntaxes=ANY, tls: Tls | None = None):
     """An association that can find, move and get; what it gets lands in ``.stored``."""
     ae = AE("ASKER")
     stored: list[tuple[str, bytes]] = []
@@ -141,6 +148,7 @@ def asking(daemon: Daemon, *, syntaxes=ANY):
         ae_title="VMSDBD1",
         ext_neg=[build_role(one, scp_role=True) for one in STORAGE],
         evt_handlers=[(evt.EVT_C_STORE, store)],
+        tls_args=(tls.client_context(), "127.0.0.1") if tls else None,
     )
     assert association.is_established
     keep_answers(association)
@@ -350,7 +358,9 @@ def test_strict_wants_the_keys_of_the_levels_above(clinic, series) -> None:
     with (
         receiving() as receiver,
         Daemon(
-            clinic / "db", destinations={"RECV": ("127.0.0.1", receiver.port)}, strict=True
+            clinic / "db",
+            destinations={"RECV": ("127.0.0.1", receiver.port)},
+            profile=Profile(strict=True),
         ) as daemon,
         asking(daemon) as association,
     ):
@@ -552,6 +562,7 @@ def test_structure_sets_saved_a_second_ago_are_delivered(application, tmp_path) 
             created.Id = identifier
             assert labels() == known
             application.SaveModifications()
+            patient.BeginModifications()
             assert labels() == before | {identifier}
             status, _ = moved(association, keys("IMAGE", SOPInstanceUID=created.UID))
             assert counts(status) == (1, 0, 0)
@@ -824,6 +835,160 @@ def test_several_at_once(pair) -> None:
     assert set(Counter(receiver.uids).values()) == {4}
 
 
+def accepted(association) -> set[str]:
+    """The services that an association may ask for."""
+    offered = {str(context.abstract_syntax) for context in association.accepted_contexts}
+    return offered & {VERIFICATION, FIND, MOVE, GET}
+
+
+def test_the_db_daemon_offers_no_get_and_has_one_encoding(clinic, originals, tmp_path) -> None:
+    with (
+        receiving() as receiver,
+        Daemon(
+            clinic / "db",
+            destinations={"RECV": ("127.0.0.1", receiver.port)},
+            profile=PROFILES["dbdaemon"],
+        ) as daemon,
+        asking(daemon) as association,
+    ):
+        assert accepted(association) == {VERIFICATION, FIND, MOVE}
+        syntaxes = {context.transfer_syntax[0] for context in association.accepted_contexts}
+        assert syntaxes == {ImplicitVRLittleEndian}
+        asked = {"PatientID": PHANTOM.patient_id, "PatientName": ""}
+        assert found(association, keys("STUDY", **asked)) == []  # asked in Unicode
+        latin = Dataset()
+        latin.QueryRetrieveLevel, latin.SpecificCharacterSet = "STUDY", "ISO_IR 100"
+        latin.PatientID, latin.PatientName = PHANTOM.patient_id, ""
+        answers = found(association, latin)
+        assert len(answers) == 2
+        for answer in answers:
+            assert answer.SpecificCharacterSet == "ISO_IR 100"
+            assert (answer.PatientID, answer.PatientName) == (
+                PHANTOM.patient_id,
+                PHANTOM.patient_name,
+            )
+        study = keys("STUDY", StudyInstanceUID=PHANTOM.uid("study"))
+        assert counts(moved(association, study)[0]) == (15, 0, 0)
+    for uid, encoded, _ in receiver.stored:
+        (tmp_path / "received").write_bytes(encoded)
+        dataset = pydicom.dcmread(tmp_path / "received", force=True)
+        assert dataset.is_implicit_VR
+        assert dataset.SpecificCharacterSet == "ISO_IR 100"
+        truth = pydicom.dcmread(originals[uid])
+        truth.decode()
+        truth.SpecificCharacterSet = "ISO_IR 100"
+        assert dataset == truth
+
+
+@pytest.mark.parametrize("lists", UidLists)
+def test_a_list_of_uids_is_matched_or_not(clinic, lists) -> None:
+    found_of = {UidLists.MATCHED: 2, UidLists.ONE_UID: 0, UidLists.FIRST: 1}
+    moved_of = {UidLists.MATCHED: 9, UidLists.ONE_UID: 0, UidLists.FIRST: 4}
+    several = keys("SERIES", SeriesInstanceUID=[PHANTOM.uid("KM"), PHANTOM.uid("MR")])
+    with (
+        receiving() as receiver,
+        Daemon(
+            clinic / "db",
+            destinations={"RECV": ("127.0.0.1", receiver.port)},
+            profile=Profile(uid_lists=lists),
+        ) as daemon,
+        asking(daemon) as association,
+    ):
+        *rows, (last, _) = association.send_c_find(several, FIND)
+        status, _ = moved(association, several)
+        if lists is UidLists.FAILURE:
+            assert (last.Status, status.Status) == (0xA900, 0xA900)
+        else:
+            assert (last.Status, len(rows)) == (0x0000, found_of[lists])
+            assert (status.Status, counts(status)) == (0x0000, (moved_of[lists], 0, 0))
+        assert counts(moved(association, ct_of(OTHER))[0]) == (3, 0, 0)
+
+
+@pytest.mark.parametrize("refusal", Refusal)
+def test_one_association_too_many_is_refused(clinic, refusal) -> None:
+    def third() -> Association:
+        entity = AE("THIRD")
+        entity.acse_timeout = entity.connection_timeout = PATIENCE
+        entity.add_requested_context(VERIFICATION)
+        return entity.associate("127.0.0.1", daemon.port, ae_title="VMSDBD1")
+
+    profile = Profile(associations=2, refusal=refusal)
+    with Daemon(clinic / "db", profile=profile) as daemon, ExitStack() as others:
+        for _ in range(2):
+            others.enter_context(asking(daemon))
+        if refusal is Refusal.WAIT:
+            with ThreadPoolExecutor() as pool:
+                waiting = pool.submit(third)
+                until(lambda: len(daemon._ae.active_associations) == 3)
+                others.close()
+                association = waiting.result(PATIENCE)
+        else:
+            with without_waiting():
+                refused = third()
+            assert not refused.is_established
+            assert refused.is_rejected is (refusal in (Refusal.TRANSIENT, Refusal.PERMANENT))
+            others.close()
+            association = third()
+        assert association.send_c_echo().Status == 0x0000
+        association.release()
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory) -> Tls:
+    one = Authority(tmp_path_factory.mktemp("tls") / "clinic").certificate("node")
+    return Tls(one.certificate, one.key, one.ca)
+
+
+def test_the_dicom_services_fail_with_many_series_at_once(clinic) -> None:
+    study = keys("STUDY", StudyInstanceUID=PHANTOM.uid("study"))
+    with (
+        receiving() as receiver,
+        Daemon(
+            clinic / "db",
+            destinations={"RECV": ("127.0.0.1", receiver.port)},
+            profile=PROFILES["dicom-services"],
+        ) as daemon,
+        asking(daemon) as association,
+    ):
+        assert accepted(association) == {VERIFICATION, FIND, MOVE, GET}
+        *_, (got, _) = association.send_c_get(study, GET)
+        for status in (got, moved(association, study)[0]):
+            assert status.Status == 0xC001
+            assert status.ErrorComment == "Unexpected exception during MOVE"
+        assert counts(moved(association, ct_of(PHANTOM))[0]) == (8, 0, 0)
+        *_, (got, _) = association.send_c_get(ct_of(PHANTOM), GET)
+        assert counts(got) == (8, 0, 0)
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # of pynetdicom's own receiver
+@pytest.mark.parametrize("how", MoveOverTls)
+def test_a_move_over_tls_is_served_or_not(clinic, certificates, how) -> None:
+    profile = Profile(move_over_tls=how)
+    with (
+        receiving(tls=certificates) as receiver,
+        Daemon(
+            clinic / "db",
+            destinations={"RECV": ("127.0.0.1", receiver.port)},
+            profile=profile,
+            tls=certificates,
+        ) as daemon,
+        asking(daemon, tls=certificates) as association,
+    ):
+        assert (MOVE in accepted(association)) is (how is not MoveOverTls.NOT_OFFERED)
+        if how is not MoveOverTls.NOT_OFFERED:
+            expected = {
+                MoveOverTls.SERVED: 0x0000,
+                MoveOverTls.FAILURE: 0xC001,
+                MoveOverTls.EACH_FAILS: 0xB000,
+                MoveOverTls.SENT_PLAIN: 0xA801,
+                MoveOverTls.NOTHING: 0x0000,
+            }
+            assert moved(association, ct_of(PHANTOM))[0].Status == expected[how]
+        assert len(receiver.stored) == (8 if how is MoveOverTls.SERVED else 0)
+        *_, (got, _) = association.send_c_get(ct_of(PHANTOM), GET)
+        assert counts(got) == (8, 0, 0)
+
+
 def serve(*arguments: object) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "esapi_stub", "serve", *map(str, arguments)]
     return subprocess.Popen(
@@ -836,7 +1001,7 @@ def test_command_line(clinic, tmp_path, number) -> None:
     arguments = ("--aet", "VMSDBD1", "--port", 0, "--file-daemon", f"VMSFD1={tmp_path}")
     with receiving() as receiver:
         destination = ("--destination", f"RECV@127.0.0.1:{receiver.port}")
-        process = serve(clinic / "db", *arguments, *destination)
+        process = serve(clinic / "db", *arguments, *destination, "--profile", "dbdaemon")
         with ending(process):
             line = process.stdout.readline()
             port = int(re.search(r"as VMSDBD1@127\.0\.0\.1:(\d+)\.", line)[1])
@@ -865,6 +1030,8 @@ def test_command_line(clinic, tmp_path, number) -> None:
         (["--destination", "RECV"], "AE@HOST:PORT"),
         (["--file-daemon", "VMSFD1"], "AE=FOLDER"),
         (["--aet", "A" * 17], "Choose another --aet"),
+        (["--profile", "siemens"], "dicom-services"),
+        (["--tls", "own.pem", "own.key", "ca.pem"], "own.pem"),
         (["--host", "192.0.2.1"], "Choose another --aet, --host or --port"),
     ],
 )

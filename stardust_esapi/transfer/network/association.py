@@ -17,6 +17,7 @@ from pynetdicom.association import Association
 from pynetdicom.status import (
     QR_FIND_SERVICE_CLASS_STATUS,
     QR_MOVE_SERVICE_CLASS_STATUS,
+    STATUS_FAILURE,
     STATUS_PENDING,
     STATUS_SUCCESS,
     STATUS_WARNING,
@@ -41,14 +42,21 @@ from stardust_esapi.transfer.network.query import QueryRefusedError
 from stardust_esapi.transfer.network.tls import client_context
 
 # Study Root Query/Retrieve Information Model (PS3.4 C.6.2.3).
-_FIND: Final = UID("1.2.840.10008.5.1.4.1.2.2.1")
-_MODELS: Final = {
+FIND: Final = UID("1.2.840.10008.5.1.4.1.2.2.1")
+MODELS: Final = {
     Retrieve.MOVE: UID("1.2.840.10008.5.1.4.1.2.2.2"),
     Retrieve.GET: UID("1.2.840.10008.5.1.4.1.2.2.3"),
+}
+_WITHOUT: Final = {
+    FIND: "Check that it is a Query/Retrieve SCP.",
+    MODELS[Retrieve.MOVE]: 'If it offers C-GET, set network.retrieve to "get".',
+    MODELS[Retrieve.GET]: 'Set network.retrieve to "move".',
 }
 _MOVE_DESTINATION_UNKNOWN: Final = 0xA801
 # Asking again changes nothing: SOP class not supported, not authorized, destination unknown.
 _PERMANENT: Final = frozenset({0x0122, 0x0124, _MOVE_DESTINATION_UNKNOWN})
+# Source and reason of a rejection (PS3.8 9.3.4): the calling or the called AE title is not known.
+_ABOUT_TITLES: Final = frozenset({(1, 3), (1, 7)})
 
 
 class PeerError(TransferError):
@@ -103,6 +111,11 @@ class Answer:
         return f"{text}, comment: {self.comment}" if self.comment else text
 
 
+def offers(association: Association, service: UID) -> bool:
+    """Whether the peer accepted a presentation context for a service."""
+    return any(cx.abstract_syntax == service for cx in association.accepted_contexts)
+
+
 def in_short(answers: Sequence[Answer]) -> str:
     """Say what several responses say together: the counts added up, trouble word by word."""
     troubled = [str(answer) for answer in answers if not answer.clean]
@@ -137,7 +150,7 @@ class PeerAssociation:
         self._peer = network.peer
         self._network = network
         self._store = store
-        self._model = _MODELS[network.retrieve]
+        self._model = MODELS[network.retrieve]
         self._destination = network.destination or network.aet
         self._association: Association | None = None
         self._message_ids = itertools.count(1)
@@ -153,14 +166,16 @@ class PeerAssociation:
             UsageError: The TLS certificates cannot be used.
         """
         entity = application_entity(self._network)
-        contexts = [build_context(_FIND), build_context(self._model)]
+        tls = self._network.tls
+        contexts = [build_context(FIND), build_context(self._model)]
         handlers: list[evt.EventHandlerType] = [(evt.EVT_CONN_OPEN, self._opened)]
         roles = []
         if self._network.retrieve is Retrieve.GET:
             contexts += proposed_contexts()
             handlers.append((evt.EVT_C_STORE, take, [self._store]))
             roles = [build_role(sop_class, scp_role=True) for sop_class in PREFIXES]
-        tls = self._network.tls
+        elif tls:
+            contexts.append(build_context(MODELS[Retrieve.GET]))  # only to know, see _advice
         association = self._associate(
             entity,
             contexts=contexts,
@@ -199,8 +214,8 @@ class PeerAssociation:
             PeerError: It does not answer or broke off.
         """
         rows = []
-        with self._request(_FIND) as (association, message_id):
-            for status, row in association.send_c_find(identifier, _FIND, message_id):
+        with self._request(FIND) as (association, message_id):
+            for status, row in association.send_c_find(identifier, FIND, message_id):
                 code = self._code(status)
                 category = code_to_category(code)
                 if category == STATUS_PENDING and row is not None:
@@ -230,8 +245,8 @@ class PeerAssociation:
                 )
             for status, failures in responses:
                 answer = _read_answer(self._code(status), status, failures)
-        if answer.permanent:
-            raise PeerError(self._advice(answer), permanent=True)
+        if advice := self._advice(answer):
+            raise PeerError(advice, permanent=True)
         return answer
 
     def cancel(self) -> None:
@@ -277,10 +292,16 @@ class PeerAssociation:
             raise PeerError(self._broken)
         refusal = association.acceptor.primitive
         if association.is_rejected and refusal:
+            about_titles = (refusal.result_source, refusal.diagnostic) in _ABOUT_TITLES
+            busy = (
+                "It may serve as many associations as it takes: end others, or set "
+                "network.associations lower. If it stays so, check"
+            )
             raise PeerError(
-                f"the peer refused the association: {refusal.reason_str}. Check its AE title "
-                f"{self._peer.ae_title}, and that it knows ours, {self._network.aet}.",
-                permanent=refusal.result == 1,
+                f"the peer refused the association: {refusal.reason_str}. "
+                f"{'Check' if about_titles else busy} its AE title {self._peer.ae_title}, and that "
+                f"it knows ours, {self._network.aet}.",
+                permanent=about_titles,
             )
         tls = ", and that both sides use TLS with certificates of the same CA"
         if self._association is None:
@@ -290,8 +311,9 @@ class PeerAssociation:
             )
         raise PeerError(
             f"{self._peer.host}:{self._peer.port} took the connection, but did not agree to an "
-            f"association within {self._network.timeout:g} s. Check that a DICOM peer listens "
-            f"there, with or without TLS as set here{tls if self._network.tls else ''}."
+            f"association, or not within {self._network.timeout:g} s. Check that a DICOM peer "
+            f"listens there, with or without TLS as set here{tls if self._network.tls else ''}, "
+            "and that it does not serve as many associations as it takes."
         )
 
     @contextmanager
@@ -299,8 +321,12 @@ class PeerAssociation:
         association = self._association
         assert association is not None
         message_id = next(self._message_ids)
-        if not any(cx.abstract_syntax == model for cx in association.accepted_contexts):
-            raise PeerError(f"the peer does not offer {model.name}.", permanent=True)
+        if not offers(association, model):
+            over_tls = " over TLS" if self._network.tls else ""
+            raise PeerError(
+                f"the peer does not offer {model.name}{over_tls}. {_WITHOUT[model]}",
+                permanent=True,
+            )
         if not association.is_established:
             raise PeerError(self._broken or "the peer broke off the association.")
         self.pulse.beat()
@@ -318,6 +344,21 @@ class PeerAssociation:
         return int(status.Status)
 
     def _advice(self, answer: Answer) -> str:
+        """What to do where asking again would change nothing; empty where it might."""
+        if (
+            self._network.tls
+            and self._network.retrieve is Retrieve.MOVE
+            and code_to_category(answer.status) in {STATUS_FAILURE, STATUS_WARNING}
+            and not answer.completed
+            and not answer.warnings
+            and self._association
+            and offers(self._association, MODELS[Retrieve.GET])
+        ):
+            # Varian's DICOM services do no C-MOVE over TLS. How they say so is not known.
+            return (
+                f"the peer sent nothing for a C-MOVE over TLS ({answer}). Varian's DICOM services "
+                'do none. It offers C-GET: set network.retrieve to "get".'
+            )
         if answer.status == _MOVE_DESTINATION_UNKNOWN:
             own = self._destination == self._network.aet
             where = f", with this computer's address and port {self._network.port}" if own else ""
@@ -325,7 +366,9 @@ class PeerAssociation:
                 f"the peer does not know the destination {self._destination} ({answer}). Ask its "
                 f"administrator to enter this AE title{where}."
             )
-        return f"the peer refused to send: {answer}. Ask its administrator."
+        if answer.permanent:
+            return f"the peer refused to send: {answer}. Ask its administrator."
+        return ""
 
 
 def _read_answer(code: int, status: Dataset, failures: Dataset | None) -> Answer:

@@ -4,25 +4,34 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from threading import Timer
+from typing import Final
 
-from pydicom.dataset import Dataset
 from pydicom.uid import UID
-from pynetdicom import evt
+from pynetdicom import build_context, evt
+from pynetdicom.association import Association
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
+from stardust_esapi.choices import Retrieve
 from stardust_esapi.dicom.instance import IMAGE_CLASSES
 from stardust_esapi.errors import TransferError, UsageError
 from stardust_esapi.settings import Network
-from stardust_esapi.transfer.network.association import PeerAssociation
+from stardust_esapi.transfer.network.association import FIND, MODELS, PeerAssociation, offers
 from stardust_esapi.transfer.network.entity import application_entity, tune
 from stardust_esapi.transfer.network.file_daemon import FolderCollector
 from stardust_esapi.transfer.network.inbox import Expected, Inbox, Pulse
-from stardust_esapi.transfer.network.query import identifier
+from stardust_esapi.transfer.network.query import identifier, studies_of
 from stardust_esapi.transfer.network.receiver import Receiver
 from stardust_esapi.transfer.network.tls import client_context
+
+_SERVICES: Final = {
+    "C-FIND": FIND,
+    "C-MOVE": MODELS[Retrieve.MOVE],
+    "C-GET": MODELS[Retrieve.GET],
+}
+_ENOUGH: Final = 4  # associations at a time; more would be a load on a clinic's daemon
 
 
 def port_is_free(network: Network) -> str:
@@ -48,28 +57,58 @@ def echo(network: Network) -> str:
     Raises:
         TransferError: It does not.
     """
-    peer = network.peer
-    if peer is None:
-        raise UsageError("No peer is set. Give --peer AE@HOST:PORT, or network.peer.")
-    entity = application_entity(network)
-    entity.add_requested_context(Verification)
-    association = entity.associate(
-        peer.host,
-        peer.port,
-        ae_title=peer.ae_title,
-        evt_handlers=[(evt.EVT_CONN_OPEN, tune, [network.timeout])],
-        tls_args=(client_context(network.tls), peer.host) if network.tls else None,
-    )
-    if not association.is_established:
-        raise TransferError(
-            f"{peer} does not take our association as {network.aet}. Check that it runs, its AE "
-            "title, that it knows ours, and the firewall."
-        )
-    status = association.send_c_echo()
-    association.release()
+    with _connected(network, Verification) as association:
+        status = association.send_c_echo()
     if "Status" not in status or status.Status != 0:
-        raise TransferError(f"{peer} does not answer a C-ECHO as it should.")
+        raise TransferError(f"{network.peer} does not answer a C-ECHO as it should.")
     return f"It answers a C-ECHO from {network.aet}."
+
+
+def services(network: Network) -> str:
+    """Which services the peer offers.
+
+    Raises:
+        TransferError: Not those that an export needs.
+    """
+    with _connected(network, *_SERVICES.values()) as association:
+        offered = [name for name, model in _SERVICES.items() if offers(association, model)]
+    found = f"It offers {' and '.join(offered) or 'neither C-FIND nor C-MOVE nor C-GET'}."
+    if "C-FIND" not in offered:
+        raise TransferError(f"{found} Check that it is a Query/Retrieve SCP.")
+    if f"C-{network.retrieve.upper()}" not in offered:
+        raise TransferError(
+            f'{found} network.retrieve is "{network.retrieve}": set it to what it offers.'
+        )
+    if network.tls and network.retrieve is Retrieve.MOVE:
+        found += (
+            " Varian's DICOM services do no C-MOVE over TLS, whatever they offer: with them, set "
+            'network.retrieve to "get".'
+        )
+    return found
+
+
+def associations(network: Network) -> str:
+    """How many associations the peer takes at a time, as far as a few of them tell.
+
+    Raises:
+        TransferError: Fewer than are set.
+    """
+    most = max(_ENOUGH, network.associations)
+    taken = 0
+    with ExitStack() as stack:
+        try:
+            while taken < most:
+                stack.enter_context(_connected(network, Verification))
+                taken += 1
+        except TransferError:
+            pass
+    found = f"It takes {taken}{' or more' if taken == most else ''} at a time"
+    if taken < network.associations:
+        raise TransferError(
+            f"{found}, and network.associations is {network.associations}: set it to {taken or 1}, "
+            "or end what others have open."
+        )
+    return f"{found}; network.associations is {network.associations}."
 
 
 def find_patient(network: Network, patient_id: str) -> str:
@@ -79,14 +118,14 @@ def find_patient(network: Network, patient_id: str) -> str:
         TransferError: It has none, or does not answer.
     """
     with _association(network) as association:
-        studies = _find(association, "STUDY", PatientID=patient_id, StudyInstanceUID="")
+        studies = list(studies_of(association.find, patient_id))
     if not studies:
         raise TransferError(f"The peer has no study of patient {patient_id}. Check the id.")
     return f"{len(studies)} studies of patient {patient_id}."
 
 
-def move_one(network: Network, patient_id: str, folder: Path) -> str:
-    """Have the peer send one image: shows that it knows our AE title, address and port.
+def retrieve_one(network: Network, patient_id: str, folder: Path) -> str:
+    """Have the peer send one image: for a C-MOVE it must know our AE title, address and port.
 
     Where a File Daemon delivers, the image is collected from its folder.
 
@@ -98,7 +137,8 @@ def move_one(network: Network, patient_id: str, folder: Path) -> str:
     Raises:
         TransferError: It did not arrive.
     """
-    if not network.deliver and network.destination not in (None, network.aet):
+    moves = network.retrieve is Retrieve.MOVE
+    if moves and not network.deliver and network.destination not in (None, network.aet):
         raise UsageError(
             f"The peer would send to {network.destination}, and nothing says where that puts it. "
             "Set network.deliver to its folder, or take network.destination away."
@@ -109,7 +149,7 @@ def move_one(network: Network, patient_id: str, folder: Path) -> str:
     wanted = identifier(
         "IMAGE", StudyInstanceUID=study, SeriesInstanceUID=series, SOPInstanceUID=uid
     )
-    if network.deliver:
+    if moves and network.deliver:
         collector = FolderCollector(Path(network.deliver.removeprefix("folder:")), network.timeout)
         before = collector.expect(patient_id)
         with _association(network) as association:
@@ -121,51 +161,64 @@ def move_one(network: Network, patient_id: str, folder: Path) -> str:
         return f"One image was asked for, and {network.destination} delivered it."
     expected = {uid: Expected(sop_class, series)}
     with (
-        Receiver(network, inbox.store),
+        Receiver(network, inbox.store) if moves else nullcontext(),
         inbox.delivery(patient_id, folder, expected, lambda _: None, pulse) as delivery,
         _association(network, inbox) as association,
     ):
         answer = association.retrieve(wanted)
         delivery.settle(1.0)
         if delivery.failure or delivery.missing:
-            raise TransferError(
-                f"One image was asked for and did not arrive: {delivery.failure or answer}. Check "
-                f"that the peer knows {network.aet} with this computer's address and port "
+            reached = (
+                f"Check that the peer knows {network.aet} with this computer's address and port "
                 f"{network.port}, and the firewall."
+            )
+            raise TransferError(
+                f"One image was asked for and did not arrive: {delivery.failure or answer}. "
+                f"{reached if moves else 'Ask its administrator.'}"
             )
     return "One image was asked for and arrived."
 
 
 def _an_image(association: PeerAssociation, patient_id: str) -> tuple[str, str, UID, str]:
-    for study in _find(association, "STUDY", PatientID=patient_id, StudyInstanceUID=""):
-        study_uid = str(study.StudyInstanceUID)
+    for study in studies_of(association.find, patient_id):
         for modality, sop_class in IMAGE_CLASSES.items():
-            for series in _find(
-                association,
-                "SERIES",
-                StudyInstanceUID=study_uid,
-                SeriesInstanceUID="",
-                Modality=modality,
-            ):
-                series_uid = str(series.SeriesInstanceUID)
-                for image in _find(
-                    association,
-                    "IMAGE",
-                    StudyInstanceUID=study_uid,
-                    SeriesInstanceUID=series_uid,
-                    SOPInstanceUID="",
-                ):
-                    return study_uid, series_uid, sop_class, str(image.SOPInstanceUID)
+            keys = {"StudyInstanceUID": study, "SeriesInstanceUID": ""}
+            for series in association.find(identifier("SERIES", **keys, Modality=modality)):
+                keys["SeriesInstanceUID"] = str(series.SeriesInstanceUID)
+                for image in association.find(identifier("IMAGE", **keys, SOPInstanceUID="")):
+                    uid = str(image.SOPInstanceUID)
+                    return study, keys["SeriesInstanceUID"], sop_class, uid
     raise TransferError(f"The peer has no CT or MR image of patient {patient_id}.")
 
 
-def _find(association: PeerAssociation, level: str, **keys: str) -> list[Dataset]:
-    return association.find(identifier(level, **keys))
+@contextmanager
+def _connected(network: Network, *services: UID) -> Iterator[Association]:
+    """An association that proposes services, of which the peer may take some."""
+    peer = network.peer
+    if peer is None:
+        raise UsageError("No peer is set. Give --peer AE@HOST:PORT, or network.peer.")
+    association = application_entity(network).associate(
+        peer.host,
+        peer.port,
+        contexts=[build_context(service) for service in services],
+        ae_title=peer.ae_title,
+        evt_handlers=[(evt.EVT_CONN_OPEN, tune, [network.timeout])],
+        tls_args=(client_context(network.tls), peer.host) if network.tls else None,
+    )
+    if not association.is_established:
+        raise TransferError(
+            f"{peer} does not take our association as {network.aet}. Check that it runs, its AE "
+            "title, that it knows ours, and the firewall."
+        )
+    try:
+        yield association
+    finally:
+        association.release()
 
 
 @contextmanager
 def _association(network: Network, inbox: Inbox | None = None) -> Iterator[PeerAssociation]:
-    """A association that is broken off when the peer takes longer than the time-out."""
+    """An association that is broken off when the peer takes longer than the time-out."""
     association = PeerAssociation(network, (inbox or Inbox(Path())).store, Pulse())
     limit = Timer(network.timeout, association.break_off, ["the peer does not answer."])
     limit.start()

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Collection, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Self
@@ -37,10 +35,6 @@ _LONGEST_PAUSE = 60.0
 _SETTLE = 1.0  # peers that answer before they have sent everything
 _CANCEL_GRACE = 1.0  # for the peer to end by itself
 _TICK = 0.1
-# A list of UIDs in explicit VR holds 65534 bytes (PS3.5 7.1.2), a UID 64 and a separator.
-_MOST_UIDS = 500
-# Fewer instances are not worth an association of their own.
-_WORTH_A_LANE = 25
 
 
 class QrEngine:
@@ -151,11 +145,10 @@ class QrEngine:
         with self._inbox.delivery(request.patient_id, folder, expected, advance, pulse) as delivery:
             reports: list[str] = []
             clean = True
-            for attempt in self._attempts():
+            for _ in self._attempts():
                 try:
-                    # Later attempts go the way that every peer knows.
                     with self._collected(request, delivery, folder, pulse):
-                        answers = self._retrieve(holdings, delivery, pulse, split=attempt == 0)
+                        answers = self._retrieve(holdings, delivery, pulse)
                 except PeerError as error:
                     if error.permanent:
                         raise
@@ -202,7 +195,7 @@ class QrEngine:
         trouble = PeerError("")
         for _ in self._attempts():
             try:
-                with self._lanes(1), self._association(pulse, None) as association:
+                with self._association(pulse, None) as association:
                     return find_holdings(association.find, request)
             except PeerError as error:
                 if error.permanent:
@@ -210,50 +203,35 @@ class QrEngine:
                 trouble = error
         raise trouble
 
-    def _retrieve(
-        self, holdings: list[Holding], delivery: Delivery, pulse: Pulse, *, split: bool
-    ) -> list[Answer]:
-        """Ask once for everything that is missing; gives the peer's final responses.
-
-        Associations that no other series needs share the work.
-        """
+    def _retrieve(self, holdings: list[Holding], delivery: Delivery, pulse: Pulse) -> list[Answer]:
+        """Ask once for everything that is missing; gives the peer's final responses."""
         missing = set(delivery.missing)
-        with self._lanes(len(missing) // _WORTH_A_LANE if split else 1) as lanes:
-            wanted = deque(i for h in holdings for i in _identifiers(h, missing, lanes))
-
-            def work(_: int) -> list[Answer]:
-                with self._association(pulse, delivery) as association:
-                    return [association.retrieve(one) for one in _drain(wanted)]
-
-            with ThreadPoolExecutor(lanes) as pool:
-                answers = [answer for done in pool.map(work, range(lanes)) for answer in done]
-        for answer in answers:
-            level = "INFO" if answer.clean else "WARNING"
-            logger.log(level, f"series {holdings[0].series_uid} and its companions: {answer}")
+        with self._association(pulse, delivery) as association:
+            answers = [
+                association.retrieve(one)
+                for holding in holdings
+                for one in _identifiers(holding, missing)
+            ]
+        level = "INFO" if all(answer.clean for answer in answers) else "WARNING"
+        words = in_short(answers)
+        logger.log(level, f"series {holdings[0].series_uid} and its companions: {words}")
         return answers
 
     @property
     def _service(self) -> str:
         return "C-GET" if self._network.retrieve is Retrieve.GET else "C-MOVE"
 
-    @contextmanager
-    def _lanes(self, most: int) -> Iterator[int]:
-        """Wait for one association, and take up to ``most`` where more are free."""
-        lanes = 1
-        self._free.acquire()
-        try:
-            while lanes < most and self._free.acquire(blocking=False):
-                lanes += 1
-            yield lanes
-        finally:
-            self._free.release(lanes)
-
     def _reachability(self) -> str:
         if self._network.retrieve is Retrieve.GET:
             return ""
+        over_tls = (
+            ', and whether it does a C-MOVE over TLS; if not, set network.retrieve to "get"'
+            if self._network.tls
+            else ""
+        )
         return (
             f" whether it reaches {self._network.aet} at this computer's address, port "
-            f"{self._network.port}"
+            f"{self._network.port}{over_tls}"
         )
 
     def _attempts(self) -> Iterator[int]:
@@ -266,17 +244,18 @@ class QrEngine:
 
     @contextmanager
     def _association(self, pulse: Pulse, delivery: Delivery | None) -> Iterator[PeerAssociation]:
-        """A association that is watched over."""
+        """An association that is watched over, as soon as there may be one more."""
         association = PeerAssociation(self._network, self._inbox.store, pulse)
-        pulse.beat()
-        with self._changed:
-            self._associations[association] = delivery
-        try:
-            with association:
-                yield association
-        finally:
+        with self._free:
+            pulse.beat()
             with self._changed:
-                del self._associations[association]
+                self._associations[association] = delivery
+            try:
+                with association:
+                    yield association
+            finally:
+                with self._changed:
+                    del self._associations[association]
 
     def _watch(self) -> None:
         while not self._closed.wait(_TICK) or self._associations:
@@ -297,29 +276,15 @@ class QrEngine:
                     )
 
 
-def _drain(wanted: deque[Dataset]) -> Iterator[Dataset]:
-    """Take one after the other, together with other threads."""
-    while True:
-        try:
-            one = wanted.popleft()
-        except IndexError:
-            return
-        yield one
+def _identifiers(holding: Holding, missing: Collection[str]) -> Iterator[Dataset]:
+    """What to ask for: the series as a whole, or those of its instances that are missing.
 
-
-def _identifiers(holding: Holding, missing: Collection[str], parts: int) -> Iterator[Dataset]:
-    """What to ask for: the series as a whole, or just those of its instances that are missing.
-
-    Args:
-        holding: What the peer has.
-        missing: SOP Instance UIDs that are wanted.
-        parts: Into how many requests of about the same size a series is divided.
+    Each names one UID of its level: whether Varian's daemons match lists is not known.
     """
     keys = {"StudyInstanceUID": holding.study_uid, "SeriesInstanceUID": holding.series_uid}
     wanted = [uid for uid in holding.sop_instance_uids if uid in missing]
-    if holding.whole_series and len(wanted) == len(holding.sop_instance_uids) and parts == 1:
+    if holding.whole_series and len(wanted) == len(holding.sop_instance_uids):
         yield identifier("SERIES", **keys)
         return
-    size = min(-(-len(wanted) // parts), _MOST_UIDS)
-    for start in range(0, len(wanted), size or 1):
-        yield identifier("IMAGE", **keys, SOPInstanceUID=wanted[start : start + size])
+    for uid in wanted:
+        yield identifier("IMAGE", **keys, SOPInstanceUID=uid)

@@ -148,12 +148,19 @@ def _series_of(find: Find, study: str, series: str, uid: str) -> str:
 
 def _studies(find: Find, request: TransferRequest) -> Iterator[str]:
     yield request.study_uid
+    for study in studies_of(find, request.patient_id):
+        if study != request.study_uid:
+            yield study
+
+
+def studies_of(find: Find, patient_id: str) -> Iterator[str]:
+    """The Study Instance UIDs that a peer has of a patient."""
     # Bytes beyond ASCII match or not by the character set of either side: leave them open, and
     # compare what comes back.
-    pattern = "".join(c if c.isascii() else "*" for c in request.patient_id)
+    pattern = "".join(c if c.isascii() else "*" for c in patient_id)
     for row in find(identifier("STUDY", PatientID=pattern, StudyInstanceUID="")):
         study = _text(row, "StudyInstanceUID")
-        if _text(row, "PatientID") == request.patient_id and study not in {"", request.study_uid}:
+        if study and _text(row, "PatientID") == patient_id:
             yield study
 
 

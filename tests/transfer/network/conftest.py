@@ -22,15 +22,14 @@ from support import PATIENCE
 PATIENT = Phantom(
     "QR Ä-007", size=(32, 32, 20), contrast=PhantomContrast(slices=12), mr=PhantomMr()
 )
-OTHER = Phantom("QR-008", size=(32, 32, 60))
+OTHER = Phantom("QR-008", size=(32, 32, 20))
 
 
 @dataclass(frozen=True)
 class Archive:
     """DICOM files of two patients.
 
-    The second one's structure set lies in another study than its images, and its 60 images are
-    enough to be divided between associations.
+    The second one's structure set lies in another study than its images.
     """
 
     patient: PatientUids

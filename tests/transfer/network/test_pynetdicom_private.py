@@ -172,18 +172,6 @@ def test_a_fetch_brings_the_same_bytes_either_way(
     assert found[0] == found[1]
 
 
-def test_many_series_arrive_either_way(
-    archive, network_of, our_port: int, available: bool, tmp_path: Path
-) -> None:
-    """Sixty images on several associations, from a peer that is no DCMTK."""
-    request = archive.request(uids=archive.other)
-    datasets = archive.datasets(archive.other.patient_id)
-    with Rogue(datasets, our_port) as rogue:
-        with QrEngine(network_of(rogue.address), tmp_path / "quarantine") as engine:
-            engine.fetch(request, tmp_path, lambda _: None)
-    assert len(list(tmp_path.glob("CT*"))) == request.images
-
-
 @pytest.mark.parametrize("length", [64, 256, 1024])
 def test_messages_arrive_in_whatever_pieces(
     archive,

@@ -323,14 +323,14 @@ def test_only_what_is_missing_is_asked_for_again(
         "C-MOVE: Success, 19 sub-operations completed, none failed, none with warnings."
         " Asked again: Success, 2 sub-operations completed, none failed, none with warnings."
     )
-    series, structure_set, rest = rogue.moves
+    series, structure_set, *rest = rogue.moves
     assert series.QueryRetrieveLevel == "SERIES"
     assert series.StudyInstanceUID == archive.patient.study_uid
     assert series.SeriesInstanceUID == archive.patient.series_uid
     assert structure_set.QueryRetrieveLevel == "IMAGE"
     assert structure_set.SOPInstanceUID == archive.patient.structure_set_uid
-    assert rest.QueryRetrieveLevel == "IMAGE"
-    assert set(rest.SOPInstanceUID) == lost
+    assert {move.QueryRetrieveLevel for move in rest} == {"IMAGE"}
+    assert sorted(move.SOPInstanceUID for move in rest) == sorted(lost)
 
 
 def test_instances_that_come_after_the_answer_count(
@@ -562,7 +562,7 @@ def test_a_silent_client_does_not_keep_others_out(
 def test_no_more_associations_than_allowed(
     archive, network_of, our_port: int, tmp_path: Path, quarantine: Path
 ) -> None:
-    """Three series at the same time over two associations; one alone uses both."""
+    """Three series at the same time over two associations."""
     datasets = archive.datasets(archive.other.patient_id) + archive.datasets()
     requests = [archive.request(kind) for kind in (Kind.KM, Kind.MR)]
     requests.append(archive.request(uids=archive.other))
@@ -588,13 +588,7 @@ def test_no_more_associations_than_allowed(
                     lambda n: engine.fetch(requests[n], tmp_path / str(n), lambda _: None), range(3)
                 )
             )
-            assert most == [2]
-            rogue.moves.clear()
-            (tmp_path / "alone").mkdir()
-            engine.fetch(requests[2], tmp_path / "alone", lambda _: None)
-    inspect_folder(tmp_path / "alone", requests[2], "0" * 16)
-    images = [move for move in rogue.moves if move.SeriesInstanceUID == requests[2].series_uid]
-    assert sorted(len(move.SOPInstanceUID) for move in images) == [30, 30]
+    assert most == [2]
 
 
 def test_names_stay_out_of_every_log(

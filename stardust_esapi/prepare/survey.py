@@ -1,7 +1,6 @@
-"""Carry out the preparation of one case: survey what is there, then create what is missing.
+"""Decide, reading only, what one case needs and what of it is there already.
 
-:func:`survey` only reads, so a run without write goes as far and tells the same; :func:`create`
-is the only function that changes a structure set, through the write gate.
+A run without write goes as far, and tells the same.
 """
 
 from __future__ import annotations
@@ -13,14 +12,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stardust_esapi.choices import OnMissing
-from stardust_esapi.errors import EsapiRefusedError, PrepareError
+from stardust_esapi.errors import PrepareError
 from stardust_esapi.esapi.session import OpenPatient
-from stardust_esapi.esapi.write_gate import Approval, PlannedSet, WritePlan, modifications
-from stardust_esapi.esapi.writer import RecordWriter
 from stardust_esapi.geometry import FloatArray
 from stardust_esapi.judge import TumourFacts, judge
 from stardust_esapi.mask import overlap, rasterise, regular_slices
-from stardust_esapi.model import Action, Case, Finding, Kind, StructureOutcome
+from stardust_esapi.model import Case, Finding, Kind, StructureOutcome
 from stardust_esapi.names import folding, numbered_id
 from stardust_esapi.patient import ImageView
 from stardust_esapi.prepare.existing import (
@@ -43,9 +40,9 @@ from stardust_esapi.prepare.plan import (
 from stardust_esapi.settings import GTV_WORD, TARGET_WORD, Settings, StructureSettings
 
 if TYPE_CHECKING:
-    from VMS.TPS.Common.Model import API
+    pass
 
-_MOST_NUMBERED = 99
+MOST_NUMBERED = 99
 _OUTSIDE_TOLERANCE_MM = 0.01
 
 Contours = Mapping[int, Sequence[FloatArray]]
@@ -138,52 +135,6 @@ def survey(
     return Survey(located, sets, findings)
 
 
-def create(
-    case: Case,
-    sets: Sequence[SetPlan],
-    patient: OpenPatient,
-    settings: StructureSettings,
-    approval: Approval,
-) -> tuple[SetPlan, ...]:
-    """Create the structure sets that are missing, verify them, and save.
-
-    Nothing is saved unless every set holds what was planned: an error leaves the record as it
-    was, because closing the patient drops what was not saved.
-
-    Raises:
-        NotApprovedError: This run may not write.
-        PrepareError: A structure could not be copied, or a copy does not hold what its source
-            does. Its ``outcomes`` say what became of each structure.
-        EsapiRefusedError: Eclipse refused a step.
-    """
-    missing = [s for s in sets if not s.uid]
-    if not missing:
-        return tuple(sets)
-    plan = WritePlan(str(case), tuple(_planned(s) for s in missing))
-    with modifications(patient, plan, approval) as writer:
-        created = {s.kind: _create_set(case, s, patient, writer, settings) for s in missing}
-    return tuple(
-        replace(created[s.kind], uid=_find_saved(case, s, patient)) if s.kind in created else s
-        for s in sets
-    )
-
-
-def _planned(wanted: SetPlan) -> PlannedSet:
-    return PlannedSet(
-        wanted.structure_set_id,
-        wanted.image.series_uid,
-        tuple(planned.new_id for planned in wanted.plan.structures),
-    )
-
-
-class FailedStructuresError(PrepareError):
-    """Structures that could not be copied, with the outcome of every structure of the set."""
-
-    def __init__(self, message: str, outcomes: Sequence[StructureOutcome]) -> None:
-        super().__init__(message)
-        self.outcomes = tuple(outcomes)
-
-
 @dataclass(frozen=True, slots=True)
 class _Source:
     """The source structure set: where it lies, what shall become of it, its contours by id."""
@@ -218,7 +169,7 @@ def _survey_set(
 ) -> SetPlan:
     rules = settings.structures
     plan, clipped = _fit(source, image)
-    base_id = rules.structure_set_id_km if kind is Kind.KM else rules.structure_set_id
+    base_id = base_id_of(kind, rules)
     wanted = SetPlan(
         kind=kind,
         image=image,
@@ -238,17 +189,17 @@ def _survey_set(
         clipped=clipped,
     )
     ours = {folding(base_id)} | {
-        folding(numbered_id(base_id, n)) for n in range(2, _MOST_NUMBERED + 1)
+        folding(numbered_id(base_id, n)) for n in range(2, MOST_NUMBERED + 1)
     }
     there = {
-        s.uid: _found(patient, s.uid)
+        s.uid: found_in(patient, s.uid)
         for s in patient.view.structure_sets
-        if folding(s.structure_set_id) in ours and _on_same_image(s.image, image)
+        if folding(s.structure_set_id) in ours and on_same_image(s.image, image)
     }
     # Asked of a set that holds what would be created too: on another grid, tumours that lie close
     # together are the same within the tolerance.
     candidates = {
-        uid: _differences(wanted, shapes)
+        uid: differences_of(wanted, shapes)
         for uid, shapes in there.items()
         if not _is_of_another_tumour(shapes, source, wanted.how, rules)
     }
@@ -270,6 +221,11 @@ def _survey_set(
         wanted = replace(wanted, structure_set_id=_free_id(case, base_id, patient))
     note = f"{base_id} on the {kind} image: {note}." if note else ""
     return replace(wanted, outcomes=_outcomes(wanted), note=note)
+
+
+def base_id_of(kind: Kind, rules: StructureSettings) -> str:
+    """The id of the prepared set on an image of a kind, before it is numbered."""
+    return rules.structure_set_id_km if kind is Kind.KM else rules.structure_set_id
 
 
 def _is_of_another_tumour(
@@ -378,7 +334,7 @@ def _how_closely(
     )
 
 
-def _found(patient: OpenPatient, uid: str) -> tuple[StructureShape, ...]:
+def found_in(patient: OpenPatient, uid: str) -> tuple[StructureShape, ...]:
     """The structures of a set as they are now."""
     contours = patient.contours(uid)
     return tuple(
@@ -392,11 +348,12 @@ def _found(patient: OpenPatient, uid: str) -> tuple[StructureShape, ...]:
     )
 
 
-def _differences(wanted: SetPlan, found: Sequence[StructureShape]) -> tuple[str, ...]:
+def differences_of(wanted: SetPlan, found: Sequence[StructureShape]) -> tuple[str, ...]:
+    """How a set differs from what is wanted, a clause each."""
     return differences(wanted.expected, found, wanted.how, may_be_clipped=wanted.clipped)
 
 
-def _on_same_image(one: ImageView | None, other: ImageView) -> bool:
+def on_same_image(one: ImageView | None, other: ImageView) -> bool:
     """Whether two images are one or copies of one: CreateNewStructureSet copies the image."""
     return (
         one is not None
@@ -416,92 +373,8 @@ def _outcomes(wanted: SetPlan) -> tuple[StructureOutcome, ...]:
 
 def _free_id(case: Case, base_id: str, patient: OpenPatient) -> str:
     taken = {folding(s.structure_set_id) for s in patient.view.structure_sets}
-    for number in range(2, _MOST_NUMBERED + 1):
+    for number in range(2, MOST_NUMBERED + 1):
         candidate = numbered_id(base_id, number)
         if folding(candidate) not in taken:
             return candidate
-    raise PrepareError(f"{case}: there are {_MOST_NUMBERED} structure sets {base_id}. Remove some.")
-
-
-def _create_set(
-    case: Case,
-    wanted: SetPlan,
-    patient: OpenPatient,
-    writer: RecordWriter,
-    settings: StructureSettings,
-) -> SetPlan:
-    source = {s.Id: s for s in patient.structure_set(wanted.source_uid).Structures}
-    with patient.refusals(f"making structure set {wanted.structure_set_id}"):
-        created = writer.CreateStructureSet(patient.image(wanted.image))
-        writer.NameStructureSet(created, wanted.structure_set_id)
-    outcomes: list[StructureOutcome] = []
-    failed: list[str] = []
-    for planned in wanted.plan.structures:
-        try:
-            with patient.refusals(f"copying structure {planned.source.structure_id}"):
-                _copy(planned, source[planned.source.structure_id], created, writer)
-        except EsapiRefusedError as error:
-            outcomes.append(planned.failure(wanted.kind, str(error)))
-            failed.append(planned.new_id)
-    done = {p.new_id for p in wanted.plan.structures} - set(failed)
-    outcomes += [o for o in wanted.outcomes if not o.new_id or o.new_id in done]
-    essential = {settings.target_label, settings.gtv_label}
-    if failed and (not settings.allow_failed or essential & set(failed)):
-        reasons = " ".join(o.reason for o in outcomes if o.action is Action.FAILED)
-        raise FailedStructuresError(
-            f"{case}: {len(failed)} structures could not be copied ({', '.join(failed)}); nothing "
-            f"was saved. {reasons}",
-            outcomes,
-        )
-    result = replace(
-        wanted,
-        expected=tuple(s for s in wanted.expected if s.structure_id in done),
-        outcomes=tuple(outcomes),
-    )
-    _verify_set(case, result, created, patient)
-    return result
-
-
-def _copy(
-    planned: PlannedStructure,
-    source: API.Structure,
-    target: API.StructureSet,
-    writer: RecordWriter,
-) -> None:
-    structure = writer.AddStructure(target, planned.dicom_type, planned.new_id)
-    try:
-        writer.CopyShape(structure, source, planned.source.is_high_resolution)
-    except Exception:
-        # One that stays all the same is found when the set is compared with its plan.
-        writer.RemoveStructure(structure)
-        raise
-
-
-def _verify_set(
-    case: Case, wanted: SetPlan, created: API.StructureSet, patient: OpenPatient
-) -> None:
-    """Compare what Eclipse holds now with what was planned, before it is saved."""
-    patient.refresh()
-    differing = _differences(wanted, _found(patient, created.UID))
-    if differing:
-        raise FailedStructuresError(
-            f"{case}: the copies in {wanted.structure_set_id} do not hold what their sources do: "
-            f"{'; '.join(differing)}. Nothing was saved; compare the structures in Eclipse.",
-            wanted.outcomes,
-        )
-
-
-def _find_saved(case: Case, wanted: SetPlan, patient: OpenPatient) -> str:
-    """UID of a set that was just saved; it lies on its image or on a copy of it."""
-    found = [
-        s.uid
-        for s in patient.view.structure_sets
-        if same_id(s.structure_set_id, wanted.structure_set_id)
-        and _on_same_image(s.image, wanted.image)
-    ]
-    if len(found) != 1:
-        raise PrepareError(
-            f"{case}: {len(found)} structure sets {wanted.structure_set_id} are on the "
-            f"{wanted.kind} image after saving. Look at the patient in Eclipse."
-        )
-    return found[0]
+    raise PrepareError(f"{case}: there are {MOST_NUMBERED} structure sets {base_id}. Remove some.")
