@@ -9,8 +9,8 @@ namespace StardustEsapi
     /// <summary>Lets Python import the very files that were compared, and nothing else.</summary>
     /// <remarks>
     /// Between the comparison and an import a file can be replaced or added. So Python gets the source
-    /// that was compared from memory, and a compiled module is compared once more right before it is
-    /// loaded; files of compiled Python and zip files are not looked at.
+    /// that was compared from memory, and a compiled module is compared once more before it is loaded and
+    /// once loaded; files of compiled Python and zip files are not looked at.
     ///
     /// It must be there before the first import. That one is "encodings", which Python asks for
     /// while it starts: so a built-in module of that name stands before the one in a file, sets all
@@ -46,7 +46,9 @@ def get_code(loader, name):
 
 def create_module(loader, spec):
     require(spec.origin)
-    return create(loader, spec)
+    module = create(loader, spec)
+    require(spec.origin)  # Windows lets nobody change it meanwhile, other systems do
+    return module
 
 
 create = ExtensionFileLoader.create_module

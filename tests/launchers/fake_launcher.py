@@ -101,7 +101,7 @@ def do_late():
     from stardust_esapi import _json, late
 
     if _json.__doc__ != "json speedups\n":
-        Path(os.environ[FACTS] + ".trap").touch()
+        Path(os.environ[FACTS] + "._json.trap").touch()
     sys.stdout.write(late.__name__.rpartition(".")[2] + "\n")
 
 

@@ -90,7 +90,8 @@ class Installation:
         with ending(process):
             out, err = process.communicate(timeout=PATIENCE)
         facts = self._facts.read_text(encoding="utf-8").splitlines() if self._facts.exists() else []
-        assert not list(self.folder.glob("*.trap")), "code ran that must never run"
+        marks = [mark.name for mark in self.folder.glob("*.trap")]
+        assert not marks, f"code ran that must never run: {marks}"
         return Said(process.returncode, out, err, [json.loads(line) for line in facts])
 
     def run(self, *arguments: object, program: str = "StardustExporter.exe", **env: str) -> Said:

@@ -63,7 +63,7 @@ def swaps(at_home: Installation, private_home: Path, tmp_path: Path) -> list[Swa
     for swap in found:
         content = swap.file.read_bytes()
         spoilt = (
-            content + f"\n{TRAP}".encode()
+            content + f"\n{TRAP.replace('.trap', f'.{swap.file.name}.trap')}".encode()
             if swap.file.suffix == ".py"
             else content.replace(b"json speedups", b"JSON speedups")
         )
