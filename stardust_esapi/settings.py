@@ -2,12 +2,14 @@
 
 A flag beats an environment variable (``STARDUST_ENGINE=none``), which beats the TOML file, which
 beats the old ``settings.ini``, which beats the defaults below. Permission to write is a flag
-only: a file or a variable left behind must never make a run write.
+only: a file or a variable left behind must never make a run write. Where the audit log lies is no
+matter for a variable either: nobody would see that it is diverted.
 """
 
 from __future__ import annotations
 
 import configparser
+import os
 import re
 from collections.abc import Mapping
 from enum import StrEnum
@@ -396,6 +398,11 @@ def load_settings(
         UsageError: A file cannot be read or a value makes no sense; all problems are named.
     """
     toml, ini = _files(file, folder)
+    if any(name.upper() == "STARDUST_AUDIT" for name in os.environ):
+        raise UsageError(
+            "STARDUST_AUDIT is set, but no variable says where the audit log lies. Unset it, and "
+            f"give --audit or write audit into {TOML_NAME}."
+        )
     given = {key: value for key, value in (flags or {}).items() if value is not None}
     legacy = _read_legacy(ini) if ini else {}
 
