@@ -315,6 +315,14 @@ class Format(StrEnum):
     NIFTI = "nifti"
 
 
+BUTTONS = (
+    "Metastase-Kopf", "Meningeom", "MetBett-Kopf", "Glomus", "Lymphom", "Lunge", "Mediastinum",
+    "NNiere", "Bauchwand", "Sonstiges", "Orbita", "Pankreas", "Oesophagus", "Glio", "Astrozytom",
+    "Milz", "Knochen", "BC", "Extrem", "Axilla",
+)  # fmt: skip
+"""What the Case-Selector's label buttons write into ``casekind``."""
+
+
 class Dataset(_Frozen):
     """How training files are created from an export.
 
@@ -328,6 +336,8 @@ class Dataset(_Frozen):
         key: The file with the secret that pseudonyms are derived with; None for the one beside the
             dataset's folder.
         dicom: Whether to leave a de-identified DICOM copy too.
+        words: What may stand in the dataset's files of the case list's ``Label`` and ``casekind``,
+            besides the pre-filter's modalities; anything else becomes ``other``.
         gates: Where a case stops being good enough.
     """
 
@@ -338,6 +348,7 @@ class Dataset(_Frozen):
     scheduler: str | None = Field(None, pattern=r"^[a-z]+://.+")
     key: Path | None = None
     dicom: bool = False
+    words: tuple[str, ...] = BUTTONS
     gates: Gates = Gates()
 
     @pydantic.field_validator("formats", mode="before")
