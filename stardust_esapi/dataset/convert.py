@@ -16,7 +16,8 @@ from stardust_esapi.dataset.facts import CaseFacts
 from stardust_esapi.dataset.labels import Labelled, Named
 from stardust_esapi.dataset.pseudonym import Pseudonyms
 from stardust_esapi.dataset.tasks import CHANGED, Task
-from stardust_esapi.dataset.words import BODY_PARTS, OTHER, listed
+from stardust_esapi.dataset.words import OTHER, listed
+from stardust_esapi.dicom.body_parts import BODY_PARTS
 from stardust_esapi.dicom.deidentify import copy_deidentified
 from stardust_esapi.dicom.read_registration import read_mr_to_ct
 from stardust_esapi.dicom.read_series import Stack, VolumeFacts, read_stack

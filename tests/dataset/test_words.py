@@ -10,7 +10,8 @@ import pytest
 
 from dataset_cohort import write_cohort
 from stardust_esapi.dataset.build import DatasetJob, build_dataset
-from stardust_esapi.dataset.words import BODY_PARTS, MODALITIES, listed
+from stardust_esapi.dataset.words import MODALITIES, listed
+from stardust_esapi.dicom.body_parts import BODY_PARTS
 from stardust_esapi.settings import Dataset
 from stardust_esapi.verify.inspect import inspect_folder
 from stardust_esapi.verify.manifest import read_manifest, write_manifest
