@@ -22,9 +22,9 @@ from stardust_esapi.dicom.source import RegistrationSource
 from stardust_esapi.errors import TransferError
 from stardust_esapi.geometry import FloatArray
 
-# A rotation with entries this far off moves a point half a metre away by less than 0.01 mm.
 # Content Date and Time must have values (Type 1), also where Eclipse knows of none.
 _NO_MOMENT = datetime(1900, 1, 1)
+# A rotation with entries this far off moves a point half a metre away by less than 0.01 mm.
 _RIGID_TOLERANCE = 1e-5
 
 
