@@ -38,7 +38,7 @@ def claimed(out: Path) -> Iterator[None]:
         UsageError: It cannot be created, or another run is working in it.
     """
     try:
-        out.mkdir(parents=True, exist_ok=True)
+        files.make_folder(out)
         with FileLock(out / LOCK, timeout=0), log_to(out / LOGS, datetime.now().astimezone()):
             yield
     except Timeout:
