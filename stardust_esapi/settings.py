@@ -30,6 +30,9 @@ from stardust_esapi.errors import UsageError
 from stardust_esapi.model import Kind
 from stardust_esapi.names import MAX_ESAPI_ID, as_read
 
+LARGEST_MB = 256
+"""MB of a DICOM object; structure sets of clinics stay below a tenth of it."""
+
 TOML_NAME = "stardust-esapi.toml"
 INI_NAME = "settings.ini"
 
@@ -60,6 +63,7 @@ class CaseListSettings(_Frozen):
     Attributes:
         rejected: Words in any column behind the mining's that mark a rejected row; case is ignored.
         sheet: The sheet of a workbook; empty for the only one that holds a list.
+        largest_mb: MB that the list may have, unpacked and in memory.
     """
 
     rejected: tuple[Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)], ...] = (
@@ -67,6 +71,7 @@ class CaseListSettings(_Frozen):
         "rejected",
     )
     sheet: str = ""
+    largest_mb: int = Field(1024, ge=1)
 
 
 class Rule(_Frozen):
@@ -235,7 +240,8 @@ class Network(_Frozen):
         associations: How many cases are moved at the same time, each over one association. Some
             daemons take few: ``doctor`` says how many the peer takes.
         retries: How often a transfer that failed is tried again.
-        timeout: Seconds to wait for an answer.
+        timeout: Seconds to wait for an answer, and for the rest of what has begun to arrive.
+        largest_mb: MB that an instance, or another message of the peer, may have.
         tls: Certificates; None for plain associations.
     """
 
@@ -249,6 +255,7 @@ class Network(_Frozen):
     associations: int = Field(1, ge=1, le=16)
     retries: int = Field(3, ge=0, le=20)
     timeout: float = Field(30.0, gt=0)
+    largest_mb: int = Field(LARGEST_MB, ge=1, le=2048)
     tls: Tls | None = None
 
 
