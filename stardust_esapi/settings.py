@@ -31,7 +31,8 @@ from stardust_esapi.model import Kind
 from stardust_esapi.names import MAX_ESAPI_ID, as_read
 
 LARGEST_MB = 256
-"""MB of a DICOM object; structure sets of clinics stay below a tenth of it."""
+"""MB of what comes from outside: of a DICOM object, where structure sets of clinics stay below a
+tenth of it, and of a case list, where one of 100,000 rows is 150 MB in memory."""
 
 TOML_NAME = "stardust-esapi.toml"
 INI_NAME = "settings.ini"
@@ -71,7 +72,7 @@ class CaseListSettings(_Frozen):
         "rejected",
     )
     sheet: str = ""
-    largest_mb: int = Field(1024, ge=1)
+    largest_mb: int = Field(LARGEST_MB, ge=1)
 
 
 class Rule(_Frozen):
