@@ -17,6 +17,7 @@ from typing import IO
 
 from stardust_esapi.errors import CaseError
 
+_MOUNT_POINT = 0xA0000003  # IO_REPARSE_TAG_MOUNT_POINT, which marks a junction
 # A virus scanner or indexer holds new files open for a moment, and Windows refuses to rename them
 # (or a folder with them) meanwhile.
 _RENAME_PAUSES = (0.1, 0.2, 0.4, 0.8, 1.6)
@@ -111,6 +112,33 @@ def make_folder(folder: Path) -> None:
     make_folder(folder.parent)
     folder.mkdir(exist_ok=True)
     sync_folder(folder.parent)
+
+
+def first_link(folder: Path) -> Path | None:
+    """A link, or Windows' junction, in a folder or in one of the folders in it."""
+    for entry in _entries(folder):
+        if _is_link(entry):
+            return Path(entry.path)
+        if entry.is_dir():
+            for inner in _entries(entry.path):
+                if _is_link(inner):
+                    return Path(inner.path)
+    return None
+
+
+def _entries(folder: str | Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except FileNotFoundError:  # another run works there, as its lock will tell
+        return []
+
+
+def _is_link(entry: os.DirEntry[str]) -> bool:
+    if os.name != "nt":
+        return entry.is_symlink()
+    tag = getattr(entry.stat(follow_symlinks=False), "st_reparse_tag", 0)  # known without a call
+    return entry.is_symlink() or tag == _MOUNT_POINT
 
 
 def place_folder(staged: Path, final: Path) -> None:

@@ -21,6 +21,8 @@ LOOKED_FOR: Final = {Role.GTV: "gtv+", Role.TARGET: "target+"}
 
 _MAX_FOLDER_NAME = 100
 _UNSAFE = re.compile(r'[<>:"/\\|?*%~\x00-\x1f\x7f]')
+# The last four are wide forms of the first, which spreadsheets take for them.
+_FORMULA = re.compile("'*[=+@\t\r\n\uff1d\uff0b\uff0d\uff20-]")
 # Windows reserves these whatever extension follows (Microsoft, "Naming Files, Paths").
 _RESERVED = re.compile(
     r"(?:con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])\s*(?:\..*)?", re.I
@@ -53,6 +55,20 @@ def folder_name(identifier: str) -> str:
         digest = hashlib.sha256(identifier.encode()).hexdigest()[:12]
         name = f"{name.encode()[: _MAX_FOLDER_NAME - 13].decode(errors='ignore')}~{digest}"
     return name
+
+
+def as_cell(text: str) -> str:
+    """Text as a cell of a CSV file that people open: a spreadsheet takes none for a formula.
+
+    What begins as one gets an apostrophe before it, as OWASP's "CSV Injection" advises, and so does
+    what already has one there: :func:`from_cell` takes away one.
+    """
+    return f"'{text}" if _FORMULA.match(text) else text
+
+
+def from_cell(cell: str) -> str:
+    """The text of such a cell."""
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
 
 
 def folding(name: str) -> str:

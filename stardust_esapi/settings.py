@@ -32,6 +32,10 @@ from stardust_esapi.errors import UsageError
 from stardust_esapi.model import Kind
 from stardust_esapi.names import MAX_ESAPI_ID, as_read
 
+LARGEST_MB = 256
+"""MB of what comes from outside: of a DICOM object, where structure sets of clinics stay below a
+tenth of it, and of a case list, where one of 100,000 rows is 150 MB in memory."""
+
 TOML_NAME = "stardust-esapi.toml"
 INI_NAME = "settings.ini"
 
@@ -62,6 +66,7 @@ class CaseListSettings(_Frozen):
     Attributes:
         rejected: Words in any column behind the mining's that mark a rejected row; case is ignored.
         sheet: The sheet of a workbook; empty for the only one that holds a list.
+        largest_mb: MB that the list may have, unpacked and in memory.
     """
 
     rejected: tuple[Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)], ...] = (
@@ -69,6 +74,7 @@ class CaseListSettings(_Frozen):
         "rejected",
     )
     sheet: str = ""
+    largest_mb: int = Field(LARGEST_MB, ge=1)
 
 
 class Rule(_Frozen):
@@ -237,7 +243,8 @@ class Network(_Frozen):
         associations: How many cases are moved at the same time, each over one association. Some
             daemons take few: ``doctor`` says how many the peer takes.
         retries: How often a transfer that failed is tried again.
-        timeout: Seconds to wait for an answer.
+        timeout: Seconds to wait for an answer, and for the rest of what has begun to arrive.
+        largest_mb: MB that an instance, or another message of the peer, may have.
         tls: Certificates; None for plain associations.
     """
 
@@ -251,6 +258,7 @@ class Network(_Frozen):
     associations: int = Field(1, ge=1, le=16)
     retries: int = Field(3, ge=0, le=20)
     timeout: float = Field(30.0, gt=0)
+    largest_mb: int = Field(LARGEST_MB, ge=1, le=2048)
     tls: Tls | None = None
 
 

@@ -23,7 +23,7 @@ from stardust_esapi.caselist.tail import Tail, read_tail
 from stardust_esapi.model import Case
 from stardust_esapi.settings import CaseListSettings
 
-_REJECTED = CaseListSettings().rejected
+_USUAL = CaseListSettings()
 _NO_PLAN = "PlanID is {}, which stands for no plan; the series and its structure set count."
 
 _COLUMNS = {
@@ -112,7 +112,7 @@ def _nothing_collected() -> Iterator[None]:
 
 
 @_nothing_collected()
-def read_case_list(path: Path, *, rejected: Sequence[str] = _REJECTED, sheet: str = "") -> CaseList:
+def read_case_list(path: Path, settings: CaseListSettings = _USUAL) -> CaseList:
     """Read a list of the Case-Selector, the pre-filter or the mining, as people hand it over.
 
     It may be a workbook or a text file (UTF-8, Windows-1252 or UTF-16; separated by ``;``, ``,``,
@@ -124,13 +124,12 @@ def read_case_list(path: Path, *, rejected: Sequence[str] = _REJECTED, sheet: st
 
     Args:
         path: The file.
-        rejected: Words behind the mining's columns that mark a rejected row; case is ignored.
-        sheet: The sheet of a workbook; empty for the only visible one that is a list.
+        settings: How it is read.
 
     Raises:
         UsageError: The file as a whole cannot be read as a case list.
     """
-    table = read_table(path, sheet)
+    table = read_table(path, settings.sheet, settings.largest_mb << 20)
     columns = find_columns(table)
     tail = read_tail(table, columns)
     patients = [
@@ -145,7 +144,7 @@ def read_case_list(path: Path, *, rejected: Sequence[str] = _REJECTED, sheet: st
     rows = (table.row_numbers > columns.above) & ~_empty(table, values)
     hidden = int((rows & table.hidden).sum())
     # Of a row that hides others nobody can say whose comment it carries.
-    is_rejected = _rejected(table, columns, rejected) & rows & ~table.swallowing
+    is_rejected = _rejected(table, columns, settings.rejected) & rows & ~table.swallowing
     rows &= ~is_rejected
     problems = [
         problem

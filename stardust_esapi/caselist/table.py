@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from stardust_esapi.caselist.cells import as_text
 from stardust_esapi.caselist.column_names import known_names
 from stardust_esapi.caselist.header import early_rows
-from stardust_esapi.caselist.workbook import read_sheet
+from stardust_esapi.caselist.workbook import CELL, read_sheet, too_large
 from stardust_esapi.errors import UsageError
 
 SEPARATORS = (";", ",", "\t", "|")
@@ -110,15 +110,16 @@ class Table:
         return Column(("",), np.zeros(len(self.cells), dtype=np.intp))
 
 
-def read_table(path: Path, sheet: str) -> Table:
+def read_table(path: Path, sheet: str, most: int) -> Table:
     """Read a file of separated values (``.csv``, ``.txt``, ``.tsv``) or a workbook.
 
     Args:
         path: The file.
         sheet: The sheet of a workbook; empty for the only one that holds a list.
+        most: Bytes that it may have, unpacked and in memory.
 
     Raises:
-        UsageError: The file cannot be read, is of another kind or is empty.
+        UsageError: The file cannot be read, is of another kind, is empty or too large.
     """
     kind = path.suffix.lower()
     if kind not in {".csv", ".txt", ".tsv", ".xlsx", ".xlsm"}:
@@ -129,6 +130,8 @@ def read_table(path: Path, sheet: str) -> Table:
     if path.is_dir():
         raise UsageError(f"{path} is a folder; name the case list file in it.")
     try:
+        if path.stat().st_size > most:
+            raise too_large(path, most)
         content = path.read_bytes()
     except FileNotFoundError:
         raise UsageError(f"There is no case list {path}; check the path.") from None
@@ -138,16 +141,16 @@ def read_table(path: Path, sheet: str) -> Table:
             "and check that it is a file that you may read."
         ) from None
     table = (
-        _read_workbook(path, content, sheet)
+        _read_workbook(path, content, sheet, most)
         if kind.startswith(".xls")
-        else _read_csv(path, content)
+        else _read_csv(path, content, most)
     )
     if table.cells.empty:
         raise UsageError(f"The case list {path} is empty; choose the list with the cases.")
     return table
 
 
-def _read_csv(path: Path, content: bytes) -> Table:
+def _read_csv(path: Path, content: bytes, most: int) -> Table:
     text = _decode(path, content)
     line = SEPARATOR_LINE.match(text)
     start = line.end() if line else 0
@@ -168,7 +171,9 @@ def _read_csv(path: Path, content: bytes) -> Table:
     swallowing = np.zeros(len(rows), dtype=np.bool_)
     if reader.line_num > len(rows):
         swallowing[:] = _swallowing(rows, separator)
-    widest = max(widths, default=0)
+    widest = int(max(widths, default=0))
+    if len(rows) * widest * CELL > most:
+        raise too_large(path, most)
     for row in rows:
         row.extend([""] * (widest - len(row)))
     hidden = np.zeros(len(rows), dtype=np.bool_)
@@ -227,13 +232,13 @@ def _swallowing(rows: list[list[str]], separator: str) -> list[bool]:
     ]
 
 
-def _read_workbook(path: Path, content: bytes, name: str) -> Table:
+def _read_workbook(path: Path, content: bytes, name: str, most: int) -> Table:
     if content.startswith(OLE_MARK):
         raise UsageError(
             f"The workbook {path} has a password or is of an old Excel format; "
             "save it as .xlsx without a password."
         )
-    sheet = read_sheet(path, content, name)
+    sheet = read_sheet(path, content, most, name)
     cells = pd.DataFrame(sheet.cells, dtype=object)
     swallowing, hidden = np.zeros((2, len(cells)), dtype=np.bool_)
     hidden[list(sheet.hidden)] = True

@@ -30,10 +30,17 @@ from stardust_esapi.errors import UsageError
 _ERROR = re.compile(rb"""t\s*=\s*["']e["']""")
 _HIDDEN = re.compile(rb"""hidden\s*=\s*["'](?:1|true)["']""")
 _ROW = re.compile(rb"""\sr\s*=\s*["']([0-9]+)["']""")
-_PLACE = re.compile(rb"""\sr\s*=\s*["']([A-Z]+)([0-9]+)["']""")
+_PLACE = re.compile(rb"""\sr\s*=\s*["']([A-Z]+[0-9]+)["']""")
 _FORMULAS = (re.compile(rb"<f[\s/>]"), re.compile(rb":f[\s/>]"))
-# calamine makes room for all cells up to the last; Python dies when there is none.
-_FAR = re.compile(rb"""r="[A-Z]{3}[0-9]+"[^<>/]*>""")
+# calamine makes room for all cells up to the last; Python dies when there is none. Up to column AZ
+# and row 149,999 there is; what else there may be is counted.
+_UNUSUAL = (
+    re.compile(rb"""<c(?! r="A?[A-Z](?:1[0-4][0-9]{4}|[0-9]{1,5})")[\s/>]"""),
+    re.compile(rb""":c[\s/>]"""),
+)
+_LAST_COLUMN = 702  # ZZ
+CELL = 32
+"""Bytes that a cell takes at least, as it is read."""
 
 
 @dataclass(frozen=True)
@@ -54,21 +61,23 @@ class Sheet:
     note: str
 
 
-def read_sheet(path: Path, content: bytes, name: str = "") -> Sheet:
+def read_sheet(path: Path, content: bytes, most: int, name: str = "") -> Sheet:
     """Read the sheet with the case list.
 
     Args:
         path: What messages call the workbook.
         content: The file.
+        most: Bytes that it may have unpacked, and the cells of its sheets in memory.
         name: The sheet. Without one, it is the only visible sheet that is a list; where none is,
             the first that has a header of some sort, else the first.
 
     Raises:
         UsageError: The file is no workbook or is damaged; there is no such sheet, or several are
-            lists; a sheet has more than 702 columns; the sheet has formulas without values.
+            lists; a sheet has more than 702 columns; the sheet has formulas without values; it is
+            too large.
     """
     try:
-        return _read(path, content, name)
+        return _read(path, content, most, name)
     except UsageError:
         raise
     except Exception as error:  # noqa: BLE001 - every part of a workbook has errors of its own
@@ -78,10 +87,27 @@ def read_sheet(path: Path, content: bytes, name: str = "") -> Sheet:
         ) from None
 
 
-def _read(path: Path, content: bytes, wanted: str) -> Sheet:
+def too_large(path: Path, most: int) -> UsageError:
+    """Say that a list is larger than so many bytes, unpacked or in memory, and what to do."""
+    return UsageError(
+        f"The case list {path} is larger than {most >> 20} MB when it is unpacked. Save the list "
+        "alone, without other sheets and pictures, and without rows and columns beyond its last, "
+        "or set caselist.largest_mb higher."
+    )
+
+
+def _read(path: Path, content: bytes, most: int, wanted: str) -> Sheet:
+    parts, left = {}, most
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        # Each part's checksum is verified as it is read.
-        parts = {name.lower(): archive.read(name) for name in archive.namelist()}
+        for part in archive.infolist():
+            # Read to where it ends, whatever size it is said to have; its checksum is verified.
+            part.file_size = left + 2
+            with archive.open(part) as file:
+                xml = file.read(left + 1)
+            left -= len(xml)
+            if left < 0:
+                raise too_large(path, most)
+            parts[part.filename.lower()] = xml
     paths = _sheet_paths(parts)
     with (
         CalamineWorkbook.from_filelike(io.BytesIO(content)) as book,
@@ -89,11 +115,14 @@ def _read(path: Path, content: bytes, wanted: str) -> Sheet:
     ):
         names = _candidates(path, book, wanted)
         for name in names:
-            if _FAR.search(parts[paths[name]]):
+            rows, columns = _extent(parts[paths[name]])
+            if columns > _LAST_COLUMN:
                 raise UsageError(
                     f"The sheet {name} of the workbook {path} has values beyond column ZZ; delete "
                     "them, or choose another sheet with --sheet."
                 )
+            if rows * columns * CELL > most:
+                raise too_large(path, most)
         marks = {name: aside.submit(_marks, path, parts[paths[name]]) for name in names}
         sheets = {
             name: book.get_sheet_by_name(name).to_python(skip_empty_area=False) for name in names
@@ -109,6 +138,32 @@ def _read(path: Path, content: bytes, wanted: str) -> Sheet:
         tuple(row for row in hidden if row < len(cells)),
         f"The sheet {name} was read{others}.",
     )
+
+
+def _extent(xml: bytes) -> tuple[int, int]:
+    """The last row and column with a value, counted from 1; none where both are usual."""
+    last_row = last_column = row = column = 0
+    if not any(pattern.search(xml) for pattern in _UNUSUAL):
+        return last_row, last_column
+    for event, element in ElementTree.iterparse(io.BytesIO(xml), ("start", "end")):  # noqa: S314 - expat limits what entities unfold to
+        kind, place = _local(element.tag), element.get("r")
+        if kind == "row" and event == "start":
+            row, column = int(place or row + 1), 0
+        elif kind == "row":
+            element.clear()
+        elif kind == "c" and event == "end":
+            row, column = _row_and_column(place) if place else (row, column + 1)
+            if len(element):
+                last_row, last_column = max(row, last_row), max(column, last_column)
+    return last_row, last_column
+
+
+def _row_and_column(place: str) -> tuple[int, int]:
+    """Both counted from 1; of B5, 5 and 2."""
+    column = 0
+    for letter in place.rstrip("0123456789"):
+        column = column * 26 + ord(letter) - ord("A") + 1
+    return int(place.lstrip("ABCDEFGHIJKLMNOPQRSTUVWXYZ")), column
 
 
 def _marks(path: Path, xml: bytes) -> tuple[list[tuple[int, int]], list[int]]:
@@ -197,11 +252,8 @@ def _local(tag: str) -> str:
 def _errors(xml: bytes) -> Iterator[tuple[int, int]]:
     """Row and column, from 0, of the cells with an error (ECMA-376-1, 18.3.1.4)."""
     for tag in _tags(xml, b"c", _ERROR):
-        letters, row = _PLACE.findall(tag)[0]
-        column = 0
-        for letter in letters:
-            column = column * 26 + letter - ord("A") + 1
-        yield int(row) - 1, column - 1
+        row, column = _row_and_column(_PLACE.findall(tag)[0].decode())
+        yield row - 1, column - 1
 
 
 def _hidden(xml: bytes) -> Iterator[int]:

@@ -21,6 +21,7 @@ from typing import Final
 
 from stardust_esapi.errors import UsageError
 from stardust_esapi.files import atomic_write, make_folder, whole_file
+from stardust_esapi.names import as_cell, from_cell
 
 KEY_BYTES = 32
 PSEUDONYMS_NAME = "pseudonyms.json"
@@ -163,7 +164,7 @@ def write_mapping(
         text = io.StringIO(newline="")
         writer = csv.writer(text, delimiter=";", lineterminator="\r\n")
         writer.writerow(MAPPING_COLUMNS)
-        writer.writerows(sorted(known.items()))
+        writer.writerows((key, as_cell(known[key])) for key in sorted(known))
         _write_secret(path, text.getvalue().encode())
     except OSError as error:
         raise UsageError(
@@ -186,7 +187,7 @@ def _read_mapping(path: Path) -> dict[str, str]:
         rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=";"))
         if tuple(rows[0]) != MAPPING_COLUMNS or any(len(row) != 2 for row in rows):
             raise ValueError
-        return dict(rows[1:])
+        return {key: from_cell(patient_id) for key, patient_id in rows[1:]}
     except (ValueError, IndexError, csv.Error):
         raise UsageError(
             f"{path} is there and is no mapping of this program: it is left alone. Choose another "

@@ -437,8 +437,7 @@ def _courier(
 
 
 def _read_list(job: Job) -> CaseList:
-    rules = job.settings.caselist
-    listed = read_case_list(job.cases, rejected=rules.rejected, sheet=rules.sheet)
+    listed = read_case_list(job.cases, job.settings.caselist)
     return replace(listed, cases=tuple(case for case in listed.cases if job.wanted(case)))
 
 

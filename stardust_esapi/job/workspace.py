@@ -35,10 +35,17 @@ def claimed(out: Path) -> Iterator[None]:
     """Claim the output folder for this run, and write its log there.
 
     Raises:
-        UsageError: It cannot be created, or another run is working in it.
+        UsageError: It cannot be created, another run is working in it, or there is a link where
+            this one would write or remove.
     """
     try:
         files.make_folder(out)
+        if link := files.first_link(out):
+            raise UsageError(
+                f"{link} is a link: what belongs to the output folder would be written or removed "
+                "where it leads. Find out who made it, remove it, and run again; to keep exports "
+                "elsewhere, give that folder as --out."
+            )
         with FileLock(out / LOCK, timeout=0), log_to(out / LOGS, datetime.now().astimezone()):
             yield
     except Timeout:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from stardust_esapi.errors import UsageError
 from stardust_esapi.files import sync_folder
+from stardust_esapi.names import as_cell, from_cell
 
 OUTPUT_LOG_NAME = "Output_Log.csv"
 COLUMNS = ("Patient-ID", "SeriesUID", "StructureSetID", "Status")
@@ -65,7 +66,8 @@ class OutputLog:
             patient_id: Patient ID (0010,0020).
             series_uid: Series Instance UID (0020,000E); may be empty.
             structure_set_id: ``StructureSet.Id``; may be empty.
-            status: What happened. Line breaks in any cell become blanks.
+            status: What happened. Line breaks in any cell become blanks, and what a spreadsheet
+                would take for a formula begins with an apostrophe (:func:`names.as_cell`).
 
         Raises:
             UsageError: The file cannot be written, such as when a spreadsheet holds it open.
@@ -106,12 +108,12 @@ def _line(cells: tuple[str, ...]) -> bytes:
     text = io.StringIO(newline="")
     # The old program ran on Windows only: its line ends.
     writer = csv.writer(text, delimiter=";", lineterminator="\r\n")
-    writer.writerow([_LINE_ENDS.sub(" ", cell) for cell in cells])
+    writer.writerow([as_cell(_LINE_ENDS.sub(" ", cell)) for cell in cells])
     return text.getvalue().encode()
 
 
 def _mended(rest: bytes) -> bytes:
-    cells = next(csv.reader([rest.decode(errors="replace")], delimiter=";"))
+    cells = list(map(from_cell, next(csv.reader([rest.decode(errors="replace")], delimiter=";"))))
     padded = [*cells, *[""] * len(COLUMNS)][: len(COLUMNS)]
     padded[-1] = f"{padded[-1]} {CUT_OFF}".strip()
     return _line(tuple(padded))

@@ -14,6 +14,7 @@ from pathlib import Path
 from stardust_esapi.errors import UsageError
 from stardust_esapi.files import atomic_write
 from stardust_esapi.model import Case, CaseResult, CaseState, Kind, TransferRequest
+from stardust_esapi.names import as_cell, from_cell
 
 READY_LIST_NAME = "export_list.csv"
 COLUMNS = (
@@ -36,6 +37,9 @@ _UID_LENGTH = 64
 def write_ready_list(path: Path, requests: Iterable[TransferRequest]) -> None:
     """Write the list as a whole: ``;``-separated UTF-8, in the order given.
 
+    Ids that a spreadsheet would take for formulas begin with an apostrophe
+    (:func:`names.as_cell`), which reading takes away.
+
     Raises:
         OSError: The file system refuses, such as when a spreadsheet holds the file open.
     """
@@ -44,8 +48,8 @@ def write_ready_list(path: Path, requests: Iterable[TransferRequest]) -> None:
     writer.writerow(COLUMNS)
     writer.writerows(
         (
-            r.patient_id,
-            r.plan_id,
+            as_cell(r.patient_id),
+            as_cell(r.plan_id),
             r.kind.value,
             r.study_uid,
             r.series_uid,
@@ -88,7 +92,11 @@ def read_ready_list(path: Path) -> list[TransferRequest]:
             raise UsageError(
                 f"{where} has {len(cells)} columns, the header has {len(header)}. Correct the row."
             )
-        requests.append(_request(dict(zip(header, map(str.strip, cells), strict=True)), where))
+        requests.append(
+            _request(
+                dict(zip(header, (from_cell(cell.strip()) for cell in cells), strict=True)), where
+            )
+        )
     return requests
 
 

@@ -24,6 +24,7 @@ from stardust_esapi.caselist.column_names import LABELS, MINING, TAIL
 from stardust_esapi.caselist.damage import comment_damage, volume_of
 from stardust_esapi.errors import UsageError
 from stardust_esapi.model import Case
+from stardust_esapi.settings import CaseListSettings
 
 WHEN = "2026-01-05 10:20:30"
 KINDS = ["Glio", "BC", "Metastase-Kopf", "Sonstiges"]
@@ -609,7 +610,7 @@ def test_comments_and_words_for_a_rejection(tmp_path: Path) -> None:
     cases = read_case_list(path)
     assert cases.rejected == (6, 8)
     assert cases.comments == (("gut", 2), ("Nein, zu alt", 1), ("knapp", 1))
-    cases = read_case_list(path, rejected=("NEIN", "abgelehnt"))
+    cases = read_case_list(path, CaseListSettings(rejected=("NEIN", "abgelehnt")))
     assert cases.rejected == (3, 8)
     assert cases.comments == (("gut", 2), ("knapp", 1), ("Rejected", 1))
     assert len(cases.cases) == 6
@@ -637,13 +638,13 @@ def test_two_sheets_with_a_list_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"\(January, February\); --sheet NAME chooses one"):
         read_case_list(path)
     for name, ids in (("January", ["01"]), ("february", ["02", "03"])):
-        cases = read_case_list(path, sheet=name)
+        cases = read_case_list(path, CaseListSettings(sheet=name))
         assert [case.patient_id for case in cases.cases] == ids
         assert f"sheet {name.title()} was read" in cases.notes[0]
     with pytest.raises(UsageError, match="no sheet March; choose one of Notes, January, February"):
-        read_case_list(path, sheet="March")
+        read_case_list(path, CaseListSettings(sheet="March"))
     with pytest.raises(UsageError, match=r"\(sheet Notes\) has no column TargetID, GTV"):
-        read_case_list(path, sheet="Notes")
+        read_case_list(path, CaseListSettings(sheet="Notes"))
 
 
 def test_one_list_among_other_sheets(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,19 @@ def test_what_is_written_is_read_back(tmp_path_factory, listed) -> None:
     path = tmp_path_factory.mktemp("list") / "export_list.csv"
     write_ready_list(path, listed)
     assert read_ready_list(path) == listed
+
+
+@pytest.mark.parametrize(
+    "value", ["=1+1", "+1", "-1", "@A1", "'=1", "''@A1", "\uff1d1", "'x", "a=1"]
+)
+def test_no_cell_is_a_formula_and_none_changes(tmp_path: Path, value: str) -> None:
+    path = tmp_path / "export_list.csv"
+    written = replace(REQUEST, patient_id=value, plan_id=value)
+    write_ready_list(path, [written])
+    first = path.read_text(encoding="utf-8").splitlines()[1]
+    assert first[0] not in "=+-@\uff1d\uff0b\uff0d\uff20"
+    assert first.split(";")[1][0] not in "=+-@\uff1d\uff0b\uff0d\uff20"
+    assert read_ready_list(path) == [written]
 
 
 def test_the_file_has_exactly_the_agreed_form(tmp_path: Path) -> None:

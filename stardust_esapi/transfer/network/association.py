@@ -28,9 +28,8 @@ from stardust_esapi.choices import Retrieve
 from stardust_esapi.dicom.instance import PREFIXES
 from stardust_esapi.errors import TransferError, UsageError
 from stardust_esapi.settings import Network
-from stardust_esapi.transfer.network.dimse import Store
+from stardust_esapi.transfer.network.dimse import MAX_PDU, Store
 from stardust_esapi.transfer.network.entity import (
-    MAX_PDU,
     application_entity,
     proposed_contexts,
     take,
@@ -52,6 +51,7 @@ _WITHOUT: Final = {
     MODELS[Retrieve.MOVE]: 'If it offers C-GET, set network.retrieve to "get".',
     MODELS[Retrieve.GET]: 'Set network.retrieve to "move".',
 }
+_MOST_ROWS: Final = 100_000
 _MOVE_DESTINATION_UNKNOWN: Final = 0xA801
 # Asking again changes nothing: SOP class not supported, not authorized, destination unknown.
 _PERMANENT: Final = frozenset({0x0122, 0x0124, _MOVE_DESTINATION_UNKNOWN})
@@ -220,6 +220,12 @@ class PeerAssociation:
                 category = code_to_category(code)
                 if category == STATUS_PENDING and row is not None:
                     rows.append(row)
+                    if len(rows) > _MOST_ROWS:
+                        raise PeerError(
+                            f"the peer answered a query with more than {_MOST_ROWS} rows, and no "
+                            "series has so many images. Ask its administrator.",
+                            permanent=True,
+                        )
                 elif category not in {STATUS_PENDING, STATUS_SUCCESS, STATUS_WARNING}:
                     words = QR_FIND_SERVICE_CLASS_STATUS.get(code, ("", ""))[1] or category
                     raise QueryRefusedError(
@@ -275,7 +281,17 @@ class PeerAssociation:
 
     def _opened(self, event: evt.Event) -> None:
         self._association = event.assoc
-        tune(event, self._network.timeout, self._store, self.pulse.beat)
+        tune(
+            event,
+            self._network.timeout,
+            self._store,
+            self.pulse.beat,
+            self._network.largest_mb << 20,
+            self._refused,
+        )
+
+    def _refused(self, why: str) -> None:
+        self._broken = self._broken or why
 
     def _associate(self, entity: AE, **arguments: object) -> Association:
         association = entity.associate(

@@ -25,7 +25,15 @@ from pynetdicom.association import Association
 from pynetdicom.pdu_primitives import A_P_ABORT
 from pynetdicom.transport import AssociationSocket
 
-from stardust_esapi.transfer.network.dimse import P_DATA_TF, Context, Direct, ProtocolError, Store
+from stardust_esapi.transfer.network.dimse import (
+    MAX_PDU,
+    P_DATA_TF,
+    Context,
+    Direct,
+    ProtocolError,
+    Store,
+    too_large,
+)
 
 PRIVATE: Final = (
     "ae._create_socket",
@@ -42,7 +50,11 @@ PRIVATE: Final = (
 
 _HEADER: Final = struct.Struct(">BxL")  # of a PDU: its type and length (PS3.8 9.3.1)
 _NO_PDU: Final = _HEADER.pack(0, 0)
-_ROOM: Final = 1 << 17  # bytes: a PDU of a peer that keeps to the maximum we tell it
+# Bytes that a PDU of each type may announce. No association that is asked for or accepted comes
+# near its bound, which is DCMTK's; the other types have four bytes (PS3.8 9.3.4, 9.3.6 to 9.3.8).
+_ASSOCIATE_RQ: Final = 1
+_MOST: Final = {_ASSOCIATE_RQ: 1 << 20, 2: 1 << 20, 3: 4, P_DATA_TF: MAX_PDU, 5: 4, 6: 4, 7: 4}
+_TITLES: Final = 68  # bytes of an A-ASSOCIATE-RQ, which name both sides (PS3.8 9.3.2)
 
 # Seconds.
 _PATIENCE: Final = 0.02  # with a peer that is about to send the next message
@@ -154,7 +166,8 @@ def _close_for_good(connection: AssociationSocket) -> None:
 
     Its own way is to shut the connection down and then to close it. Where there is nothing to
     shut down, since the peer has reset the connection or never took it, it does neither: the
-    socket stays open until the garbage collector finds it.
+    socket stays open until the garbage collector finds it. And where a caller leaves before it has
+    said who it is, an association waits on for that, and counts, until a time-out.
     """
 
     def shut_down_and_close() -> None:
@@ -163,6 +176,9 @@ def _close_for_good(connection: AssociationSocket) -> None:
             with suppress(OSError):
                 opened.shutdown(socket.SHUT_RDWR)
             opened.close()
+        association = connection.assoc
+        if association.is_acceptor and not association.is_established:
+            association.dul.to_user_queue.put(None)
 
     connection._shutdown_socket = shut_down_and_close  # type: ignore[method-assign]
 
@@ -184,27 +200,46 @@ def _leave_answers(association: Association) -> None:
 # --- speed ---------------------------------------------------------------------------------------
 
 
-def read_directly(association: Association, store: Store, on_pending: Callable[[], None]) -> None:
-    """Take what comes with every image past pynetdicom.
+def read_directly(
+    association: Association,
+    timeout: float,
+    store: Store | None,
+    on_pending: Callable[[], None],
+    most: int,
+    on_refused: Callable[[str], None],
+) -> None:
+    """Read what comes in place of pynetdicom, and take what comes with every image past it.
 
     Its own way of an image leads from the thread that reads, by way of queues that are looked
     into a thousand times a second, to the one that stores and back; it reads 4 kB at a time and
     copies each PDU five times. Here one thread reads, stores and answers.
 
+    It also reads on as long as any byte comes, and as much as was announced, whoever sends it.
+    Here a PDU has a deadline and a largest length, and a message a largest size.
+
     Args:
         association: One whose connection has just been opened.
-        store: Takes each instance.
+        timeout: Seconds in which a PDU that has begun must be there.
+        store: Takes each instance; None where none is taken.
         on_pending: Told of each pending response to a C-MOVE or C-GET.
+        most: Bytes that a message may have.
+        on_refused: Told, in a sentence, why the association was aborted.
     """
     if AVAILABLE:
-        _Reader(association, store, on_pending).install()
+        _Reader(association, timeout, store, on_pending, most, on_refused).install()
 
 
 class _Reader:
     """Stands between the socket of an association and pynetdicom's state machine."""
 
     def __init__(
-        self, association: Association, store: Store, on_pending: Callable[[], None]
+        self,
+        association: Association,
+        timeout: float,
+        store: Store | None,
+        on_pending: Callable[[], None],
+        most: int,
+        on_refused: Callable[[str], None],
     ) -> None:
         connection = association.dul.socket
         assert connection is not None
@@ -212,10 +247,16 @@ class _Reader:
         self._association = association
         self._send = connection.send
         self._socket: socket.socket = connection.socket
+        self._timeout = timeout
+        self._until = 0.0
         self._store = store
         self._on_pending = on_pending
+        self._most = most
+        self._on_refused = on_refused
         self._direct: Direct | None = None
-        self._room = memoryview(bytearray(_ROOM))
+        self._has_refused = False
+        self._unfinished = 0  # bytes of the message that pynetdicom is taking in
+        self._room = memoryview(bytearray(MAX_PDU))
         self._handed_on = bytearray()
         self._read_own = association.dul._read_pdu_data
 
@@ -233,32 +274,67 @@ class _Reader:
 
     def _is_taken(self) -> bool:
         """Whether the next PDU was for us; otherwise pynetdicom has it."""
+        if self._has_refused:  # and has said so; what else comes is not read
+            self._socket.close()
+        self._until = time.monotonic() + self._timeout
         header = self._received(_HEADER.size)
         if len(header) < _HEADER.size:  # the connection has ended
             return self._hand_on(header)
         kind, length = _HEADER.unpack(header)
+        most = _MOST.get(kind, length)  # pynetdicom aborts at once where there is no such type
+        try:
+            if length > most:
+                raise ProtocolError(f"announced {length} bytes at once, where {most} are the most")
+            if kind == P_DATA_TF and self._association.is_established:
+                rest = self._data(header, length)
+            else:
+                rest = self._request(header, length) if kind == _ASSOCIATE_RQ else header
+        except ProtocolError as error:
+            self._has_refused = True
+            peer = self._association.remote
+            self._on_refused(
+                f"{peer['ae_title'] or 'Somebody'} at {peer['address']} {error}. The association "
+                "was aborted."
+            )
+            rest = _NO_PDU  # makes pynetdicom abort
+        return not rest or self._hand_on(rest)
+
+    def _data(self, header: bytes | bytearray, length: int) -> bytes | bytearray:
+        """Take a P-DATA-TF PDU; what of it, and of its header, is for pynetdicom."""
         association = self._association
-        if (
-            kind != P_DATA_TF
-            or not association.is_established
-            or association.dimse.message is not None
-        ):
-            return self._hand_on(header)
-        if length > len(self._room):
-            self._room = memoryview(bytearray(length))
+        if association.dimse.message is None:
+            self._unfinished = 0
+        self._unfinished += length
+        if self._store is None or association.dimse.message is not None:
+            if self._unfinished > self._most:
+                raise ProtocolError(too_large(self._most))
+            return header
         items = self._room[: self._fill(self._room[:length])]
         if len(items) < length:
-            return self._hand_on(header + items)
+            return header + items
         self._direct = self._direct or Direct(
-            _contexts(association), self._store, self._on_pending, self._send
+            _contexts(association), self._store, self._on_pending, self._send, self._most
         )
-        try:
-            rest = self._direct.take(items)
-        except ProtocolError:
-            return self._hand_on(_NO_PDU)  # makes pynetdicom abort
-        if rest:
-            return self._hand_on(_HEADER.pack(kind, len(rest)) + rest)
-        return True
+        rest = self._direct.take(items)
+        return _HEADER.pack(P_DATA_TF, len(rest)) + rest if rest else b""
+
+    def _request(self, header: bytes | bytearray, length: int) -> bytes | bytearray:
+        """Begin to read an A-ASSOCIATE-RQ; of a caller that will be turned away, nothing more.
+
+        Anyone may send one, and pynetdicom makes fifty times its size of it.
+        """
+        titles = self._received(min(length, _TITLES))
+        called, calling = (titles[at : at + 16].decode("latin-1").strip() for at in (4, 20))
+        association = self._association
+        entity = association.ae
+        if not (
+            (entity.require_called_aet and called != association.acceptor.ae_title)
+            or (entity.require_calling_aet and calling not in entity.require_calling_aet)
+        ):
+            return header + titles
+        for at in range(len(titles), length, len(self._room)):
+            self._fill(self._room[: length - at])
+        return _HEADER.pack(_ASSOCIATE_RQ, len(titles)) + titles
 
     def _hand_on(self, data: bytes | bytearray) -> bool:
         """Have pynetdicom read a PDU that begins with what was read already."""
@@ -294,8 +370,8 @@ class _Reader:
     def _fill(self, room: memoryview) -> int:
         """Read as much as there is room for.
 
-        A connection that ends or fails, such as in the handshake of TLS, is closed: pynetdicom
-        takes it for closed already.
+        A connection that ends, fails, such as in the handshake of TLS, or takes too long is
+        closed: pynetdicom takes it for closed already.
         """
         got = 0
         while got < len(room):
@@ -303,10 +379,10 @@ class _Reader:
                 read = self._socket.recv_into(room[got:])
             except OSError:
                 read = 0
-            if not read:
+            got += read
+            if not read or (got < len(room) and time.monotonic() > self._until):
                 self._socket.close()
                 break
-            got += read
         return got
 
 

@@ -8,6 +8,7 @@ from typing import Self
 
 from loguru import logger
 from pynetdicom import AE, evt
+from pynetdicom.association import Association
 from pynetdicom.transport import ThreadedAssociationServer
 
 from stardust_esapi.errors import UsageError
@@ -22,7 +23,8 @@ from stardust_esapi.transfer.network.entity import (
 from stardust_esapi.transfer.network.pynetdicom_private import hang_up
 from stardust_esapi.transfer.network.tls import server_context
 
-# One peer for all; it may well open an association for every instance.
+# One peer for all; it may well open an association for every instance. As many connections may be
+# open besides that have not said yet whose they are.
 _MOST_ASSOCIATIONS = 64
 _TICK = 0.05  # seconds
 
@@ -43,6 +45,8 @@ class Receiver:
         self._store = store
         self._entity: AE | None = None
         self._server: ThreadedAssociationServer | None = None
+        self._unknown: list[Association] = []
+        self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
         """Start to listen.
@@ -54,7 +58,7 @@ class Receiver:
         entity = application_entity(network)
         entity.require_called_aet = True
         entity.require_calling_aet = [network.peer.ae_title] if network.peer else []
-        entity.maximum_associations = _MOST_ASSOCIATIONS
+        entity.maximum_associations = 2 * _MOST_ASSOCIATIONS
         tls = server_context(network.tls, network.timeout) if network.tls else None
         try:
             server = entity.make_server(
@@ -63,7 +67,7 @@ class Receiver:
                 ssl_context=tls,
                 contexts=supported_contexts(),
                 evt_handlers=[
-                    (evt.EVT_CONN_OPEN, tune, [network.timeout, self._store]),
+                    (evt.EVT_CONN_OPEN, self._opened),
                     (evt.EVT_C_STORE, take, [self._store]),
                     (evt.EVT_REJECTED, _tell_rejection),
                 ],
@@ -95,6 +99,20 @@ class Receiver:
             association.abort()
         BaseServer.shutdown(self._server)  # pynetdicom's own is for servers it has started
         self._server.server_close()
+
+    def _opened(self, event: evt.Event) -> None:
+        """Handle EVT_CONN_OPEN; the peer says at once whose it is, and gets the place of others."""
+        tune(event, self._network.timeout, self._store, most=self._network.largest_mb << 20)
+        with self._lock:  # each connection has a thread of its own
+            waiting = [one for one in self._unknown if _is_unknown(one)]
+            self._unknown = [*waiting, event.assoc]
+        for one in waiting[: 1 - _MOST_ASSOCIATIONS]:
+            hang_up(one)
+
+
+def _is_unknown(association: Association) -> bool:
+    is_running = association.ident is None or association.is_alive()  # or about to be started
+    return is_running and not association.is_established
 
 
 def _tell_rejection(event: evt.Event) -> None:
