@@ -48,6 +48,9 @@ class StructureFacts:
         left_out_contours: Contours with no slice within half the usual distance.
         in_target: Share of its voxels that lie in the target; 1 for all but the GTV.
         in_image: Share of a GTV or target that the image shows; 1 where it was drawn on the image.
+        finer_contours: Contours passed over because it was drawn on finer slices.
+        united_slices: Slices on which its contours cross and were united.
+        open_lines: Open lines of three points or more among its contours.
     """
 
     name: str
@@ -59,6 +62,9 @@ class StructureFacts:
     left_out_contours: int
     in_target: float = 1.0
     in_image: float = 1.0
+    finer_contours: int = 0
+    united_slices: int = 0
+    open_lines: int = 0
 
 
 @dataclass(frozen=True, slots=True)

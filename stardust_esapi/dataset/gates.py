@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from stardust_esapi import judge as tumour
 from stardust_esapi.dataset.facts import CaseFacts, StructureFacts
 from stardust_esapi.dicom.read_series import VolumeFacts
-from stardust_esapi.judge import TumourFacts, percent
+from stardust_esapi.judge import ContourFacts, TumourFacts, percent
 from stardust_esapi.model import Finding, Kind, Role
 from stardust_esapi.settings import Gate, Gates
 
@@ -120,11 +120,14 @@ def _duplicates(facts: CaseFacts, gates: Gates) -> Iterator[_Said]:
 def _contours(facts: CaseFacts, gates: Gates) -> Iterator[_Said]:
     for one in facts.structures:
         decides = one.role is not Role.OTHER
-        if one.left_out_contours:
+        drawn = ContourFacts(one.left_out_contours, one.united_slices, one.open_lines)
+        for text in tumour.contours(one.name, drawn):
+            yield text, decides
+        if one.finer_contours:
             yield (
-                f"{one.name}: {one.left_out_contours} contours lie by no slice and are not in "
-                "the mask.",
-                decides,
+                f"{one.name}: {one.finer_contours} contours between the slices were passed over: "
+                "it was drawn on finer ones.",
+                False,
             )
         if one.off_slice_mm > gates.off_slice_mm:
             yield (

@@ -39,11 +39,12 @@ _HISTOGRAM_STEP = 4
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """A structure's name and voxels, and which share of it the image shows."""
+    """A structure's name and voxels, which share of it the image shows, and its open lines."""
 
     name: str
     mask: Mask
     in_image: float = 1.0
+    open_lines: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +148,9 @@ def _measure(
         left_out_contours=one.mask.left_out,
         in_target=in_target,
         in_image=one.in_image,
+        finer_contours=one.mask.finer,
+        united_slices=one.mask.united,
+        open_lines=one.open_lines,
     )
 
 
