@@ -22,12 +22,10 @@ class ContourFacts:
     Attributes:
         left_out: Contours that lie by no slice.
         united: Slices on which contours cross and were united.
-        open_lines: Open lines, which may stand for a contour.
     """
 
     left_out: int = 0
     united: int = 0
-    open_lines: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +129,6 @@ def contours(name: str, drawn: ContourFacts) -> Iterator[str]:
     """Contours that are not in a structure's voxels, or that cross one another."""
     if drawn.left_out:
         yield f"{name}: {drawn.left_out} contours lie by no slice and are not in the mask."
-    if drawn.open_lines:
-        yield f"{name}: {drawn.open_lines} contours are open lines and are not in the mask."
     if drawn.united:
         yield (
             f"{name}: contours cross one another on {drawn.united} slices and were united. Look "

@@ -220,10 +220,7 @@ def _read(task: Task) -> _Case:
     stack = read_stack(task.folder)
     if task.kind is not Kind.MR:
         structures = read_structures_on(stack, task.structures_folder)
-        named = tuple(
-            Named(roi.name, rasterise(roi.contours, stack), open_lines=roi.open_lines)
-            for roi in structures.rois
-        )
+        named = tuple(Named(roi.name, rasterise(roi.contours, stack)) for roi in structures.rois)
         return _Case(stack, structures, named, _not_closed(structures.rois))
     ct = read_stack(task.structures_folder)
     structures = read_structures_on(ct, task.structures_folder)
@@ -238,7 +235,7 @@ def _carried(roi: Roi, ct: Stack, mr: Stack, mr_to_ct: FloatArray) -> Named:
     mask = rasterise(roi.contours, ct)
     decides = role_of(roi.name) is not Role.OTHER
     shown = onto_mr.share_shown(mask, ct, mr, mr_to_ct) if decides else 1.0
-    return Named(roi.name, onto_mr.carry(mask, ct, mr, mr_to_ct), shown, roi.open_lines)
+    return Named(roi.name, onto_mr.carry(mask, ct, mr, mr_to_ct), shown)
 
 
 def _check_files(folder: Path) -> None:
@@ -255,7 +252,7 @@ def _not_closed(rois: tuple[Roi, ...]) -> tuple[str, ...]:
     return tuple(
         f"{roi.name}: {roi.not_closed} contours are points or open lines and were left out."
         for roi in rois
-        if roi.not_closed > roi.open_lines
+        if roi.not_closed
     )
 
 

@@ -120,7 +120,7 @@ def _duplicates(facts: CaseFacts, gates: Gates) -> Iterator[_Said]:
 def _contours(facts: CaseFacts, gates: Gates) -> Iterator[_Said]:
     for one in facts.structures:
         decides = one.role is not Role.OTHER
-        drawn = ContourFacts(one.left_out_contours, one.united_slices, one.open_lines)
+        drawn = ContourFacts(one.left_out_contours, one.united_slices)
         for text in tumour.contours(one.name, drawn):
             yield text, decides
         if one.finer_contours:
@@ -142,8 +142,16 @@ def _values(facts: CaseFacts, gates: Gates) -> Iterator[_Said]:
     if values.highest <= values.lowest:
         yield f"All voxels have the same value ({values.lowest:g}).", True
         return
-    if facts.kind is Kind.MR:
-        return  # its units mean nothing
+    if facts.kind is Kind.MR:  # its units mean nothing
+        for what, greys in (("GTV", values.gtv_greys), ("body", values.body_greys)):
+            if greys < gates.mr_greys:
+                yield (
+                    f"The {what} is nearly one grey value: it spans {greys} of 256, and "
+                    f"{gates.mr_greys} are wanted. Something beside the patient has very low or "
+                    "very high values, and is not declared as padding.",
+                    True,
+                )
+        return
     if values.lowest > gates.lowest_hu or values.highest < gates.highest_hu:
         yield (
             f"The values are no HU of a body in air: {values.lowest:.0f} to {values.highest:.0f}; "

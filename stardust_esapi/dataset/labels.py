@@ -8,7 +8,7 @@ they share a voxel with the GTV, and ``<id>_neg+`` where not.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +28,7 @@ BACKGROUND = "background"
 CT_WINDOW = (-160.0, 240.0)
 """Level 40, width 400 HU."""
 MR_PERCENTILES = (0.5, 99.5)
-"""Of the voxels that are not zero."""
+"""Of the voxels that are neither zero nor padding."""
 
 _NO_TISSUE_HU = (-1100.0, 4000.0)
 CT_EDGES = tuple(float(edge) for edge in range(-1024, 3073, 64))
@@ -39,12 +39,11 @@ _HISTOGRAM_STEP = 4
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """A structure's name and voxels, which share of it the image shows, and its open lines."""
+    """A structure's name and voxels, and which share of it the image shows."""
 
     name: str
     mask: Mask
     in_image: float = 1.0
-    open_lines: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +92,19 @@ def label(stack: Stack, structures: Sequence[Named]) -> Labelled:
     """Grey values and labels of a case."""
     numbered = number(structures, stack)
     imgs, intensity = window(stack)
-    return Labelled(imgs, intensity, numbered)
+    gtv = imgs[numbered.gts == GTV_LABEL]
+    body = imgs[(imgs > 0) & (imgs < 255)]  # of an MR: neither nothing nor beyond the window
+    return Labelled(
+        imgs, replace(intensity, gtv_greys=_greys(gtv), body_greys=_greys(body)), numbered
+    )
+
+
+def _greys(values: Bytes3D) -> int:
+    """How many grey values the middle nine tenths span."""
+    if not values.size:
+        return 0
+    low, high = np.percentile(values, (5, 95), method="nearest")
+    return int(high) - int(low) + 1
 
 
 def number(structures: Sequence[Named], stack: Stack) -> Numbered:
@@ -150,7 +161,6 @@ def _measure(
         in_image=one.in_image,
         finer_contours=one.mask.finer,
         united_slices=one.mask.united,
-        open_lines=one.open_lines,
     )
 
 
@@ -194,12 +204,14 @@ def _window_ct(stack: Stack) -> tuple[Bytes3D, IntensityFacts]:
 
 def _window_mr(stack: Stack) -> tuple[Bytes3D, IntensityFacts]:
     voxels = stack.values()
-    signal = voxels[voxels != 0]
+    outside = stack.outside(voxels)
+    signal = voxels[(voxels != 0) & ~outside]
     low, high = (
         (float(value) for value in np.percentile(signal, MR_PERCENTILES, overwrite_input=True))
         if signal.size
         else (0.0, 0.0)
     )
+    voxels[outside] = low
     edges = tuple(np.linspace(low, max(high, low + 1.0), _MR_BINS + 1).tolist())
     counts = np.zeros(_MR_BINS, dtype=np.int64)
     imgs = np.empty(stack.shape, dtype=np.uint8)

@@ -40,7 +40,6 @@ class Roi:
         frame_of_reference_uid: Referenced Frame of Reference UID (3006,0024).
         contours: Closed polygons, each of shape (n, 3) with n > 2, mm; none in an empty ROI.
         not_closed: How many contours are points, open lines or empty, and were left out.
-        open_lines: Those of them with three points or more: they may stand for a closed one.
     """
 
     number: int
@@ -49,7 +48,6 @@ class Roi:
     frame_of_reference_uid: str
     contours: tuple[FloatArray, ...] = field(repr=False)
     not_closed: int = 0
-    open_lines: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +143,7 @@ def _drawn(ds: Dataset) -> list[Any]:
 
 def _roi(item: Any, contour_item: Any, types: dict[int, str]) -> Roi:
     number, name = int(item.ROINumber), str(item.get("ROIName") or "")
-    closed, not_closed, open_lines = [], 0, 0
+    closed, not_closed = [], 0
     for contour in (contour_item.get("ContourSequence") or []) if contour_item else []:
         try:
             points = _points(contour)
@@ -159,7 +157,6 @@ def _roi(item: Any, contour_item: Any, types: dict[int, str]) -> Roi:
             closed.append(points)
         else:
             not_closed += 1
-            open_lines += len(points) > 2
     return Roi(
         number=number,
         name=name,
@@ -167,7 +164,6 @@ def _roi(item: Any, contour_item: Any, types: dict[int, str]) -> Roi:
         frame_of_reference_uid=str(item.get("ReferencedFrameOfReferenceUID") or ""),
         contours=tuple(closed),
         not_closed=not_closed,
-        open_lines=open_lines,
     )
 
 
