@@ -26,7 +26,7 @@ Box = tuple[slice, slice, slice]
 SAME_PLACE_MM = 0.01
 # Heights that are rounded differ by less; what lies farther apart was drawn apart.
 _ONE_HEIGHT_MM = 0.1
-# Of the largest step between the heights of finer slices: how far steps may differ.
+# Of the longer one of two steps between finer slices: how far they may differ.
 _EVEN = 0.25
 # Of a voxel: what is thinner is no wall with a hole in it, but one ring stored with other points.
 _THINNEST = 0.1
@@ -209,24 +209,24 @@ def _assign(
 def _between_slices(planes: IntArray, heights: FloatArray, stack: Slices) -> BoolArray:
     """Which contours lie at a height of finer slices, and not at the nearest one to their slice.
 
-    Finer slices are at least three in a row, at even steps that are smaller than ours. Contours
-    that were only moved off their slices make no such row.
+    Three heights in a row at even steps, smaller than ours, are of finer slices. Contours that were
+    only moved off their slices make no such row.
     """
     order = np.argsort(heights, kind="stable")
     steps = np.append(np.inf, np.diff(heights[order]))
-    starts_level = steps > SAME_PLACE_MM
+    is_next = steps > SAME_PLACE_MM
     level = np.empty(len(order), dtype=np.intp)
-    level[order] = np.cumsum(starts_level) - 1
-    steps = steps[starts_level]
-    starts_row = steps > stack.geometry.spacing[2] - SAME_PLACE_MM
-    if starts_row.all():
-        return np.zeros(len(order), dtype=np.bool_)
-    fine = np.concatenate(
-        [
-            np.full(len(row), len(row) > 2 and np.ptp(row[1:]) <= _EVEN * row[1:].max())
-            for row in np.split(steps, np.flatnonzero(starts_row)[1:])
-        ]
+    level[order] = np.cumsum(is_next) - 1
+    steps = steps[is_next][1:]
+    longer = np.maximum(steps[1:], steps[:-1])
+    row = (longer < stack.geometry.spacing[2] - SAME_PLACE_MM) & (
+        np.abs(np.diff(steps)) <= _EVEN * longer
     )
+    fine = np.zeros(len(steps) + 1, dtype=np.bool_)
+    for first in range(3):
+        fine[first:][: len(row)] |= row
+    if not fine.any():
+        return fine[level]
     off = np.round(np.abs(heights - stack.positions[planes]), 3)
     order = np.lexsort((level, off, planes))
     nearest = np.empty(len(stack.positions), dtype=np.intp)
