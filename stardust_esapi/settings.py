@@ -285,8 +285,6 @@ class Gates(_Frozen):
         share_below: Largest share of voxels below -1100 HU (padding around a round field of view
             is a good fifth).
         share_above: Largest share of voxels above 4000 HU (metal).
-        mr_greys: Fewest grey values of 256 that the middle nine tenths of the GTV, and of the
-            body, span in an MR.
         note_only: Gates that only leave a note; the case is converted all the same.
     """
 
@@ -305,7 +303,6 @@ class Gates(_Frozen):
     highest_hu: float = 0.0
     share_below: float = Field(0.3, ge=0, le=1)
     share_above: float = Field(0.01, ge=0, le=1)
-    mr_greys: int = Field(4, ge=0, le=256)
     note_only: tuple[Gate, ...] = ()
 
 

@@ -16,6 +16,9 @@ from stardust_esapi.judge import ContourFacts, TumourFacts, percent
 from stardust_esapi.model import Finding, Kind, Role
 from stardust_esapi.settings import Gate, Gates
 
+# Of 256, that GTV and body of an MR must span: noise alone spans more, where the window is right.
+_FEWEST_GREYS = 4
+
 # What a gate says: the sentence, and whether the case could stand for all that.
 _Said = tuple[str, bool]
 
@@ -144,10 +147,10 @@ def _values(facts: CaseFacts, gates: Gates) -> Iterator[_Said]:
         return
     if facts.kind is Kind.MR:  # its units mean nothing
         for what, greys in (("GTV", values.gtv_greys), ("body", values.body_greys)):
-            if greys < gates.mr_greys:
+            if greys < _FEWEST_GREYS:
                 yield (
                     f"The {what} is nearly one grey value: it spans {greys} of 256, and "
-                    f"{gates.mr_greys} are wanted. Something beside the patient has very low or "
+                    f"{_FEWEST_GREYS} are wanted. Something beside the patient has very low or "
                     "very high values, and is not declared as padding.",
                     True,
                 )
