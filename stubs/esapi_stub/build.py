@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
 from pydicom.errors import InvalidDicomError
+from pydicom.multival import MultiValue
 from pydicom.pixels.utils import pixel_array
 from pydicom.uid import (
     CTImageStorage,
@@ -742,7 +743,7 @@ def _first(dataset: Dataset, keyword: str) -> int:
     value = dataset.get(keyword)
     if value is None or value == "":
         return 0
-    return round(float(value[0] if hasattr(value, "__getitem__") else value))
+    return round(float(value[0] if isinstance(value, MultiValue) else value))
 
 
 def _date(dataset: Dataset, prefix: str) -> str:

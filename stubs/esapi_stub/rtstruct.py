@@ -266,13 +266,13 @@ def _place(structure: StructureRecord, contours: list[FloatArray], grid: Grid | 
         for height, flat, points in drawn:
             is_nearest = abs(height - drawn[0][0]) <= _SAME_LEVEL
             outline = frozenset(map(tuple, flat.round(_DIGITS).tolist()))
-            if outline in outlines:
-                structure.again += 1
-            elif height in finer and not is_nearest and any(_over(flat, one[1]) for one in nearest):
+            if height in finer and not is_nearest and any(_over(flat, one[1]) for one in nearest):
                 structure.between += 1
+            elif outline in outlines:
+                structure.again += 1
             else:
+                outlines.add(outline)
                 structure.contours.setdefault(plane, []).append(points)
-            outlines.add(outline)
 
 
 def _finer(heights: list[float]) -> set[float]:
