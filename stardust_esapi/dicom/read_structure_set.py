@@ -21,6 +21,7 @@ _CONTOUR_DATA = 0x30060050
 # Points and open lines enclose nothing. CLOSEDPLANAR_XOR says what CLOSED_PLANAR was always read
 # as (PS3.3 C.8.8.6.3).
 _CLOSED = frozenset({"CLOSED_PLANAR", "CLOSEDPLANAR_XOR", ""})
+_FARTHEST_MM = 1e6
 _TAGS = [
     "ROIContourSequence",
     "RTROIObservationsSequence",
@@ -183,8 +184,8 @@ def _points(contour: Dataset) -> FloatArray:
             raise ValueError("a coordinate is no number")
     else:
         values = np.array(element.value if element and element.VM else [], dtype=float)
-    if not np.isfinite(values).all():
-        raise ValueError("a coordinate is no number")
+    if not (np.abs(values) < _FARTHEST_MM).all():
+        raise ValueError("a coordinate is no number, or no place in a patient")
     if len(values) % 3:
         raise ValueError("a point has not three coordinates")
     return values.reshape(-1, 3)

@@ -31,6 +31,7 @@ _LONGEST_DS = 16
 _SAME_LEVEL = 0.01
 # Of the longer of two steps between planes that a structure was drawn on: how far they may differ.
 _EVEN = 0.25
+_FARTHEST_MM = 1e6
 # Of index coordinates, where outlines are compared.
 _DIGITS = 3
 # Study Component Management (retired): what Eclipse writes, and readers expect, in this place.
@@ -208,6 +209,8 @@ def _points(item: Dataset) -> FloatArray:
     values = _numbers(item, _CONTOUR_DATA)
     if values.size % 3:
         raise ValueError(f"{values.size} coordinates in a contour are no points of three")
+    if (np.abs(values) > _FARTHEST_MM).any():
+        raise ValueError("a contour lies at no place in a patient")
     return values.reshape(-1, 3)
 
 

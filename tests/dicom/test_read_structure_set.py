@@ -172,6 +172,7 @@ def test_numbers_are_taken_where_their_meaning_is_certain(path: Path, text: str)
 @pytest.mark.parametrize(
     ("text", "why"),
     [
+        ("1e300\\2\\3\\4\\5\\6\\7\\8\\9", "a coordinate is no number, or no place"),
         ("1,5\\2\\3\\4\\5\\6\\7\\8\\9", "a coordinate is no number"),
         ("nan\\2\\3\\4\\5\\6\\7\\8\\9", "a coordinate is no number"),
         ("1\\2\\3\\4\\5\\6\\7\\8", "a point has not three coordinates"),

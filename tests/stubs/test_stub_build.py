@@ -541,6 +541,7 @@ def test_numbers_whose_meaning_is_certain_are_taken(dicom, tmp_path, opened, tex
         (lambda v: "\\".join(f"{x:.2f}".replace(".", ",") for x in v), "holds what is no number"),
         (lambda v: "\\".join(["nan", *(f"{x:.2f}" for x in v[1:])]), "holds what is no number"),
         (lambda v: "\\".join(f"{x:.2f}" for x in v) + "\\", "holds what is no number"),
+        (lambda v: "\\".join(["1e300", *(f"{x:.2f}" for x in v[1:])]), "no place in a patient"),
     ],
 )
 def test_a_number_that_is_none_costs_its_file_and_no_other(
