@@ -23,8 +23,8 @@ class IntensityFacts:
         window: The values that become 0 and 255.
         edges: Edges of the bins of ``counts``; one more than they are.
         counts: Histogram over every fourth row and column of every slice.
-        gtv_greys: How many grey values of 256 the middle nine tenths of the GTV span; of a CT, and
-            without a GTV, it says nothing.
+        gtv_greys: How many grey values of 256 the middle nine tenths of the GTV span; 256 of a CT,
+            and without a GTV.
         body_greys: The same of what is neither black nor white.
     """
 

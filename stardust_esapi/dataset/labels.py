@@ -92,19 +92,23 @@ def label(stack: Stack, structures: Sequence[Named]) -> Labelled:
     """Grey values and labels of a case."""
     numbered = number(structures, stack)
     imgs, intensity = window(stack)
-    gtv = imgs[numbered.gts == GTV_LABEL]
-    body = imgs[(imgs > 0) & (imgs < 255)]  # of an MR: neither nothing nor beyond the window
-    return Labelled(
-        imgs, replace(intensity, gtv_greys=_greys(gtv), body_greys=_greys(body)), numbered
-    )
+    if stack.modality == "MR":
+        counts = np.sum([np.bincount(plane.ravel(), minlength=256) for plane in imgs], axis=0)
+        intensity = replace(intensity, body_greys=_greys(counts[1:255]))
+        gtv = imgs[numbered.gts == GTV_LABEL]
+        if gtv.size:
+            intensity = replace(intensity, gtv_greys=_greys(np.bincount(gtv)))
+    return Labelled(imgs, intensity, numbered)
 
 
-def _greys(values: Bytes3D) -> int:
-    """How many grey values the middle nine tenths span."""
-    if not values.size:
+def _greys(counts: NDArray[np.int64]) -> int:
+    """How many values the middle nine tenths span, by how often each value occurs."""
+    up_to = np.cumsum(counts)
+    if not up_to[-1]:
         return 0
-    low, high = np.percentile(values, (5, 95), method="nearest")
-    return int(high) - int(low) + 1
+    low = np.searchsorted(up_to, 0.05 * up_to[-1], side="right")
+    high = np.searchsorted(up_to, 0.95 * up_to[-1])
+    return int(high - low) + 1
 
 
 def number(structures: Sequence[Named], stack: Stack) -> Numbered:
