@@ -16,6 +16,7 @@ Vector = tuple[float, float, float]
 FloatArray = NDArray[np.float64]
 
 GEOMETRY_TOLERANCE_MM = 0.01
+_SAMPLES = 200  # each way, across polygons that cross
 
 
 def moved(matrix: FloatArray, points: FloatArray) -> FloatArray:
@@ -118,19 +119,27 @@ def covered_area_centroid(polygons: Sequence[FloatArray]) -> tuple[float, FloatA
     """Area (mm²) and centroid that polygons of one plane cover together.
 
     A polygon inside another is a hole in it, one inside that hole is an island again (the
-    even-odd rule, which RT structure sets follow; PS3.3 C.8.8.6.3).
+    even-odd rule, which RT structure sets follow; PS3.3 C.8.8.6.3). One that is there again counts
+    once; those that cross are united, to some parts in a thousand.
 
     Args:
         polygons: At least one polygon of shape (n, 3), mm, all in one plane.
     """
+    polygons = list(
+        {frozenset(map(tuple, one.round(3).tolist())): one for one in polygons}.values()
+    )
     measured = [polygon_area_centroid(polygon) for polygon in polygons]
     if len(polygons) == 1:
         return measured[0]
-    signs = [
-        (-1) ** sum(_inside(polygon[0], other) for j, other in enumerate(polygons) if j != i)
-        for i, polygon in enumerate(polygons)
+    axes = _plane_axes(max(polygons, key=lambda one: polygon_area_centroid(one)[0]))
+    flat = [(polygon - polygons[0][0]) @ axes.T for polygon in polygons]
+    shares = [
+        [_share_inside(one, other) if one is not other else 0.0 for other in flat] for one in flat
     ]
-    areas = np.array([area for area, _ in measured]) * signs
+    if any(0 < share < 1 for row in shares for share in row):
+        area, middle = _sampled_area_centroid(flat)
+        return area, polygons[0][0] + middle @ axes
+    areas = np.array([area for area, _ in measured]) * [(-1) ** int(sum(row)) for row in shares]
     centroids = np.array([centroid for _, centroid in measured])
     total = float(areas.sum())
     if total <= 0.0:
@@ -138,14 +147,53 @@ def covered_area_centroid(polygons: Sequence[FloatArray]) -> tuple[float, FloatA
     return total, areas @ centroids / total
 
 
-def _inside(point: FloatArray, polygon: FloatArray) -> bool:
-    """Even-odd test in the plane of the polygon, seen along its largest normal component."""
-    normal = np.abs(np.cross(polygon[1:-1] - polygon[0], polygon[2:] - polygon[0]).sum(axis=0))
-    u, v = np.delete(np.arange(3), int(normal.argmax()))
+def _plane_axes(polygon: FloatArray) -> FloatArray:
+    """Two unit vectors in the plane of a polygon, as rows of (2, 3)."""
+    normal = np.cross(polygon[1:-1] - polygon[0], polygon[2:] - polygon[0]).sum(axis=0)
+    least = np.eye(3)[np.abs(normal).argmin()]
+    x = np.cross(least, normal)
+    y = np.cross(normal, x)
+    axes = np.array([x, y])
+    length = np.linalg.norm(axes, axis=1, keepdims=True)
+    return np.asarray(axes / np.where(length > 0, length, 1.0))
+
+
+def _share_inside(one: FloatArray, other: FloatArray) -> float:
+    """Which share of the vertices of a polygon, and of the middles of its edges, lie in another."""
+    if (one.max(axis=0) <= other.min(axis=0)).any() or (other.max(axis=0) <= one.min(axis=0)).any():
+        return 0.0
+    outline = np.concatenate([one, (one + np.roll(one, -1, axis=0)) / 2])
+    return float(_inside(outline, other).mean())
+
+
+def _inside(points: FloatArray, polygon: FloatArray) -> NDArray[np.bool_]:
+    """Which of (n, 2) points lie in a polygon (m, 2), by the even-odd rule."""
     here, there = polygon, np.roll(polygon, -1, axis=0)
-    crosses = (here[:, v] > point[v]) != (there[:, v] > point[v])
-    here, there = here[crosses], there[crosses]
-    at = here[:, u] + (point[v] - here[:, v]) * (there[:, u] - here[:, u]) / (
-        there[:, v] - here[:, v]
-    )
-    return bool(np.count_nonzero(at > point[u]) % 2)
+    u, v = points[:, :1], points[:, 1:]
+    crosses = (here[:, 1] > v) != (there[:, 1] > v)
+    rise = np.where(here[:, 1] == there[:, 1], 1.0, there[:, 1] - here[:, 1])
+    at = here[:, 0] + (v - here[:, 1]) * (there[:, 0] - here[:, 0]) / rise
+    odd: NDArray[np.bool_] = np.count_nonzero(crosses & (at > u), axis=1) % 2 == 1
+    return odd
+
+
+def _sampled_area_centroid(polygons: Sequence[FloatArray]) -> tuple[float, FloatArray]:
+    """The same of polygons (n, 2) that cross: which points of a fine grid they cover."""
+    every = np.concatenate(polygons)
+    low, step = every.min(axis=0), np.ptp(every, axis=0) / _SAMPLES
+    u, v = (low + (np.arange(_SAMPLES)[:, None] + 0.5) * step).T
+    points = np.stack(np.meshgrid(u, v), axis=-1)
+    covered = [np.array([_inside(row, polygon) for row in points]) for polygon in polygons]
+    united: list[NDArray[np.bool_]] = []
+    for one in covered:
+        met = [other for other in united if not _apart_or_nested(one, other)]
+        united = [other for other in united if all(other is not each for each in met)]
+        united.append(np.any([one, *met], axis=0))
+    inside = np.logical_xor.reduce(united)
+    if not inside.any():
+        return 0.0, every.mean(axis=0)
+    return float(inside.sum() * step.prod()), points[inside].mean(axis=0)
+
+
+def _apart_or_nested(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> bool:
+    return np.count_nonzero(one & other) in (0, one.sum(), other.sum())

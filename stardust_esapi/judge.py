@@ -16,6 +16,19 @@ _LARGER = 1.001  # volumes that differ by less are the same
 
 
 @dataclass(frozen=True, slots=True)
+class ContourFacts:
+    """What of a structure's contours its voxels do not show.
+
+    Attributes:
+        left_out: Contours that lie by no slice.
+        united: Slices on which contours cross and were united.
+    """
+
+    left_out: int = 0
+    united: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class TumourFacts:
     """GTV and target as they are, and as the case list has them; volumes in ml.
 
@@ -26,6 +39,8 @@ class TumourFacts:
         gtv_in_target: Share of the GTV's voxels that lie in the target.
         listed_gtv_ml: ``GTV-Volume`` of the case list; None where it is not known.
         listed_target_ml: ``TargetVolume``; likewise.
+        gtv_contours: How the GTV is drawn.
+        target_contours: How the target is.
     """
 
     gtv_ml: float
@@ -34,6 +49,8 @@ class TumourFacts:
     gtv_in_target: float
     listed_gtv_ml: float | None = None
     listed_target_ml: float | None = None
+    gtv_contours: ContourFacts = ContourFacts()
+    target_contours: ContourFacts = ContourFacts()
 
 
 def judge(facts: TumourFacts, gates: Gates) -> tuple[Finding, ...]:
@@ -42,6 +59,7 @@ def judge(facts: TumourFacts, gates: Gates) -> tuple[Finding, ...]:
         Gate.GTV: gtv,
         Gate.TARGET: target,
         Gate.VOLUMES: volumes,
+        Gate.CONTOURS: _contours,
     }
     return tuple(
         Finding(gate, text, gate not in gates.note_only)
@@ -99,6 +117,22 @@ def volumes(facts: TumourFacts, gates: Gates) -> Iterator[str]:
         yield (
             f"It is not what the case list says: {'; '.join(changed)}; "
             f"{percent(gates.volume_difference)} or {gates.volume_difference_ml:g} ml are allowed."
+        )
+
+
+def _contours(facts: TumourFacts, gates: Gates) -> Iterator[str]:  # noqa: ARG001
+    yield from contours("The GTV", facts.gtv_contours)
+    yield from contours("The target", facts.target_contours)
+
+
+def contours(name: str, drawn: ContourFacts) -> Iterator[str]:
+    """Contours that are not in a structure's voxels, or that cross one another."""
+    if drawn.left_out:
+        yield f"{name}: {drawn.left_out} contours lie by no slice and are not in the mask."
+    if drawn.united:
+        yield (
+            f"{name}: contours cross one another on {drawn.united} slices and were united. Look "
+            "whether one of them was meant to take something away."
         )
 
 

@@ -3,12 +3,16 @@
 Within means an odd number of times: an inner ring is a hole, a ring in it an island, and the
 channel of a keyhole contour, walked once each way, is nothing (PS3.3 C.8.8.6.3). What is inside is
 found row by row: every edge that a row's line crosses toggles all voxels to the right.
+
+By that rule alone, contours that meet would take voxels from one another. So a ring that is stored
+again counts once, and contours of a slice that cross are united, and counted: that one of them was
+meant to take something away is not likely, and not known.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +24,12 @@ IntArray = NDArray[np.intp]
 Box = tuple[slice, slice, slice]
 
 SAME_PLACE_MM = 0.01
+# Heights that are rounded differ by less; what lies farther apart was drawn apart.
+_ONE_HEIGHT_MM = 0.1
+# Of the longer one of two steps between finer slices: how far they may differ.
+_EVEN = 0.25
+# Of a voxel: what is thinner is no wall with a hole in it, but one ring stored with other points.
+_THINNEST = 0.1
 # Of a voxel: far below what a contour's digits tell, far above rounding on the way into the index
 # space. Without it an edge through voxel centres would fall to either side by chance.
 _DIGITS = 6
@@ -72,12 +82,17 @@ class Mask:
         inside: Which voxels of the box belong to the structure.
         off_slice_mm: Largest distance of a contour's points from the slice it went to.
         left_out: Contours that no slice lies within half the usual distance of.
+        finer: Contours passed over because the structure was drawn on finer slices, and one that
+            lies nearer to the slice overlaps them.
+        united: Slices on which contours cross and were united.
     """
 
     box: Box
     inside: BoolArray = field(repr=False)
     off_slice_mm: float = 0.0
     left_out: int = 0
+    finer: int = 0
+    united: int = 0
 
     @property
     def voxels(self) -> int:
@@ -127,8 +142,8 @@ def rasterise(contours: Sequence[FloatArray], stack: Slices) -> Mask:
     """Find the voxels whose centres lie within closed contours.
 
     Each contour goes to the slice that is nearest by position, whatever the slices' numbers and
-    however regular they are. Where contours of several positions fall on one slice (drawn on a
-    finer series), those of the nearest position count. What lies outside the image is cut off.
+    however regular they are. Of a structure that was drawn on finer slices, the nearest sections
+    count. What lies outside the image is cut off.
 
     Args:
         contours: Polygons of shape (n, 3) in patient space, mm, in any order.
@@ -139,56 +154,182 @@ def rasterise(contours: Sequence[FloatArray], stack: Slices) -> Mask:
     lengths = np.array([len(contour) for contour in contours])
     points = np.concatenate(contours)
     starts = np.cumsum(lengths) - lengths
-    planes, used, off_slice = _assign(points, starts, lengths, stack)
+    planes, heights, off = _assign(points, starts, lengths, stack)
     left_out = int(np.count_nonzero(planes < 0))
-    if not used.any():
-        return empty(0.0, left_out)
+    if left_out == len(planes):
+        return empty(left_out=left_out)
 
     x, y, _ = stack.axes
     across, down, _ = stack.geometry.spacing
     of_point = np.repeat(np.maximum(planes, 0), lengths)
     u = np.round((points @ x - (stack.origins @ x)[of_point]) / across, _DIGITS)
     v = np.round((points @ y - (stack.origins @ y)[of_point]) / down, _DIGITS)
+    flat = np.stack([u, v])
+    low, high = (ends.reduceat(flat, starts, axis=1) for ends in (np.minimum, np.maximum))
+    pairs = _meeting(planes, low, high)
+    finer = _between_slices(planes, heights, stack)
+    if finer.any():
+        # What nothing nearer overlaps is a part of its own.
+        finer &= np.isin(np.arange(len(finer)), pairs[finer[pairs].sum(axis=1) == 1])
+        pairs = pairs[~finer[pairs].any(axis=1)]
+    used = (planes >= 0) & ~finer
+
     following = np.arange(1, len(points) + 1)
     following[starts + lengths - 1] = starts
     edges = np.flatnonzero(np.repeat(used, lengths))
-    ends = following[edges]
+    owners = np.repeat(np.arange(len(lengths)), lengths)[edges]
     _, rows, columns = stack.shape
-    at_plane, at_row, at_column = _crossings(
-        of_point[edges], np.stack([u[edges], v[edges]]), np.stack([u[ends], v[ends]]), rows, columns
+    crossed = _crossings(owners, flat[:, edges], flat[:, following[edges]], rows, columns)
+    outlines = {
+        one: flat[:, starts[one] :][:, : lengths[one]] for one in set(pairs.ravel().tolist())
+    }
+    mask, united = _combine(crossed, planes, heights, pairs.tolist(), outlines)
+    return replace(
+        mask,
+        off_slice_mm=float(off[used].max()),
+        left_out=left_out,
+        finer=int(np.count_nonzero(finer)),
+        united=united,
     )
-    if not len(at_row):
-        return empty(off_slice, left_out)
-    inside, box = _fill(at_plane, at_row, at_column)
-    return Mask(box, inside, off_slice, left_out) if inside.size else empty(off_slice, left_out)
 
 
 def _assign(
     points: FloatArray, starts: IntArray, lengths: IntArray, stack: Slices
-) -> tuple[IntArray, BoolArray, float]:
-    """Give each contour its slice (-1: none), say which ones count, and how far they are off."""
-    heights = points @ stack.axes[2]
-    middles = np.add.reduceat(heights, starts) / lengths
+) -> tuple[IntArray, FloatArray, FloatArray]:
+    """Each contour's slice (-1: none), its height, and how far it is off its slice at most, mm."""
+    along = points @ stack.axes[2]
+    heights = np.add.reduceat(along, starts) / lengths
     positions = stack.positions
-    between = (positions[1:] + positions[:-1]) / 2
-    planes = np.searchsorted(between, middles)
-    off = np.maximum.reduceat(np.abs(heights - np.repeat(positions[planes], lengths)), starts)
+    planes = np.searchsorted((positions[1:] + positions[:-1]) / 2, heights)
+    off = np.maximum.reduceat(np.abs(along - np.repeat(positions[planes], lengths)), starts)
     far = off > stack.geometry.spacing[2] / 2 + SAME_PLACE_MM
+    return np.where(far, -1, planes), heights, off
 
-    # Of contours at several positions by one slice, those that lie with the nearest of them.
-    signed = middles - positions[planes]
-    order = np.lexsort((signed, np.abs(signed).round(3), far, planes))
-    first_of_plane = np.full(len(positions), np.nan)
-    first_of_plane[planes[order][::-1]] = signed[order][::-1]  # the last one written is the first
-    used = ~far & (np.abs(signed - first_of_plane[planes]) <= SAME_PLACE_MM)
-    planes = np.where(far, -1, planes)
-    return planes, used, float(off[used].max()) if used.any() else 0.0
+
+def _between_slices(planes: IntArray, heights: FloatArray, stack: Slices) -> BoolArray:
+    """Which contours lie at a height of finer slices, and not at the nearest one to their slice.
+
+    Three heights in a row at even steps, smaller than ours, are of finer slices. Contours that were
+    only moved off their slices make no such row.
+    """
+    order = np.argsort(heights, kind="stable")
+    steps = np.append(np.inf, np.diff(heights[order]))
+    is_next = steps > SAME_PLACE_MM
+    level = np.empty(len(order), dtype=np.intp)
+    level[order] = np.cumsum(is_next) - 1
+    steps = steps[is_next][1:]
+    longer = np.maximum(steps[1:], steps[:-1])
+    row = (longer < stack.geometry.spacing[2] - SAME_PLACE_MM) & (
+        np.abs(np.diff(steps)) <= _EVEN * longer
+    )
+    fine = np.zeros(len(steps) + 1, dtype=np.bool_)
+    for first in range(3):
+        fine[first:][: len(row)] |= row
+    if not fine.any():
+        return fine[level]
+    off = np.round(np.abs(heights - stack.positions[planes]), 3)
+    order = np.lexsort((level, off, planes))
+    nearest = np.empty(len(stack.positions), dtype=np.intp)
+    nearest[planes[order][::-1]] = level[order][::-1]  # the last one written is the first
+    between: BoolArray = fine[level] & (level != nearest[planes]) & (planes >= 0)
+    return between
+
+
+def _meeting(planes: IntArray, low: FloatArray, high: FloatArray) -> IntArray:
+    """Pairs of contours of one slice whose bounding boxes overlap, shape (n, 2)."""
+    order = np.lexsort((low[1], planes))
+    order = order[planes[order] >= 0]
+    found = [np.empty((0, 2), dtype=np.intp)]
+    at, ahead = np.arange(len(order)), 0
+    while len(at):
+        ahead += 1
+        at = at[at < len(order) - ahead]
+        one, other = order[at], order[at + ahead]
+        # They are sorted by their first rows: what ends above the next one meets none after it.
+        beside = (planes[one] == planes[other]) & (low[1, other] <= high[1, one])
+        at, one, other = at[beside], one[beside], other[beside]
+        meet = (low[0, one] <= high[0, other]) & (low[0, other] <= high[0, one])
+        found.append(np.stack([one[meet], other[meet]], axis=1))
+    return np.concatenate(found)
+
+
+def _combine(
+    crossed: _Crossed,
+    planes: IntArray,
+    heights: FloatArray,
+    pairs: list[list[int]],
+    outlines: Mapping[int, FloatArray],
+) -> tuple[Mask, int]:
+    """The voxels of all contours together, and on how many slices some were united.
+
+    Args:
+        crossed: Where each contour crosses the lines through voxel centres.
+        planes: Slice of each contour.
+        heights: Its height, mm.
+        pairs: Contours that may meet.
+        outlines: Their vertices, shape (2, n), voxels.
+    """
+    owners, rows, columns = crossed
+    alone = {}
+    for one in outlines:
+        own = slice(*np.searchsorted(owners, [one, one + 1]))
+        alone[one] = _fill(planes[owners[own]], rows[own], columns[own])
+    again: set[int] = set()
+    groups: list[set[int]] = []
+    for one, other in pairs:
+        large, small = sorted((one, other), key=lambda which: -alone[which].voxels)
+        shared = overlap(alone[one], alone[other])
+        if shared == alone[large].voxels:
+            again.add(max(one, other))
+        elif shared and (
+            shared < alone[small].voxels
+            or abs(heights[one] - heights[other]) > _ONE_HEIGHT_MM
+            or _is_one_ring(outlines[large], outlines[small])
+        ):
+            joined = [group for group in groups if group & {one, other}]
+            groups = [group for group in groups if group not in joined]
+            groups.append({one, other}.union(*joined))
+    apart = ~np.isin(owners, [*again, *(one for group in groups for one in group)])
+    parts = [_fill(planes[owners[apart]], rows[apart], columns[apart])]
+    parts += [_joined([alone[one] for one in group], np.logical_or) for group in groups]
+    united = len({int(planes[one]) for group in groups for one in group})
+    return _joined(parts, np.logical_xor), united
+
+
+def _is_one_ring(large: FloatArray, small: FloatArray) -> bool:
+    """Whether there is no wall between two outlines, of shape (2, n), one within the other."""
+    areas = [
+        abs(float(np.sum(u * np.roll(v, -1) - np.roll(u, -1) * v))) / 2 for u, v in (large, small)
+    ]
+    around = float(np.hypot(*(np.roll(large, -1, axis=1) - large)).sum())
+    return abs(areas[0] - areas[1]) < _THINNEST * around
+
+
+def _joined(masks: Sequence[Mask], how: np.ufunc) -> Mask:
+    """Several masks as one: united, or what belongs to an odd number of them."""
+    filled = [mask for mask in masks if mask.inside.size]
+    if len(filled) < 2:
+        return filled[0] if filled else empty()
+    low = np.min([[axis.start for axis in mask.box] for mask in filled], axis=0)
+    high = np.max([[axis.stop for axis in mask.box] for mask in filled], axis=0)
+    inside = np.zeros(high - low, dtype=np.bool_)
+    for mask in filled:
+        part = inside[
+            tuple(slice(a.start - s, a.stop - s) for a, s in zip(mask.box, low, strict=True))
+        ]
+        how(part, mask.inside, out=part)
+    planes, rows, columns = (slice(*ends) for ends in zip(low.tolist(), high.tolist(), strict=True))
+    return Mask((planes, rows, columns), inside)
+
+
+_Crossed = tuple[IntArray, IntArray, IntArray]
+"""Contour, row, first column to the right."""
 
 
 def _crossings(
-    planes: IntArray, one: FloatArray, other: FloatArray, rows: int, columns: int
-) -> tuple[IntArray, IntArray, IntArray]:
-    """Where edges cross the lines through voxel centres: slice, row, first column to the right.
+    owners: IntArray, one: FloatArray, other: FloatArray, rows: int, columns: int
+) -> _Crossed:
+    """Where edges of contours cross the lines through voxel centres.
 
     A line crosses an edge from its upper end to just before its lower one, and a centre on an
     edge is to its right: neighbours that share an edge never share a voxel, nor leave one out.
@@ -198,14 +339,16 @@ def _crossings(
     (u0, v0), (u1, v1) = np.where(turned, other, one), np.where(turned, one, other)
     first = np.clip(np.ceil(v0), 0, rows).astype(np.intp)
     counts = np.clip(np.ceil(v1), 0, rows).astype(np.intp) - first
-    edge = np.repeat(np.arange(len(planes)), counts)
+    edge = np.repeat(np.arange(len(owners)), counts)
     row = np.arange(len(edge)) + (first - (np.cumsum(counts) - counts))[edge]
     at = u0[edge] + (row - v0[edge]) * (u1 - u0)[edge] / (v1 - v0)[edge]
-    return planes[edge], row, np.clip(np.ceil(at), 0, columns).astype(np.intp)
+    return owners[edge], row, np.clip(np.ceil(at), 0, columns).astype(np.intp)
 
 
-def _fill(planes: IntArray, rows: IntArray, columns: IntArray) -> tuple[BoolArray, Box]:
+def _fill(planes: IntArray, rows: IntArray, columns: IntArray) -> Mask:
     """Toggle everything to the right of each crossing, within the box of all of them."""
+    if not len(planes) or columns.min() == columns.max():
+        return empty()
     low = [int(axis.min()) for axis in (planes, rows, columns)]
     high = [int(axis.max()) for axis in (planes, rows, columns)]
     # One column more than the box: what is toggled there is toggled beyond it.
@@ -221,4 +364,4 @@ def _fill(planes: IntArray, rows: IntArray, columns: IntArray) -> tuple[BoolArra
         slice(low[1], high[1] + 1),
         slice(low[2], high[2]),
     )
-    return toggles.view(np.bool_)[:, :, :-1], box
+    return Mask(box, toggles.view(np.bool_)[:, :, :-1])

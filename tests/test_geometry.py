@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from stardust_esapi.geometry import (
@@ -184,3 +184,27 @@ def test_polygons_of_no_area_cover_nothing():
     area, centroid = covered_area_centroid([line, np.add(line, (0, 2, 0))])
     assert area == 0.0
     np.testing.assert_allclose(centroid, [1.0, 1.0, 0.0])
+
+
+@given(ROTATIONS, POINT)
+def test_a_polygon_that_is_there_again_counts_once(turn, shift):
+    one, hole = square(10), square(4, 2, 1)
+    polygons = [one, hole, np.roll(one[::-1], 1, axis=0), np.concatenate([hole, hole[:1]])]
+    area, centroid = covered_area_centroid([p @ turn.T + shift for p in polygons])
+    assert area == pytest.approx(84.0, rel=1e-6)
+    expected = np.array([-16 * 2 / 84, -16 / 84, 0])
+    np.testing.assert_allclose(centroid, expected @ turn.T + shift, rtol=0, atol=1e-6)
+
+
+@given(ROTATIONS, POINT)
+@settings(max_examples=10, deadline=None)
+def test_polygons_that_cross_are_united(turn, shift):
+    # The second one shares edges with the first, the third crosses the second without a corner in
+    # it, and the last is a hole.
+    polygons = [square(2), square(2, 1), square(2, 2) * [0.25, 2, 1] + [1, 0, 0], square(0.5, -0.5)]
+    area, centroid = covered_area_centroid([p @ turn.T + shift for p in polygons])
+    assert area == pytest.approx(3 * 2 + 2 * 0.5 * 1 - 0.25, rel=0.02)
+    moment = 6 * 0.5 + 1 * 1.5 - 0.25 * -0.5
+    np.testing.assert_allclose(
+        centroid, np.array([moment / 6.75, 0, 0]) @ turn.T + shift, rtol=0, atol=0.02
+    )

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from stardust_esapi.judge import TumourFacts, judge
+from stardust_esapi.judge import ContourFacts, TumourFacts, judge
 from stardust_esapi.settings import Gate, Gates
 
 GOOD = TumourFacts(
@@ -37,6 +37,16 @@ def test_of_a_good_case_there_is_nothing_to_say() -> None:
             replace(GOOD, gtv_ml=400.0, gtv_in_target=0.0, listed_gtv_ml=None),
             Gate.TARGET,
             ["GTV (400.00 ml) is larger", "no GTV should be"],
+        ),
+        (
+            replace(GOOD, gtv_contours=ContourFacts(united=2)),
+            Gate.CONTOURS,
+            ["The GTV: contours cross one another on 2 slices", "Look whether"],
+        ),
+        (
+            replace(GOOD, target_contours=ContourFacts(left_out=3)),
+            Gate.CONTOURS,
+            ["The target: 3 contours lie by no slice"],
         ),
         (
             replace(GOOD, listed_gtv_ml=25.0),

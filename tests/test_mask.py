@@ -160,6 +160,47 @@ class TestShapes:
         assert mask.sum() == 4 + 9
         assert not mask[:, 3:7].any()
 
+    def test_a_ring_that_is_stored_again_counts_once(self, plain: Stack):
+        ring, hole = square(0.5, 10.5), square(2.5, 8.5)
+        closed = np.concatenate([ring[2:], ring[:3]])  # begins elsewhere, and ends where it began
+        for rings, voxels in (
+            ([ring, ring], 100),
+            ([ring, ring[::-1], closed], 100),
+            ([ring, hole, closed, hole], 64),
+        ):
+            mask = rasterise(rings, plain)
+            assert (mask.voxels, mask.united) == (voxels, 0)
+
+    def test_a_ring_that_is_stored_with_fewer_points_is_no_hole(self, plain: Stack):
+        around = np.linspace(0, 2 * np.pi, 96, endpoint=False)
+        ring = polygon(*zip(7.2 + 5 * np.cos(around), 5.4 + 5 * np.sin(around), strict=True))
+        mask = rasterise([ring, ring[::4]], plain)
+        np.testing.assert_array_equal(full(mask, plain), full(rasterise([ring], plain), plain))
+
+    def test_contours_that_cross_are_united_and_told(self, plain: Stack):
+        one, other = square(0.5, 5.5), square(3.5, 8.5)
+        mask = rasterise([one, other, square(0.5, 5.5, z=1.0)], plain)
+        assert mask.voxels == 25 + 25 - 4 + 25
+        assert mask.united == 1
+        chain = rasterise([one, other, square(7.5, 10.5)], plain)
+        assert (chain.voxels, chain.united) == (25 + 25 - 4 + 9 - 1, 1)
+
+    def test_what_crosses_may_have_holes_and_lie_in_one(self, plain: Stack):
+        around, hole = (
+            polygon((0.5, 0.5), (15.5, 0.5), (15.5, 11.5), (0.5, 11.5)),
+            square(1.5, 10.5),
+        )
+        mask = rasterise(
+            [around, hole, square(2.5, 6.5), square(4.5, 8.5), square(5.5, 6.5)], plain
+        )
+        # The last one lies where the two before it cross: a hole of one voxel.
+        assert mask.voxels == 15 * 11 - 81 + (16 + 16 - 4) - 1
+        assert mask.united == 1
+
+    def test_neighbours_that_share_an_edge_do_not_cross(self, plain: Stack):
+        mask = rasterise([square(1, 5), polygon((5, 1), (9, 1), (9, 5), (5, 5))], plain)
+        assert (mask.voxels, mask.united) == (32, 0)
+
     def test_direction_and_start_of_a_polygon_do_not_matter(self, plain: Stack):
         points = polygon((1.2, 0.7), (9.1, 2.2), (7.7, 8.9), (4.4, 3.3), (0.6, 9.3))
         expected = full(rasterise([points], plain), plain)
@@ -207,6 +248,35 @@ class TestSlices:
         assert mask.box[0] == slice(1, 2)
         assert mask.voxels == 49
         assert mask.off_slice_mm == pytest.approx(0.05)
+
+    def test_what_is_passed_over_of_a_finer_series_is_counted(self, plain: Stack):
+        fine = [square(0.5, 9.5, z=z / 5) for z in range(11)]
+        mask = rasterise(fine, plain)
+        assert mask.voxels == 3 * 81
+        assert (mask.finer, mask.left_out, mask.united) == (8, 0, 0)
+
+    def test_an_island_at_a_height_of_its_own_is_kept(self, plain: Stack):
+        one = [square(0.5, 3.5, z=z) for z in (0.0, 1.0, 2.0)]
+        other = [square(6.5, 9.5, z=z) for z in (0.3, 1.3, 2.3)]
+        mask = rasterise(one + other, plain)
+        assert mask.voxels == 3 * (9 + 9)
+        assert mask.off_slice_mm == pytest.approx(0.3)
+        assert (mask.finer, mask.left_out, mask.united) == (0, 0, 0)
+
+    def test_islands_half_way_between_the_slices_are_no_finer_series(self, plain: Stack):
+        one = [square(0.5, 3.5, z=z) for z in (0.0, 1.0, 2.0)]
+        other = [square(6.5, 9.5, z=z) for z in (0.49, 1.49)]
+        mask = rasterise(one + other, plain)
+        assert mask.voxels == 3 * 9 + 2 * 9
+        assert (mask.finer, mask.left_out, mask.united) == (0, 0, 0)
+
+    def test_contours_over_one_another_at_odd_heights_are_united_and_told(self, plain: Stack):
+        # A hole, or another section of the same: who can tell?
+        mask = rasterise([square(0.5, 9.5), square(2.5, 5.5, z=0.3)], plain)
+        assert (mask.voxels, mask.united) == (81, 1)
+        # Rounded heights are one height.
+        mask = rasterise([square(0.5, 9.5), square(2.5, 5.5, z=0.04)], plain)
+        assert (mask.voxels, mask.united) == (81 - 9, 0)
 
     def test_planes_on_both_sides_at_one_distance_do_not_cancel(self, plain: Stack):
         assert rasterise([square(0.5, 9.5, z=0.75), square(0.5, 9.5, z=1.25)], plain).voxels == 81
@@ -263,18 +333,59 @@ def exact(polygons: list[list[tuple[float, float]]], rows: int, columns: int) ->
     return inside
 
 
-@given(st.lists(POLYGON, min_size=1, max_size=4))
-def test_any_polygons_are_filled_as_the_exact_reference_does(plain: Stack, polygons):
-    found = full(rasterise([polygon(*points) for points in polygons], plain), plain)
-    np.testing.assert_array_equal(found[0], exact(polygons, 12, 16))
+def together(polygons: list[list[tuple[float, float]]]) -> tuple[np.ndarray, bool]:
+    """The voxels of polygons of one slice, and whether some of them cross."""
+    kept: list[np.ndarray] = []
+    outlines: list[list[tuple[float, float]]] = []
+    for points in polygons:
+        voxels = exact([points], 12, 16)
+        if not any(np.array_equal(voxels, other) for other in kept):
+            kept.append(voxels)
+            outlines.append(points)
+    groups: list[list[int]] = []
+    for one in range(len(kept)):
+        met = [group for group in groups if any(cross(kept, outlines, one, o) for o in group)]
+        groups = [group for group in groups if group not in met]
+        groups.append([one, *(other for group in met for other in group)])
+    result = np.zeros((12, 16), dtype=bool)
+    for group in groups:
+        result ^= np.logical_or.reduce([kept[one] for one in group])
+    return result, any(len(group) > 1 for group in groups)
+
+
+def cross(kept: list[np.ndarray], outlines: list, one: int, other: int) -> bool:
+    shared = int((kept[one] & kept[other]).sum())
+    large, small = (one, other) if kept[one].sum() >= kept[other].sum() else (other, one)
+    if shared == 0 or shared < kept[small].sum():
+        return shared > 0
+    # A wall of less than a tenth of a voxel between the two.
+    ends = [list(zip(points, [*points[1:], points[0]], strict=True)) for points in outlines]
+    areas = [abs(sum(a[0] * b[1] - b[0] * a[1] for a, b in edges)) / 2 for edges in ends]
+    around = sum(float(np.hypot(b[0] - a[0], b[1] - a[1])) for a, b in ends[large])
+    return abs(areas[large] - areas[small]) < 0.1 * around
+
+
+@given(POLYGON)
+def test_any_polygon_is_filled_as_the_exact_reference_does(plain: Stack, points):
+    found = full(rasterise([polygon(*points)], plain), plain)
+    np.testing.assert_array_equal(found[0], exact([points], 12, 16))
     assert not found[1:].any()
 
 
+@given(st.lists(POLYGON, min_size=2, max_size=4))
+def test_several_polygons_are_taken_together_by_the_same_rules(plain: Stack, polygons):
+    mask = rasterise([polygon(*points) for points in polygons], plain)
+    expected, crossing = together(polygons)
+    np.testing.assert_array_equal(full(mask, plain)[0], expected)
+    assert mask.united == crossing
+
+
 @given(POLYGON, POLYGON)
-def test_a_polygon_twice_is_none(plain: Stack, one, other):
-    alone = full(rasterise([polygon(*one)], plain), plain)
-    with_twice = [polygon(*one), polygon(*other), polygon(*other[::-1])]
-    np.testing.assert_array_equal(full(rasterise(with_twice, plain), plain), alone)
+def test_a_polygon_twice_is_one(plain: Stack, one, other):
+    alone = rasterise([polygon(*one), polygon(*other)], plain)
+    again = rasterise([polygon(*one), polygon(*other), polygon(*np.roll(other[::-1], 2, 0))], plain)
+    np.testing.assert_array_equal(full(again, plain), full(alone, plain))
+    assert again.united == alone.united
 
 
 # --- against other programs on the same files -----------------------------------------------------

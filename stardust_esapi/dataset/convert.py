@@ -263,7 +263,8 @@ def _check_files(folder: Path) -> None:
 
 def _not_closed(rois: tuple[Roi, ...]) -> tuple[str, ...]:
     return tuple(
-        f"{roi.name}: {roi.not_closed} contours are points or open lines and were left out."
+        f"{roi.name}: {roi.not_closed} contours are points or open lines, or empty, and were left "
+        "out."
         for roi in rois
         if roi.not_closed
     )

@@ -23,6 +23,9 @@ class IntensityFacts:
         window: The values that become 0 and 255.
         edges: Edges of the bins of ``counts``; one more than they are.
         counts: Histogram over every fourth row and column of every slice.
+        gtv_greys: How many grey values of 256 the middle nine tenths of the GTV span; 256 of a CT,
+            and without a GTV.
+        body_greys: The same of what is neither black nor white.
     """
 
     lowest: float
@@ -32,6 +35,8 @@ class IntensityFacts:
     window: tuple[float, float]
     edges: tuple[float, ...]
     counts: tuple[int, ...]
+    gtv_greys: int = 256
+    body_greys: int = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +53,8 @@ class StructureFacts:
         left_out_contours: Contours with no slice within half the usual distance.
         in_target: Share of its voxels that lie in the target; 1 for all but the GTV.
         in_image: Share of a GTV or target that the image shows; 1 where it was drawn on the image.
+        finer_contours: Contours passed over because it was drawn on finer slices.
+        united_slices: Slices on which its contours cross and were united.
     """
 
     name: str
@@ -59,6 +66,8 @@ class StructureFacts:
     left_out_contours: int
     in_target: float = 1.0
     in_image: float = 1.0
+    finer_contours: int = 0
+    united_slices: int = 0
 
 
 @dataclass(frozen=True, slots=True)

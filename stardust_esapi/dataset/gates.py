@@ -12,9 +12,12 @@ from collections.abc import Callable, Iterator
 from stardust_esapi import judge as tumour
 from stardust_esapi.dataset.facts import CaseFacts, StructureFacts
 from stardust_esapi.dicom.read_series import VolumeFacts
-from stardust_esapi.judge import TumourFacts, percent
+from stardust_esapi.judge import ContourFacts, TumourFacts, percent
 from stardust_esapi.model import Finding, Kind, Role
 from stardust_esapi.settings import Gate, Gates
+
+# Of 256, that GTV and body of an MR must span: noise alone spans more, where the window is right.
+_FEWEST_GREYS = 4
 
 # What a gate says: the sentence, and whether the case could stand for all that.
 _Said = tuple[str, bool]
@@ -120,11 +123,14 @@ def _duplicates(facts: CaseFacts, gates: Gates) -> Iterator[_Said]:
 def _contours(facts: CaseFacts, gates: Gates) -> Iterator[_Said]:
     for one in facts.structures:
         decides = one.role is not Role.OTHER
-        if one.left_out_contours:
+        drawn = ContourFacts(one.left_out_contours, one.united_slices)
+        for text in tumour.contours(one.name, drawn):
+            yield text, decides
+        if one.finer_contours:
             yield (
-                f"{one.name}: {one.left_out_contours} contours lie by no slice and are not in "
-                "the mask.",
-                decides,
+                f"{one.name}: {one.finer_contours} contours between the slices were passed over: "
+                "it was drawn on finer ones.",
+                False,
             )
         if one.off_slice_mm > gates.off_slice_mm:
             yield (
@@ -139,8 +145,16 @@ def _values(facts: CaseFacts, gates: Gates) -> Iterator[_Said]:
     if values.highest <= values.lowest:
         yield f"All voxels have the same value ({values.lowest:g}).", True
         return
-    if facts.kind is Kind.MR:
-        return  # its units mean nothing
+    if facts.kind is Kind.MR:  # its units mean nothing
+        for what, greys in (("GTV", values.gtv_greys), ("body", values.body_greys)):
+            if greys < _FEWEST_GREYS:
+                yield (
+                    f"The {what} is nearly one grey value: it spans {greys} of 256, and "
+                    f"{_FEWEST_GREYS} are wanted. Something beside the patient has very low or "
+                    "very high values, and is not declared as padding.",
+                    True,
+                )
+        return
     if values.lowest > gates.lowest_hu or values.highest < gates.highest_hu:
         yield (
             f"The values are no HU of a body in air: {values.lowest:.0f} to {values.highest:.0f}; "

@@ -8,7 +8,7 @@ they share a voxel with the GTV, and ``<id>_neg+`` where not.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +28,7 @@ BACKGROUND = "background"
 CT_WINDOW = (-160.0, 240.0)
 """Level 40, width 400 HU."""
 MR_PERCENTILES = (0.5, 99.5)
-"""Of the voxels that are not zero."""
+"""Of the voxels that are neither zero nor padding."""
 
 _NO_TISSUE_HU = (-1100.0, 4000.0)
 CT_EDGES = tuple(float(edge) for edge in range(-1024, 3073, 64))
@@ -92,7 +92,23 @@ def label(stack: Stack, structures: Sequence[Named]) -> Labelled:
     """Grey values and labels of a case."""
     numbered = number(structures, stack)
     imgs, intensity = window(stack)
+    if stack.modality == "MR":
+        counts = np.sum([np.bincount(plane.ravel(), minlength=256) for plane in imgs], axis=0)
+        intensity = replace(intensity, body_greys=_greys(counts[1:255]))
+        gtv = imgs[numbered.gts == GTV_LABEL]
+        if gtv.size:
+            intensity = replace(intensity, gtv_greys=_greys(np.bincount(gtv)))
     return Labelled(imgs, intensity, numbered)
+
+
+def _greys(counts: NDArray[np.int64]) -> int:
+    """How many values the middle nine tenths span, by how often each value occurs."""
+    up_to = np.cumsum(counts)
+    if not up_to[-1]:
+        return 0
+    low = np.searchsorted(up_to, 0.05 * up_to[-1], side="right")
+    high = np.searchsorted(up_to, 0.95 * up_to[-1])
+    return int(high - low) + 1
 
 
 def number(structures: Sequence[Named], stack: Stack) -> Numbered:
@@ -147,6 +163,8 @@ def _measure(
         left_out_contours=one.mask.left_out,
         in_target=in_target,
         in_image=one.in_image,
+        finer_contours=one.mask.finer,
+        united_slices=one.mask.united,
     )
 
 
@@ -190,12 +208,14 @@ def _window_ct(stack: Stack) -> tuple[Bytes3D, IntensityFacts]:
 
 def _window_mr(stack: Stack) -> tuple[Bytes3D, IntensityFacts]:
     voxels = stack.values()
-    signal = voxels[voxels != 0]
+    outside = stack.outside(voxels)
+    signal = voxels[(voxels != 0) & ~outside]
     low, high = (
         (float(value) for value in np.percentile(signal, MR_PERCENTILES, overwrite_input=True))
         if signal.size
         else (0.0, 0.0)
     )
+    voxels[outside] = low
     edges = tuple(np.linspace(low, max(high, low + 1.0), _MR_BINS + 1).tolist())
     counts = np.zeros(_MR_BINS, dtype=np.int64)
     imgs = np.empty(stack.shape, dtype=np.uint8)

@@ -6,6 +6,7 @@ its zero lies where the surface does, between voxels too.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -33,7 +34,7 @@ def carry(mask: Mask, ct: Stack, mr: Stack, mr_to_ct: FloatArray) -> Mask:
     from scipy.ndimage import map_coordinates  # takes a while, and a CT needs none of it
 
     if not mask.inside.size:
-        return empty(mask.off_slice_mm, mask.left_out)
+        return mask
     # What the MR shows of it, in voxels of the CT: a whole body need not be carried for a head.
     seen = ct.to_index(moved(mr_to_ct, mr.to_patient(_corners([-1, -1, -1], mr.shape))))
     starts = [axis.start for axis in mask.box]
@@ -41,7 +42,7 @@ def carry(mask: Mask, ct: Stack, mr: Stack, mr_to_ct: FloatArray) -> Mask:
     low = np.maximum(starts, np.floor(seen.min(axis=0))).astype(int) - _MARGIN
     high = np.minimum(stops, np.ceil(seen.max(axis=0)) + 1).astype(int) + _MARGIN
     if (high - low <= 2 * _MARGIN).any():
-        return empty(mask.off_slice_mm, mask.left_out)
+        return replace(mask, box=empty().box, inside=empty().inside)
     distance = _signed_distance(_cut(mask, low, high), ct)
 
     ct_to_mr = np.asarray(np.linalg.inv(mr_to_ct), dtype=float)
@@ -63,7 +64,7 @@ def carry(mask: Mask, ct: Stack, mr: Stack, mr_to_ct: FloatArray) -> Mask:
         )
         inside[number] = values > 0
     box = tuple(slice(int(a), int(b)) for a, b in zip(first, last, strict=True))
-    return Mask(cast(Any, box), inside, mask.off_slice_mm, mask.left_out)
+    return replace(mask, box=cast(Any, box), inside=inside)
 
 
 def share_shown(mask: Mask, ct: Stack, mr: Stack, mr_to_ct: FloatArray) -> float:

@@ -21,7 +21,7 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from stardust_esapi.errors import CaseError
 from stardust_esapi.geometry import FloatArray, ImageGeometry, Vector
-from stardust_esapi.mask import SAME_PLACE_MM, Slices
+from stardust_esapi.mask import SAME_PLACE_MM, BoolArray, Slices
 
 Plane = NDArray[np.float32]
 
@@ -35,14 +35,18 @@ _PLAIN = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
 # Nothing that names the patient is read.
 _TAGS = [
     "BitsAllocated",
+    "BitsStored",
     "BodyPartExamined",
     "Columns",
     "FrameOfReferenceUID",
+    "HighBit",
     "ImageOrientationPatient",
     "ImagePositionPatient",
     "Modality",
     "NumberOfFrames",
     "PixelData",
+    "PixelPaddingRangeLimit",
+    "PixelPaddingValue",
     "PixelRepresentation",
     "PixelSpacing",
     "RescaleIntercept",
@@ -58,6 +62,8 @@ _COMMON_TAGS = [
     for keyword in _TAGS
     if keyword not in ("ImagePositionPatient", "PixelData", "SOPInstanceUID")
 ]
+# Of the corners of all slices: as many must be filled with one value that is no signal.
+_FILLED_CORNERS = 0.25
 _LARGE = 1 << 12  # bytes; a longer element is left in the file until it is asked for
 
 
@@ -75,7 +81,9 @@ class _Common:
     thickness: float
     slope: float  # Rescale Slope (0028,1053); 1 without one
     intercept: float  # Rescale Intercept (0028,1052); 0 without one
+    padding: tuple[float, float] | None  # what fills what was not imaged, after rescale
     dtype: str  # NumPy type of the stored values where they lie uncompressed in the file
+    unused_bits: int  # of these above the stored ones: overlays, or nothing that means anything
     is_uncompressed: bool  # whether they lie there as NumPy takes them
 
     def agrees(self, other: _Common, name: str) -> bool:
@@ -182,6 +190,11 @@ class Stack(Slices):
                 stored = _decoded(one.path)
             else:
                 stored = np.fromfile(one.path, one.common.dtype, rows * columns, offset=one.offset)
+                if (
+                    one.common.unused_bits
+                ):  # up and down again, which extends the sign (PS3.5 8.1.1)
+                    np.left_shift(stored, one.common.unused_bits, out=stored)
+                    np.right_shift(stored, one.common.unused_bits, out=stored)
             values = np.empty((rows, columns), dtype=np.float32) if into is None else into
             np.copyto(values, stored.reshape(rows, columns))
         except Exception as error:  # noqa: BLE001 - decoders and damaged files raise anything
@@ -190,11 +203,7 @@ class Stack(Slices):
                 f"slice {number + 1} of {len(self._slices)} cannot be decoded "
                 f"({type(error).__name__}). Export the series again."
             ) from None
-        if one.common.slope != 1.0:
-            values *= one.common.slope
-        if one.common.intercept != 0.0:
-            values += one.common.intercept
-        return values
+        return _rescaled(values, one.common.slope, one.common.intercept)
 
     def values(self) -> NDArray[np.float32]:
         """Values of all slices after rescale, shape (slices, rows, columns).
@@ -207,8 +216,34 @@ class Stack(Slices):
             self.plane(number, values[number])
         return values
 
+    def outside(self, voxels: NDArray[np.float32], first: int = 0) -> BoolArray:
+        """Where nothing was imaged: what is declared as padding, and what else fills the corners.
+
+        Padding (PS3.3 C.7.5.1.1.2) is not declared in every file that has it: a value that many
+        corners are filled with is taken for it, as far as it reaches from the slices' rims. Zero is
+        left alone: it means nothing in an MR wherever it lies.
+
+        Args:
+            voxels: Values of slices after rescale, shape (slices, rows, columns).
+            first: Number of the first of these slices.
+
+        Returns:
+            The same shape.
+        """
+        outside = np.zeros(voxels.shape, dtype=np.bool_)
+        for one, values, here in zip(self._slices[first:], voxels, outside, strict=False):
+            if one.common.padding:
+                low, high = one.common.padding
+                np.logical_and(values >= low, values <= high, out=here)
+        for filler in _fillers(voxels):
+            for number, values in enumerate(voxels):
+                outside[number] |= _from_the_rim(values == filler)
+        return outside
+
     def sample(self, points: FloatArray) -> FloatArray:
         """Interpolate linearly at (…, 3) patient points, mm; NaN outside the slices.
+
+        Beside what an MR has not imaged (:meth:`outside`) it is NaN, too.
 
         Only the slices that the points need are read.
 
@@ -228,6 +263,8 @@ class Stack(Slices):
         first = int(planes[inside].min())
         last = int(np.ceil(planes[inside].max()))
         voxels = np.stack([self.plane(number) for number in range(first, last + 1)])
+        if self.modality == "MR":
+            voxels[self.outside(voxels, first)] = np.nan
         values = map_coordinates(voxels, [planes - first, *at[1:]], order=1, mode="nearest")
         return np.where(inside, values, np.nan)
 
@@ -279,7 +316,8 @@ def read_stack(folder: Path) -> Stack:
             slices.append(_slice(path, known))
         except Exception as error:  # noqa: BLE001 - a damaged file makes the parser raise anything
             # A missing attribute is named; other messages may hold values or the path.
-            why = str(error) if isinstance(error, AttributeError) else type(error).__name__
+            is_ours = isinstance(error, AttributeError | CaseError)
+            why = str(error) if is_ours else type(error).__name__
             raise CaseError(
                 f"image {number} of {len(paths)} is damaged or lacks what a slice needs ({why}). "
                 "Export the series again."
@@ -327,6 +365,10 @@ def _common(ds: Any) -> _Common:
         raise ValueError("its geometry is not made of finite numbers")
     if across <= 0 or down <= 0:
         raise ValueError("its Pixel Spacing is not positive")
+    if ds.get("HighBit", ds.BitsStored - 1) != ds.BitsStored - 1:
+        raise CaseError("its High Bit is not the last of its Bits Stored")
+    slope = float(ds.get("RescaleSlope") or 1.0)
+    intercept = float(ds.get("RescaleIntercept") or 0.0)
     return _Common(
         series_uid=str(ds.SeriesInstanceUID),
         frame=str(ds.get("FrameOfReferenceUID") or ""),
@@ -336,15 +378,65 @@ def _common(ds: Any) -> _Common:
         orientation=orientation,
         spacing=(across, down),
         thickness=float(ds.get("SliceThickness") or 0.0),
-        slope=float(ds.get("RescaleSlope") or 1.0),
-        intercept=float(ds.get("RescaleIntercept") or 0.0),
+        slope=slope,
+        intercept=intercept,
+        padding=_padding(ds, slope, intercept),
         dtype="<i2" if ds.PixelRepresentation else "<u2",
+        unused_bits=16 - ds.BitsStored,
         is_uncompressed=(
             ds.file_meta.get("TransferSyntaxUID") in _PLAIN
             and (ds.BitsAllocated, ds.SamplesPerPixel) == (16, 1)
+            and 1 <= ds.BitsStored <= ds.BitsAllocated
             and int(ds.get("NumberOfFrames") or 1) == 1
         ),
     )
+
+
+def _padding(ds: Any, slope: float, intercept: float) -> tuple[float, float] | None:
+    """Pixel Padding Value to Pixel Padding Range Limit (0028,0120 and 0028,0121), after rescale."""
+    ends = []
+    for keyword in ("PixelPaddingValue", "PixelPaddingRangeLimit"):
+        element = ds.get_item(keyword) if keyword in ds else None
+        if element is None or element.value in (None, b""):
+            continue
+        # Whatever the value representation says, its bits are those of a pixel.
+        raw = isinstance(element, RawDataElement)
+        value = int.from_bytes(element.value, "little") if raw else int(element.value)
+        value &= (1 << ds.BitsStored) - 1
+        is_negative = ds.PixelRepresentation and value >> (ds.BitsStored - 1)
+        ends.append(value - (1 << ds.BitsStored) if is_negative else value)
+    if not ends:
+        return None
+    low, *_, high = sorted(_rescaled(np.array(ends * 2, np.float32), slope, intercept).tolist())
+    return low, high
+
+
+def _rescaled(values: Plane, slope: float, intercept: float) -> Plane:
+    """The values themselves, after Modality LUT (PS3.3 C.11.1)."""
+    if slope != 1.0:
+        values *= slope
+    if intercept != 0.0:
+        values += intercept
+    return values
+
+
+def _fillers(voxels: NDArray[np.float32]) -> list[float]:
+    """Values but zero that fill many corners, two voxels each way."""
+    corners = voxels[:, [[0, 1], [-1, -2]]][..., [[0, 1], [-1, -2]]]
+    corners = np.moveaxis(corners, 2, 3).reshape(-1, 4)
+    filled = corners[(corners == corners[:, :1]).all(axis=1), 0]
+    values, counts = np.unique(filled[filled != 0], return_counts=True)
+    return [float(value) for value in values[counts >= _FILLED_CORNERS * len(corners)]]
+
+
+def _from_the_rim(filled: BoolArray) -> BoolArray:
+    """What of a slice is filled from its rim on, without a step aslant."""
+    from scipy.ndimage import label
+
+    parts: Any = label(filled)[0]
+    rim = np.concatenate([parts[0], parts[-1], parts[:, 0], parts[:, -1]])
+    reached: BoolArray = np.isin(parts, rim[rim > 0])
+    return reached
 
 
 def _offset(ds: pydicom.FileDataset, common: _Common) -> int | None:

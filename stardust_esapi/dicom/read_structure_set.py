@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -21,6 +21,7 @@ _CONTOUR_DATA = 0x30060050
 # Points and open lines enclose nothing. CLOSEDPLANAR_XOR says what CLOSED_PLANAR was always read
 # as (PS3.3 C.8.8.6.3).
 _CLOSED = frozenset({"CLOSED_PLANAR", "CLOSEDPLANAR_XOR", ""})
+_FARTHEST_MM = 1e6
 _TAGS = [
     "ROIContourSequence",
     "RTROIObservationsSequence",
@@ -39,7 +40,7 @@ class Roi:
         interpreted_type: RT ROI Interpreted Type (3006,00A4); may be empty.
         frame_of_reference_uid: Referenced Frame of Reference UID (3006,0024).
         contours: Closed polygons, each of shape (n, 3) with n > 2, mm; none in an empty ROI.
-        not_closed: How many contours are points or open lines and were left out.
+        not_closed: How many contours are points, open lines or empty, and were left out.
     """
 
     number: int
@@ -82,7 +83,7 @@ def read_structures(path: Path, wanted: Callable[[str], bool] = _every) -> Struc
             warnings.simplefilter("ignore")  # oddities of values that nothing here looks at
             # The list of tags may be of keywords; pydicom's annotation says numbers.
             ds: Any = pydicom.dcmread(path, specific_tags=cast(Any, _TAGS))
-            items, drawn = ds.StructureSetROISequence, ds.get("ROIContourSequence") or []
+            items, drawn = ds.StructureSetROISequence, _drawn(ds)
             contours = {int(item.ReferencedROINumber): item for item in drawn}
             types = {
                 int(item.ReferencedROINumber): str(item.get("RTROIInterpretedType") or "")
@@ -135,40 +136,56 @@ def read_structures_on(
     return structures
 
 
+def _drawn(ds: Dataset) -> list[Any]:
+    """The items of ROI Contour Sequence; one that says neither whose it is nor draws is none."""
+    items: list[Any] = list(ds.get("ROIContourSequence") or [])
+    return [item for item in items if "ReferencedROINumber" in item or item.get("ContourSequence")]
+
+
 def _roi(item: Any, contour_item: Any, types: dict[int, str]) -> Roi:
-    number = int(item.ROINumber)
-    contours = list(contour_item.get("ContourSequence") or []) if contour_item else []
-    polygons = tuple(_polygons(contours))
+    number, name = int(item.ROINumber), str(item.get("ROIName") or "")
+    closed, not_closed = [], 0
+    for contour in (contour_item.get("ContourSequence") or []) if contour_item else []:
+        try:
+            points = _points(contour)
+        except ValueError as error:
+            raise CaseError(
+                f"its structure set is damaged: in a contour of {name}, {error}. Look at the "
+                "structure in Eclipse, and export it again."
+            ) from None
+        is_closed = str(contour.get("ContourGeometricType") or "") in _CLOSED
+        if is_closed and len(points) > 2:
+            closed.append(points)
+        else:
+            not_closed += 1
     return Roi(
         number=number,
-        name=str(item.get("ROIName") or ""),
+        name=name,
         interpreted_type=types.get(number, ""),
         frame_of_reference_uid=str(item.get("ReferencedFrameOfReferenceUID") or ""),
-        contours=polygons,
-        not_closed=len(contours) - len(polygons),
+        contours=tuple(closed),
+        not_closed=not_closed,
     )
 
 
-def _polygons(contours: list[Dataset]) -> Iterator[FloatArray]:
-    for contour in contours:
-        if str(contour.get("ContourGeometricType") or "") in _CLOSED:
-            points = _points(contour)
-            if len(points) > 2:
-                yield points
-
-
 def _points(contour: Dataset) -> FloatArray:
-    """Contour Data (3006,0050); by pydicom's Decimal Strings it would take ten times as long."""
-    if _CONTOUR_DATA not in contour:
-        return np.empty((0, 3))
-    element = contour.get_item(_CONTOUR_DATA)
+    """Contour Data (3006,0050); by pydicom's Decimal Strings it would take ten times as long.
+
+    Numbers may be longer than the 16 characters of a Decimal String, which changes no meaning.
+    """
+    element = contour.get_item(_CONTOUR_DATA) if _CONTOUR_DATA in contour else None
     if isinstance(element, RawDataElement):
         text = (element.value or b"").translate(None, b" \0\r\n\t").decode("ascii")
-        values = np.fromstring(text, sep="\\") if text else np.empty(0)
+        try:
+            values = np.fromstring(text, sep="\\") if text else np.empty(0)
+        except ValueError:
+            values = np.full(1, np.nan)
         if len(values) != (text.count("\\") + 1 if text else 0):
             raise ValueError("a coordinate is no number")
     else:
-        values = np.array(element.value if element else [], dtype=float)
-    if not np.isfinite(values).all():
-        raise ValueError("a coordinate is no number")
+        values = np.array(element.value if element and element.VM else [], dtype=float)
+    if not (np.abs(values) < _FARTHEST_MM).all():
+        raise ValueError("a coordinate is no number, or no place in a patient")
+    if len(values) % 3:
+        raise ValueError("a point has not three coordinates")
     return values.reshape(-1, 3)

@@ -15,7 +15,7 @@ from stardust_esapi.choices import OnMissing
 from stardust_esapi.errors import PrepareError
 from stardust_esapi.esapi.session import OpenPatient
 from stardust_esapi.geometry import FloatArray
-from stardust_esapi.judge import TumourFacts, judge
+from stardust_esapi.judge import ContourFacts, TumourFacts, judge
 from stardust_esapi.mask import overlap, rasterise, regular_slices
 from stardust_esapi.model import Case, Finding, Kind, StructureOutcome
 from stardust_esapi.names import folding, numbered_id
@@ -296,6 +296,8 @@ def _tumour(case: Case, source: _Source, settings: StructureSettings) -> TumourF
         gtv_in_target=overlap(gtv_mask, target_mask) / voxels if voxels else 0.0,
         listed_gtv_ml=case.gtv_volume_ml,
         listed_target_ml=case.target_volume_ml,
+        gtv_contours=ContourFacts(gtv_mask.left_out, gtv_mask.united),
+        target_contours=ContourFacts(target_mask.left_out, target_mask.united),
     )
 
 

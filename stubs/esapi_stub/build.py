@@ -10,7 +10,8 @@ from __future__ import annotations
 import re
 import shutil
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -20,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
 from pydicom.errors import InvalidDicomError
+from pydicom.multival import MultiValue
 from pydicom.pixels.utils import pixel_array
 from pydicom.uid import (
     CTImageStorage,
@@ -33,7 +35,7 @@ from pydicom.uid import (
 
 from esapi_stub import rtstruct
 from esapi_stub.database import DAMAGE, Database, DatabaseError, Settings
-from esapi_stub.grid import SAME_PLACE_MM, Grid
+from esapi_stub.grid import SAME_PLACE_MM, Grid, united
 from esapi_stub.records import (
     ImageRecord,
     PatientRecord,
@@ -122,10 +124,10 @@ def build(dicom: Path, db: Path, *, version: str = "15.6") -> BuildReport:
     if not dicom.is_dir():
         raise DatabaseError(f"{dicom}: no such folder. Name a folder of DICOM files.")
     earlier = _generations(db)
-    builder = _Builder()
+    builder = _Builder(dicom)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom's remarks on values that it reads nevertheless
-        builder.read(dicom, db)
+        builder.read(db)
         builder.arrange()
         if not builder.patients:
             first = "".join(f" {n.what}: {n.reason}." for n in builder.not_taken[:3])
@@ -134,7 +136,7 @@ def build(dicom: Path, db: Path, *, version: str = "15.6") -> BuildReport:
         summaries = tuple(patient.summary for patient in builder.patients)
         database = Database(db, f"{_GENERATION}{number}", settings, summaries)
         try:
-            builder.write(dicom, database)
+            builder.write(database)
             database.write()
             for old in earlier:
                 shutil.rmtree(old, ignore_errors=True)  # what stays goes with the next build
@@ -164,10 +166,22 @@ class _Refused(Exception):
     """A file or series cannot be taken; says why."""
 
 
-class _Builder:
-    """Reads the files, sorts them into patients, copies what is taken."""
+@contextmanager
+def _usable() -> Iterator[None]:
+    """Refuse what a value cannot be read of, whatever reading it raises."""
+    try:
+        yield
+    except DAMAGE as error:
+        raise _Refused(f"cannot be used ({error})") from None
+    except rtstruct.UnusableError as error:
+        raise _Refused(f"cannot be used: {error}") from None
 
-    def __init__(self) -> None:
+
+class _Builder:
+    """Reads the files of a folder, sorts them into patients, copies what is taken."""
+
+    def __init__(self, dicom: Path) -> None:
+        self._dicom = dicom
         self.not_taken: list[NotTaken] = []
         self.notes: list[str] = []
         self.patients: list[PatientRecord] = []
@@ -175,21 +189,22 @@ class _Builder:
         self._ranges: dict[str, tuple[int, int]] = {}
         self._sources: list[tuple[PatientRecord, str, str]] = []
 
-    def read(self, dicom: Path, db: Path) -> None:
+    def read(self, db: Path) -> None:
         """Read every file, refuse what cannot be used by itself."""
-        for path in sorted(dicom.rglob("*")):
+        for path in sorted(self._dicom.rglob("*")):
             if path.is_dir() or path.resolve().is_relative_to(db.resolve()):
                 continue
-            name = path.relative_to(dicom).as_posix()
+            name = path.relative_to(self._dicom).as_posix()
             try:
-                dataset = self._read(path)
+                with _usable():
+                    dataset = self._read(path)
             except _Refused as refusal:
                 self._refuse(name, str(refusal))
                 continue
             uid = str(dataset.SOPInstanceUID)
             if uid in self._files:
                 first = self._files[uid][0]
-                same = path.read_bytes() == (dicom / first).read_bytes()
+                same = path.read_bytes() == (self._dicom / first).read_bytes()
                 content = "the same content" if same else "other content"
                 self._refuse(
                     name, f"duplicate SOP instance: {first} has the same UID and {content}"
@@ -215,6 +230,7 @@ class _Builder:
         missing += [k for k in _NEEDED_BY_IMAGES if is_image and not dataset.get(k)]
         if missing:
             raise _Refused(f"{', '.join(missing)} missing")
+        _series_order(dataset)  # of every file, before anything is sorted by it
         if is_image:
             self._look_at_pixels(dataset)
         return dataset
@@ -223,6 +239,8 @@ class _Builder:
         """Decode the pixels once, so that every voxel can be read later; then let go of them."""
         if int(dataset.get("NumberOfFrames") or 1) != 1 or dataset.get("SamplesPerPixel", 1) != 1:
             raise _Refused("unsupported image: more than one frame or sample a pixel")
+        if dataset.get("HighBit", dataset.BitsStored - 1) != dataset.BitsStored - 1:
+            raise _Refused("unsupported image: its High Bit is not the last of its Bits Stored")
         try:
             pixels = pixel_array(dataset)
         except DAMAGE as error:
@@ -279,8 +297,10 @@ class _Builder:
         head = files[0][1]
         uid = str(head.SeriesInstanceUID)
         try:
-            grid, ordered = _volume(files)
-            slope, intercept = self._scale(patient, uid, [dataset for _, dataset in ordered])
+            with _usable():
+                grid, ordered = _volume(files)
+                slope, intercept = self._scale(patient, uid, [dataset for _, dataset in ordered])
+                level, window = _first(head, "WindowCenter"), _first(head, "WindowWidth")
         except _Refused as refusal:
             self._refuse(f"series {uid} of patient {patient.summary.id}", str(refusal))
             for name, _ in files:
@@ -290,7 +310,7 @@ class _Builder:
         series.frame_of_reference_uid = str(head.FrameOfReferenceUID)
         series.grid = grid
         series.patient_position = str(head.get("PatientPosition", ""))
-        series.level, series.window = _first(head, "WindowCenter"), _first(head, "WindowWidth")
+        series.level, series.window = level, window
         series.unit = "HU" if series.modality == "CT" else str(head.get("Units", ""))
         series.slope, series.intercept = slope, intercept
         series.contrast = str(head.get("ContrastBolusAgent") or "")
@@ -339,7 +359,10 @@ class _Builder:
     def _add_structure_sets(self, patient: PatientRecord, files: Files) -> None:
         for name, dataset in sorted(_of_class(files, RTStructureSetStorage), key=_date_order):
             try:
-                series = _series_under(dataset, patient)
+                with _usable():
+                    series = _series_under(dataset, patient)
+                    structures = rtstruct.read(self._dicom / name, series)
+                    absent = _images_named(dataset, series.uid) - {s.uid for s in series.slices}
             except _Refused as refusal:
                 self._refuse(name, str(refusal))
                 continue
@@ -376,6 +399,11 @@ class _Builder:
             patient.structure_sets.append(record)
             if record.id != label:
                 self._remark(patient, record.id, f"its label is {label!r}")
+            if absent:
+                self._remark(patient, record.id, f"{len(absent)} images it names are absent")
+            for structure in structures:
+                for text in _not_as_drawn(structure, series.grid):
+                    self._remark(patient, record.id, text)
 
     def _add_plans(self, patient: PatientRecord, files: Files) -> None:
         for name, dataset in sorted(_of_class(files, RTPlanStorage), key=_date_order):
@@ -383,13 +411,19 @@ class _Builder:
             if not label:
                 self._refuse(name, "RTPlanLabel missing")
                 continue
-            self._series_of(patient, dataset)
             course = 1
             folded = {(p.course_id, p.id.casefold()) for p in patient.plans}
             while (f"C{course}", label.casefold()) in folded:
                 course += 1
+            try:
+                with _usable():
+                    plan = _plan(dataset, f"C{course}", self._rois(patient, dataset))
+            except _Refused as refusal:
+                self._refuse(name, str(refusal))
+                continue
+            self._series_of(patient, dataset)
             self._take(patient, name)
-            patient.plans.append(_plan(dataset, f"C{course}", self._rois(patient, dataset)))
+            patient.plans.append(plan)
 
     def _rois(self, patient: PatientRecord, plan: Dataset) -> dict[int, str]:
         """ROI names of a plan's structure set by number."""
@@ -402,7 +436,8 @@ class _Builder:
     def _add_registrations(self, patient: PatientRecord, files: Files) -> None:
         for name, dataset in sorted(_of_class(files, SpatialRegistrationStorage), key=_date_order):
             try:
-                record = _registration(dataset, [r.id for r in patient.registrations])
+                with _usable():
+                    record = _registration(dataset, [r.id for r in patient.registrations])
             except _Refused as refusal:
                 self._refuse(name, str(refusal))
                 continue
@@ -449,32 +484,14 @@ class _Builder:
         patient.series.append(series)
         return series
 
-    def write(self, dicom: Path, database: Database) -> None:
+    def write(self, database: Database) -> None:
         """Copy the files that were taken and write the patients' indexes."""
         for patient in self.patients:
             database.folder(patient.summary).mkdir(parents=True)
         for patient, name, file in self._sources:
-            shutil.copyfile(dicom / name, database.folder(patient.summary) / file)
+            shutil.copyfile(self._dicom / name, database.folder(patient.summary) / file)
         for patient in self.patients:
-            self._look_into_structure_sets(patient, database.folder(patient.summary))
             database.write_index(patient)
-
-    def _look_into_structure_sets(self, patient: PatientRecord, folder: Path) -> None:
-        """Note on what of the structure sets ESAPI does not show as it is."""
-        for record in patient.structure_sets:
-            series = patient.series_of(patient.image_of(record))
-            present = {one.uid for one in series.slices}
-            absent = _images_named(self._files[record.uid][1], series.uid) - present
-            if absent:
-                self._remark(patient, record.id, f"{len(absent)} images it names are absent")
-            for structure in rtstruct.read(folder / record.file, series):
-                if structure.off_plane:
-                    seen = "contours lie on no plane of the image and are not seen"
-                    count = f"{structure.off_plane} of {structure.id}'s"
-                    self._remark(patient, record.id, f"{count} {seen}")
-                if structure.id != structure.name:
-                    name = f"ROI {structure.name!r} is structure {structure.id!r}"
-                    self._remark(patient, record.id, name)
 
     def report(self) -> BuildReport:
         """Count what was taken."""
@@ -608,6 +625,24 @@ def _series_under(dataset: Dataset, patient: PatientRecord) -> SeriesRecord:
     raise _Refused(f"its image series is absent: {', '.join(named) or 'it references none'}")
 
 
+def _not_as_drawn(structure: rtstruct.StructureRecord, grid: Grid | None) -> Iterator[str]:
+    """What of a structure ESAPI does not show as the file has it."""
+    assert grid is not None
+    for count, what in (
+        (structure.off_plane, "lie on no plane of the image and are not seen"),
+        (structure.between, "lie between the planes, over others, and are not seen"),
+        (structure.again, "are stored again and count once"),
+        (structure.pointless, "have fewer than three points and are not seen"),
+    ):
+        if count:
+            yield f"{count} of {structure.id}'s contours {what}"
+    planes = [[grid.to_index(p)[:, :2] for p in found] for found in structure.contours.values()]
+    if crossing := sum(len(united(found)) < len(found) for found in planes):
+        yield f"contours of {structure.id} cross on {crossing} planes and are taken together"
+    if structure.id != structure.name:
+        yield f"ROI {structure.name!r} is structure {structure.id!r}"
+
+
 def _series_items(dataset: Dataset) -> Iterable[Dataset]:
     for frame in dataset.get("ReferencedFrameOfReferenceSequence", []):
         for study in frame.get("RTReferencedStudySequence", []):
@@ -708,7 +743,7 @@ def _first(dataset: Dataset, keyword: str) -> int:
     value = dataset.get(keyword)
     if value is None or value == "":
         return 0
-    return round(float(value[0] if hasattr(value, "__getitem__") else value))
+    return round(float(value[0] if isinstance(value, MultiValue) else value))
 
 
 def _date(dataset: Dataset, prefix: str) -> str:

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import json
 import os
+import struct
+import zlib
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,10 @@ _DATABASE = "database.json"
 _INDEX = "index.json"
 _FORMAT = 1
 # What reading a damaged file can raise, in pydicom too.
-DAMAGE = (OSError, EOFError, ValueError, TypeError, AttributeError, KeyError, RuntimeError)
+DAMAGE = (
+    *(OSError, EOFError, LookupError, ValueError, TypeError, AttributeError, RuntimeError),
+    *(ArithmeticError, struct.error, zlib.error),
+)
 
 
 class DatabaseError(Exception):

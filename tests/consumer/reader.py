@@ -7,7 +7,8 @@ wrong belief about DICOM or about the folders cannot be on both sides of a test 
 It differs from that reader in two ways. A voxel belongs to a ROI when its centre lies inside the
 contours by the even-odd rule, while that reader rounds vertices to pixels and fills the border;
 and that reader fills a hole that is a contour of its own, which is done here for
-`fill_holes=True` alone. Images that it would mix in silence (two series, two modalities, two
+`fill_holes=True` alone. To it a contour that is stored again is nothing new, and contours that
+cross are one: so it is here. Images that it would mix in silence (two series, two modalities, two
 slices in one place) are errors here.
 """
 
@@ -193,7 +194,7 @@ def mask_of(roi: Dataset, image: Image, *, fill_holes: bool = False) -> Mask:
     """Voxels whose centres lie inside the contours of an item of ROIContourSequence.
 
     Contours go to the nearest slice. Those of one plane are combined even-odd (by union for
-    `fill_holes`), several planes that share a slice by union.
+    `fill_holes`, and where some cross), several planes that share a slice by union.
     """
     mask = np.zeros(image.volume.shape, dtype=np.bool_)
     heights = image.positions @ image.normal
@@ -214,9 +215,23 @@ def mask_of(roi: Dataset, image: Image, *, fill_holes: bool = False) -> Mask:
         # Rounded, so that noise does not decide about centres that lie on a contour.
         planes[index, round(float(offsets[index]), 1)].append(pixels.round(6))
     for (index, _), polygons in planes.items():
-        for together in [[one] for one in polygons] if fill_holes else [polygons]:
-            mask[index] |= inside(together, mask.shape[1:])
+        filled: list[Mask] = []
+        for polygon in polygons:
+            one = inside([polygon], mask.shape[1:])
+            if not any(np.array_equal(one, other) for other in filled):
+                filled.append(one)
+        together = np.logical_or if fill_holes or _cross(filled) else np.logical_xor
+        mask[index] |= together.reduce(filled)
     return mask
+
+
+def _cross(filled: Sequence[Mask]) -> bool:
+    """Whether two of them share pixels, and each has some of its own."""
+    return any(
+        bool((one & other).any() and (one & ~other).any() and (other & ~one).any())
+        for number, one in enumerate(filled)
+        for other in filled[:number]
+    )
 
 
 def inside(polygons: Sequence[Floats], shape: Sequence[int]) -> Mask:

@@ -301,6 +301,17 @@ def test_a_hole_with_a_channel_is_a_hole_too(tmp_path: Path) -> None:
         assert label.mask.sum() == 100 - 36
 
 
+def test_a_contour_that_is_stored_again_and_contours_that_cross(tmp_path: Path) -> None:
+    write_images(tmp_path)
+    outer, hole = box(2, 2, 12, 12), box(4, 4, 10, 10)
+    twice = [(1, outer), (1, hole), (1, [*outer[2:], *outer[:2]][::-1])]
+    crossing = [(3, box(2, 2, 8, 8)), (3, box(6, 6, 12, 12))]
+    write_structures(tmp_path, ("gtv+", twice + crossing))
+    label = read_folder(tmp_path).label_1
+    assert label is not None
+    assert label.mask.sum(axis=(1, 2)).tolist() == [0, 100 - 36, 0, 36 + 36 - 4, 0]
+
+
 def test_contours_go_to_the_nearest_slice_and_planes_do_not_cancel(tmp_path: Path) -> None:
     write_images(tmp_path)
     near = [(1.7, box(2, 5, 14, 6)), (2, box(2, 5, 14, 6)), (2.3, box(2, 6, 14, 7))]

@@ -123,6 +123,21 @@ def test_of_a_good_case_there_is_nothing_to_say():
             "target+: 2 contours lie by no slice and are not in the mask.",
         ),
         (
+            with_structures(replace(GTV, united_slices=3), TARGET),
+            Gate.CONTOURS,
+            "gtv+: contours cross one another on 3 slices and were united.",
+        ),
+        (
+            replace(with_values(gtv_greys=3), kind=Kind.MR),
+            Gate.VALUES,
+            "The GTV is nearly one grey value: it spans 3 of 256",
+        ),
+        (
+            replace(with_values(body_greys=1), kind=Kind.MR),
+            Gate.VALUES,
+            "The body is nearly one grey value: it spans 1 of 256",
+        ),
+        (
             with_values(lowest=0.0, highest=2824.0),  # without its Rescale Intercept
             Gate.VALUES,
             "The values are no HU of a body in air: 0 to 2824; they must reach from -300 to 0.",
@@ -166,6 +181,24 @@ def test_other_structures_off_their_slices_leave_a_note():
     (finding,) = judge(with_structures(GTV, TARGET, replace(LUNG, off_slice_mm=2.0)), Gates())
     assert not finding.fatal
     assert finding.text.startswith("Lung_neg+: contours lie up to 2.00 mm off")
+
+
+@pytest.mark.parametrize(
+    ("one", "text"),
+    [
+        (replace(LUNG, united_slices=2), "Lung_neg+: contours cross one another on 2 slices"),
+        (replace(GTV, finer_contours=9), "gtv+: 9 contours between the slices were passed over"),
+    ],
+)
+def test_what_costs_no_tumour_leaves_a_note(one: StructureFacts, text: str):
+    others = [other for other in (GTV, TARGET, LUNG) if other.label != one.label]
+    (finding,) = judge(with_structures(one, *others), Gates())
+    assert not finding.fatal
+    assert finding.text.startswith(text)
+
+
+def test_grey_values_of_a_ct_are_its_window_s():
+    assert judge(with_values(gtv_greys=1, body_greys=1), Gates()) == ()
 
 
 def test_mr_values_have_no_unit_to_be_wrong_in():

@@ -178,6 +178,37 @@ class TestWindow:
         assert (imgs == expected).mean() > 0.999
         assert imgs[:, :, :20].max() == 0
 
+    @pytest.mark.parametrize("filler", [-32768, 32767, 700])
+    def test_what_fills_the_outside_of_an_mr_is_black_and_no_part_of_its_window(
+        self, tmp_path: Path, filler: int
+    ):
+        signal = np.random.default_rng(1).integers(1, 2000, (3, 40, 50))
+        outside = np.zeros(signal.shape, dtype=bool)
+        outside[:, :, 40:] = outside[:, :6] = True
+        signal[~outside & (signal % 5 == 0)] = 0
+        stored = np.where(outside, filler, signal)
+        write_series(tmp_path, grid(size=(50, 40, 3)), lambda plane: stored[plane], modality="MR")
+        imgs, facts = window(read_stack(tmp_path))
+        imaged = signal[~outside & (signal != 0)]
+        assert facts.window == pytest.approx(tuple(np.percentile(imaged, (0.5, 99.5))))
+        assert (facts.lowest, facts.highest) == (0.0, imaged.max())
+        assert imgs[outside].max() == 0
+        assert imgs[~outside].max() == 255
+
+    def test_greys_of_an_mr_are_counted_where_the_tumour_is(self, tmp_path: Path):
+        signal = np.random.default_rng(1).integers(400, 600, (4, 16, 20))
+        signal[1:3, 4:8, 4:8] = 500 + np.arange(32).reshape(2, 4, 4) % 3
+        signal[:, 0] = 30000  # an artefact that takes the window
+        write_series(tmp_path, grid(size=SIZE), lambda plane: signal[plane], modality="MR")
+        intensity = label(read_stack(tmp_path), [GTV, TARGET]).intensity
+        assert intensity.gtv_greys == 1
+        assert intensity.body_greys <= 2
+        signal[:, 0] = 500
+        write_series(tmp_path, grid(size=SIZE), lambda plane: signal[plane], modality="MR")
+        intensity = label(read_stack(tmp_path), [GTV, TARGET]).intensity
+        assert intensity.gtv_greys == 3  # 500, 501 and 502, of 400 to 600
+        assert 200 < intensity.body_greys < 250
+
     def test_an_empty_mr_is_black(self, tmp_path: Path):
         write_series(tmp_path, grid(size=(8, 8, 3)), 0, modality="MR")
         imgs, facts = window(read_stack(tmp_path))

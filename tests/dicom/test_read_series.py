@@ -6,7 +6,7 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK
-from pydicom.uid import RLELossless
+from pydicom.uid import DeflatedExplicitVRLittleEndian, RLELossless
 
 from dataset_series import AXIAL, FEET_FIRST, OBLIQUE, SAGITTAL, grid, write_series
 from stardust_esapi.dataset.write import direction
@@ -84,6 +84,104 @@ def test_compressed_slices_are_decoded(folder: Path):
         image.compress(RLELossless, generate_instance_uid=False)
         image.save_as(path)
     np.testing.assert_array_equal(read_stack(folder).values(), expected)
+
+
+def restore(path: Path, stored: np.ndarray, **values: object) -> None:
+    """Put other stored values into a file, of 16 bits each."""
+    change(path, PixelData=stored.astype("<i4").astype("<u2").tobytes(), **values)
+
+
+def test_bits_above_the_stored_ones_are_no_grey_values(folder: Path):
+    for plane, path in enumerate(files(folder)):
+        stored = ramp(plane) + 500
+        with_overlay = stored.copy()
+        with_overlay[4:9, 3:20] |= 0x9000
+        restore(path, with_overlay, BitsStored=12, HighBit=11, PixelRepresentation=0)
+    values = read_stack(folder).values()
+    for plane in range(6):
+        np.testing.assert_array_equal(values[plane], ramp(plane) + 500 - 24)
+
+
+@pytest.mark.parametrize("bits", [11, 12, 15, 16])
+def test_the_sign_is_that_of_the_stored_bits(folder: Path, bits: int):
+    for plane, path in enumerate(files(folder)):
+        stored = ramp(plane) & (1 << bits) - 1  # no sign extension
+        restore(path, stored, BitsStored=bits, HighBit=bits - 1, PixelRepresentation=1)
+    values = read_stack(folder).values()
+    for plane in range(6):
+        np.testing.assert_array_equal(values[plane], ramp(plane) - 24)
+
+
+def test_a_high_bit_that_is_elsewhere_is_refused_with_a_reason(folder: Path):
+    change(files(folder)[2], BitsStored=12, HighBit=15)
+    with pytest.raises(CaseError, match="its High Bit is not the last of its Bits Stored"):
+        read_stack(folder)
+
+
+def test_deflated_slices_are_read(folder: Path):
+    expected = read_stack(folder).values()
+    for path in files(folder):
+        image = pydicom.dcmread(path)
+        image.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+        image.save_as(path)
+    np.testing.assert_array_equal(read_stack(folder).values(), expected)
+
+
+OUTSIDE = np.zeros((20, 24), dtype=bool)
+OUTSIDE[:4] = OUTSIDE[:, 20:] = True
+
+
+class TestPadding:
+    @pytest.mark.parametrize(
+        ("filler", "vr", "value", "limit"),
+        [
+            (-2000, "SS", -2000, None),
+            (-2000, "US", 63536, None),  # as the wrong representation has it
+            (7, "SS", 5, 8),
+            (7, "SS", 8, 5),
+        ],
+    )
+    def test_what_is_declared_is_outside(
+        self, folder: Path, filler: int, vr: str, value: int, limit: int | None
+    ):
+        for plane, path in enumerate(files(folder)):
+            stored = np.where(OUTSIDE, filler, ramp(plane) + 1000)
+            stored[10, 10] = filler  # a hole of the object is outside of it too
+            restore(path, stored, PixelRepresentation=1, BitsStored=16, HighBit=15)
+            image = pydicom.dcmread(path)
+            image.add_new("PixelPaddingValue", vr, value)
+            if limit is not None:
+                image.add_new("PixelPaddingRangeLimit", vr, limit)
+            image.RescaleSlope = "0.5"
+            image.save_as(path)
+        stack = read_stack(folder)
+        expected = OUTSIDE.copy()
+        expected[10, 10] = True
+        for outside in (stack.outside(stack.values()), stack.outside(stack.values()[2:4], 2)):
+            assert all(np.array_equal(one, expected) for one in outside)
+
+    @pytest.mark.parametrize("filler", [-32768, -1, 1, 1100, 32767])
+    def test_what_fills_the_corners_is_outside_as_far_as_it_reaches(
+        self, folder: Path, filler: int
+    ):
+        for plane, path in enumerate(files(folder)):
+            stored = np.where(OUTSIDE, filler, 2 * ramp(plane) + 1001)
+            stored[10, 10] = filler  # a voxel that happens to have the value
+            restore(path, stored, PixelRepresentation=1, BitsStored=16, HighBit=15)
+            change(path, RescaleIntercept="0")
+        stack = read_stack(folder)
+        outside = stack.outside(stack.values())
+        assert all(np.array_equal(one, OUTSIDE) for one in outside)
+
+    def test_noise_and_nothing_fill_no_corner(self, folder: Path):
+        chance = np.random.default_rng(1)
+        for path in files(folder):
+            noise = chance.integers(0, 3, OUTSIDE.shape)
+            restore(path, noise, PixelRepresentation=0)
+            change(path, RescaleIntercept="0")
+        stack = read_stack(folder)
+        assert not stack.outside(stack.values()).any()
+        assert not stack.outside(np.zeros(stack.shape, dtype=np.float32)).any()
 
 
 def test_a_regular_series_is_told_to_be_one(folder: Path):

@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
+from pydicom.tag import Tag
 from pydicom.uid import ExplicitVRLittleEndian
 
 from dataset_series import FRAME, Ball, contours, grid, write_series, write_structures
@@ -142,3 +144,79 @@ def test_another_object_is_refused(path: Path):
     with pytest.raises(CaseError) as error:
         read_structures(path)
     assert str(path) not in str(error.value)
+
+
+def with_numbers(path: Path, text: str, contour: int = 0) -> None:
+    """Put text into the file as the Contour Data of a contour of the first structure."""
+    raw = text.encode() + b" " * (len(text) % 2)
+    ds = pydicom.dcmread(path)
+    tag = Tag("ContourData")
+    element = RawDataElement(tag, "DS", len(raw), raw, 0, True, True)
+    ds.ROIContourSequence[0].ContourSequence[contour][tag] = element
+    ds.save_as(path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1.0000000000000001\\2.5000000000000002\\3.0000000000000004\\4\\5\\6\\7\\8\\9",
+        "+1.00000000E+00\\2.5e0\\300e-2\\ 4 \\5.\\6\\7\\8\\9",
+    ],
+)
+def test_numbers_are_taken_where_their_meaning_is_certain(path: Path, text: str):
+    with_numbers(path, text)
+    points = read_structures(path).rois[0].contours[0]
+    np.testing.assert_allclose(points, [[1, 2.5, 3], [4, 5, 6], [7, 8, 9]], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("1e300\\2\\3\\4\\5\\6\\7\\8\\9", "a coordinate is no number, or no place"),
+        ("1,5\\2\\3\\4\\5\\6\\7\\8\\9", "a coordinate is no number"),
+        ("nan\\2\\3\\4\\5\\6\\7\\8\\9", "a coordinate is no number"),
+        ("1\\2\\3\\4\\5\\6\\7\\8", "a point has not three coordinates"),
+    ],
+)
+def test_where_it_is_not_the_structure_is_named(path: Path, text: str, why: str):
+    with_numbers(path, text)
+    with pytest.raises(
+        CaseError, match=f"structure set is damaged: in a contour of Kugel Ä, {why}"
+    ):
+        read_structures(path)
+    assert read_structures(path, lambda name: name != "Kugel Ä").rois
+
+
+@pytest.mark.parametrize("implicit", [True, False])
+def test_an_empty_contour_takes_nothing_from_the_others(path: Path, implicit: bool):
+    ds = pydicom.dcmread(path)
+    contour = Dataset()
+    contour.ContourGeometricType, contour.NumberOfContourPoints = "CLOSED_PLANAR", 0
+    contour.ContourData = None
+    ds.ROIContourSequence[0].ContourSequence.insert(2, contour)
+    if not implicit:
+        ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    ds.save_as(path, implicit_vr=implicit, little_endian=True)
+    roi = read_structures(path).rois[0]
+    assert (len(roi.contours), roi.not_closed) == (8, 1)
+
+
+def test_an_item_that_says_nothing_is_passed_over_and_contours_of_nobody_are_refused(path: Path):
+    edit(path, lambda ds: ds.ROIContourSequence.append(Dataset()))
+    assert [len(roi.contours) for roi in read_structures(path).rois] == [8, 0, 0]
+
+    def nobody(ds: Dataset) -> None:
+        del ds.ROIContourSequence[0].ReferencedROINumber
+
+    edit(path, nobody)
+    with pytest.raises(CaseError, match="'ReferencedROINumber'"):
+        read_structures(path)
+
+
+def test_contours_without_a_type_are_closed(path: Path):
+    def change(ds: Dataset) -> None:
+        del ds.ROIContourSequence[0].ContourSequence[0].ContourGeometricType
+        ds.ROIContourSequence[0].ContourSequence[1].ContourGeometricType = ""
+
+    edit(path, change)
+    assert len(read_structures(path).rois[0].contours) == 8

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from consumer.reader import read_folder
 from esapi_stub.database import describe
 from esapi_stub.sample import Phantom, PhantomStructure, Sphere, default_structures
+from esapi_stub.sample.dicom import Grid
 from stardust_esapi.model import CaseState
 from stardust_esapi.record.ledger import read_cases
 from support import Clinic, Outcome, row_of, write_case_list
@@ -71,6 +74,55 @@ def test_a_doubtful_case_is_shown_with_its_numbers_and_not_written(
     created = run("dataset", "--from", out, "--out", tmp_path / "data", "--workers", 1)
     assert created.code == 1
     assert words[0] in (tmp_path / "data" / "dataset.html").read_text("utf-8")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two balls, each drawn by itself; they may overlap."""
+
+    one: Sphere
+    other: Sphere
+
+    def contains(self, points: np.ndarray) -> np.ndarray:
+        return self.one.contains(points) | self.other.contains(points)
+
+    def contours(self, grid: Grid, plane: int) -> list[np.ndarray]:
+        return [*self.one.contours(grid, plane), *self.other.contours(grid, plane)]
+
+
+def test_contours_that_cross_are_united_and_doubtful(
+    clinic_of: ClinicOf, run: Run, tmp_path: Path
+) -> None:
+    pair = Pair(Sphere((-23.0, 10.0, 3.0), 7), Sphere((-15.0, 10.0, 3.0), 7))
+    others = [one for one in default_structures() if one.id != "GTV1"]
+    ptv = PhantomStructure("PTV2", "PTV", Sphere((-19.0, 10.0, 3.0), 16))
+    gtv = PhantomStructure("GTV1", "GTV", pair, hu=75)
+    clinic = clinic_of(replace(PHANTOM, structures=(*others, ptv, gtv)))
+    row = row_of(clinic.patients[0], TargetID="PTV2")
+    cases = write_case_list(tmp_path / "cases.csv", [row])
+    common = ("--cases", cases, "--esapi", clinic.esapi)
+    said = run("check", *common)
+    assert said.code == 1
+    assert "The GTV: contours cross one another on 4 slices and were united" in said.out
+
+    out = tmp_path / "out"
+    accepted = run("export", *common, "--out", out, "--write", "--accept-doubtful")
+    assert accepted.code == 0, accepted.text
+    [found] = {path.parent for path in (out / "CT_Export").rglob("RS*.dcm")}
+    case = read_folder(found)
+    assert case.label_1 is not None
+    down, along, across = np.argwhere(case.label_1.mask).T
+    points = (
+        case.positions[down]
+        + across[:, None] * case.spacing[0] * case.along_x
+        + along[:, None] * case.spacing[1] * case.along_y
+    )
+    assert pair.contains(points).mean() > 0.9  # no corner of a voxel is asked
+    lens = np.linalg.norm(points - (-19.0, 10.0, 3.0), axis=1) < 3
+    assert lens.sum() >= 3
+    created = run("dataset", "--from", out, "--out", tmp_path / "data", "--workers", 1)
+    assert created.code == 1
+    assert "gtv+: contours cross" in (tmp_path / "data" / "dataset.html").read_text("utf-8")
 
 
 def test_a_site_sets_the_thresholds_in_one_table(

@@ -324,6 +324,26 @@ def test_mr_lies_under_the_outlines_through_the_registration(name: str, tmp_path
     assert np.quantile(image[rest & (down < 25)], 0.99) < 90
 
 
+def test_what_an_mr_has_not_imaged_is_black_and_no_part_of_the_window(tmp_path: Path) -> None:
+    ct = write_ct(tmp_path / "ct", Grid(CT, CENTRE))
+    mr = write_mr(tmp_path / "mr", CT, np.eye(4))
+    plain = pixels(case_pictures({Kind.CT: ct, Kind.MR: mr}).images[Kind.MR])
+    for path in mr.glob("MR*.dcm"):
+        image = dcmread(path)
+        stored = np.frombuffer(image.PixelData, "<u2").reshape(image.Rows, image.Columns).copy()
+        # Beyond 38 mm to the patient's left, and so in two corners of every slice.
+        edge = CENTRE[0] + 38 - float(image.ImagePositionPatient[0])
+        stored[:, int(edge / image.PixelSpacing[1]) :] = 65535
+        image.PixelData = stored.tobytes()
+        image.save_as(path)
+    found = pixels(case_pictures({Kind.CT: ct, Kind.MR: mr}).images[Kind.MR])
+    across, down = distances()
+    seen = (across < 36) & is_grey(plain) & is_grey(found)
+    assert np.abs(found - plain)[seen].max() <= 8
+    beside_the_letter = (across > 40) & (np.abs(down) > 6) & (np.abs(down) < 25)
+    assert found[beside_the_letter].max() == 0
+
+
 def test_contrast_ct_has_its_own_structure_set(tmp_path: Path) -> None:
     ct = write_ct(tmp_path / "ct", Grid(CT, CENTRE))
     km = write_ct(tmp_path / "km", Grid(MR, CENTRE), Kind.KM)

@@ -2,13 +2,17 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pydicom
 import pytest
-from pydicom.uid import CTImageStorage, generate_uid
+from pydicom.datadict import dictionary_VR
+from pydicom.dataelem import RawDataElement
+from pydicom.tag import Tag
+from pydicom.uid import CTImageStorage, DeflatedExplicitVRLittleEndian, generate_uid
 
 from esapi_stub import build as build_module
 from esapi_stub import database
@@ -496,3 +500,242 @@ def test_description_names_no_patient(tmp_path) -> None:
     }
     assert patient["plans"][0]["structure_set"] == "CT_1"
     assert CTImageStorage not in str(described)
+
+
+def with_text(folder: Path, text: Callable[[list[float]], str]) -> None:
+    """Write the contours of the first ROI as other text."""
+
+    def write(dataset: pydicom.Dataset) -> None:
+        for contour in dataset.ROIContourSequence[0].ContourSequence:
+            raw = text([float(v) for v in contour.ContourData]).encode()
+            raw += b" " * (len(raw) % 2)
+            tag = Tag("ContourData")
+            contour[tag] = RawDataElement(tag, "DS", len(raw), raw, 0, True, True)
+
+    edit(folder, "RTSTRUCT", write)
+
+
+def body_of(patient):
+    return next(iter(next(iter(patient.StructureSets)).Structures))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        lambda values: "\\".join(f"{v + 1e-13:.16f}" for v in values),
+        lambda values: "\\".join(f"{v:+.8E}" for v in values),
+    ],
+)
+def test_numbers_whose_meaning_is_certain_are_taken(dicom, tmp_path, opened, text) -> None:
+    build(dicom, tmp_path / "db")
+    volume = body_of(opened()).Volume
+    with_text(dicom, text)
+    assert build(dicom, tmp_path / "db").not_taken == ()
+    assert body_of(opened()).Volume == pytest.approx(volume)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (lambda v: "\\".join(f"{x:.2f}" for x in v[:-1]), "coordinates in a contour are no points"),
+        (lambda v: "\\".join(f"{x:.2f}".replace(".", ",") for x in v), "holds what is no number"),
+        (lambda v: "\\".join(["nan", *(f"{x:.2f}" for x in v[1:])]), "holds what is no number"),
+        (lambda v: "\\".join(f"{x:.2f}" for x in v) + "\\", "holds what is no number"),
+        (lambda v: "\\".join(["1e300", *(f"{x:.2f}" for x in v[1:])]), "no place in a patient"),
+    ],
+)
+def test_a_number_that_is_none_costs_its_file_and_no_other(
+    dicom, tmp_path, opened, text, why
+) -> None:
+    write_phantom(dicom / "b", replace(SMALL, patient_id="P2"))
+    for path in dicom.glob("*.dcm"):
+        path.rename(dicom / "b" / f"1{path.name}")
+    (broken,) = [
+        p for p in edit(dicom, "RTSTRUCT", lambda _: None) if pydicom.dcmread(p).PatientID == "P1"
+    ]
+    (dicom / "a").mkdir()
+    broken.rename(dicom / "a" / "rs.dcm")
+    with_text(dicom / "a", text)
+    report = build(dicom, tmp_path / "db")
+    (refused,) = report.not_taken
+    assert refused.what == "a/rs.dcm"
+    assert "ROI 'BODY'" in refused.reason
+    assert why in refused.reason
+    assert (report.patients, report.structure_sets) == (2, 1)
+    assert len(list(opened("P1").StructureSets)) == 0
+    assert len(list(opened("P2").StructureSets)) == 1
+
+
+def odd(keyword: str, text: bytes) -> Callable[[pydicom.Dataset], None]:
+    def write(dataset: pydicom.Dataset) -> None:
+        tag = Tag(keyword)
+        vr = dictionary_VR(tag)
+        dataset[tag] = RawDataElement(tag, vr, len(text), text, 0, True, True)
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("modality", "keyword"),
+    [
+        ("CT", "ImagePositionPatient"),
+        ("CT", "RescaleSlope"),
+        ("CT", "WindowCenter"),
+        ("CT", "SeriesNumber"),
+        ("CT", "BitsStored"),
+        ("RTPLAN", "SeriesNumber"),
+        ("MR", "PixelSpacing"),
+    ],
+)
+def test_no_odd_value_ends_the_build(dicom, tmp_path, modality, keyword) -> None:
+    write_phantom(dicom / "b", replace(SMALL, patient_id="P2"))
+    write_phantom(dicom / "mr", replace(SMALL, patient_id="P3", mr=PhantomMr(size=(8, 8, 3))))
+    folder = dicom / "mr"
+    edit(folder, modality, odd(keyword, b"1,5x"))
+    report = build(dicom, tmp_path / "db")
+    ids = {patient["id"] for patient in database.describe(tmp_path / "db")["patients"]}
+    assert {"P1", "P2"} <= ids
+    assert all("cannot be" in one.reason or "mr/" in one.what for one in report.not_taken)
+    assert report.not_taken
+
+
+def test_an_odd_fraction_number_costs_its_plan_alone(dicom, tmp_path, opened) -> None:
+    def write(dataset: pydicom.Dataset) -> None:
+        odd("NumberOfFractionsPlanned", b"5,5 ")(dataset.FractionGroupSequence[0])
+
+    edit(dicom, "RTPLAN", write)
+    (refused,) = build(dicom, tmp_path / "db").not_taken
+    assert "cannot be used" in refused.reason
+    assert len(list(opened().StructureSets)) == 1
+
+
+def test_items_without_a_number_and_odd_colours(dicom, tmp_path, opened) -> None:
+    def write(dataset: pydicom.Dataset) -> None:
+        dataset.ROIContourSequence.append(pydicom.Dataset())
+        odd("ROIDisplayColor", b"254.0\\0.0\\12")(dataset.ROIContourSequence[0])
+        odd("ROIDisplayColor", b"red ")(dataset.ROIContourSequence[1])
+
+    edit(dicom, "RTSTRUCT", write)
+    assert build(dicom, tmp_path / "db").not_taken == ()
+    first, second, *_ = next(iter(opened().StructureSets)).Structures
+    assert (first.Color.R, first.Color.G, first.Color.B) == (254, 0, 12)
+    assert (second.Color.R, second.Color.G, second.Color.B) == (255, 255, 255)
+
+    def nobody(dataset: pydicom.Dataset) -> None:
+        del dataset.ROIContourSequence[0].ReferencedROINumber
+
+    edit(dicom, "RTSTRUCT", nobody)
+    (refused,) = build(dicom, tmp_path / "db").not_taken
+    assert "contours without a Referenced ROI Number" in refused.reason
+
+
+@pytest.mark.parametrize("kind", ["CLOSEDPLANAR_XOR", "", None])
+def test_other_types_of_contours_are_closed_too(dicom, tmp_path, opened, kind) -> None:
+    build(dicom, tmp_path / "db")
+    volume = body_of(opened()).Volume
+
+    def write(dataset: pydicom.Dataset) -> None:
+        for contour in dataset.ROIContourSequence[0].ContourSequence:
+            del contour.ContourGeometricType
+            if kind is not None:
+                contour.ContourGeometricType = kind
+
+    edit(dicom, "RTSTRUCT", write)
+    assert build(dicom, tmp_path / "db").notes == ()
+    assert body_of(opened()).Volume == volume
+
+
+def test_contours_that_are_stored_again_or_empty_are_told(dicom, tmp_path, opened) -> None:
+    build(dicom, tmp_path / "db")
+    volume = body_of(opened()).Volume
+
+    def write(dataset: pydicom.Dataset) -> None:
+        contours = dataset.ROIContourSequence[0].ContourSequence
+        again = deepcopy(contours[1])
+        points = np.array(again.ContourData, dtype=float).reshape(-1, 3)
+        again.ContourData = np.roll(points[::-1], 1, axis=0).ravel().round(4).tolist()
+        empty = deepcopy(contours[1])
+        empty.ContourData = None
+        contours.extend([again, empty])
+
+    edit(dicom, "RTSTRUCT", write)
+    begin = "Patient P1, structure set CT_1: 1 of BODY's contours"
+    assert build(dicom, tmp_path / "db").notes == (
+        f"{begin} are stored again and count once.",
+        f"{begin} have fewer than three points and are not seen.",
+    )
+    assert body_of(opened()).Volume == volume
+
+
+def test_an_island_off_its_plane_is_seen_and_a_finer_series_is_not(dicom, tmp_path, opened) -> None:
+    def move(by: tuple[float, ...], heights: tuple[float, ...]):
+        def write(dataset: pydicom.Dataset) -> None:
+            contours = dataset.ROIContourSequence[0].ContourSequence
+            for contour in list(contours):
+                points = np.array(contour.ContourData, dtype=float).reshape(-1, 3)
+                points[:, :2] = points[:, :2] * 0.2
+                contour.ContourData = points.ravel().round(4).tolist()
+                for height in heights:
+                    other = deepcopy(contour)
+                    moved = (points - points.mean(axis=0)) * (0.9, 0.9, 1) + points.mean(axis=0)
+                    moved += (*by, height)
+                    other.ContourData = moved.ravel().round(4).tolist()
+                    contours.append(other)
+
+        return write
+
+    edit(dicom, "RTSTRUCT", move((30.0, 0.0), (0.3,)))
+    assert build(dicom, tmp_path / "db").notes == ()
+    body = body_of(opened())
+    assert [len(body.GetContoursOnImagePlane(z)) for z in range(6)] == [2] * 6
+    edit(
+        dicom,
+        "RTSTRUCT",
+        lambda ds: ds.ROIContourSequence[0].ContourSequence.__delitem__(slice(6, None)),
+    )
+    edit(dicom, "RTSTRUCT", move((0.0, 0.0), (-1.0, 1.0)))
+    (note,) = build(dicom, tmp_path / "db").notes
+    assert "12 of BODY's contours lie between the planes, over others" in note
+    body = body_of(opened())
+    assert [len(body.GetContoursOnImagePlane(z)) for z in range(6)] == [1] * 6
+
+
+def test_contours_that_cross_are_taken_together_and_told(dicom, tmp_path, opened) -> None:
+    build(dicom, tmp_path / "db")
+    volume = body_of(opened()).Volume
+
+    def write(dataset: pydicom.Dataset) -> None:
+        contours = dataset.ROIContourSequence[0].ContourSequence
+        other = deepcopy(contours[1])
+        points = np.array(other.ContourData, dtype=float).reshape(-1, 3)
+        other.ContourData = (
+            np.add(points, (np.ptp(points[:, 0]) / 2, 0, 0)).ravel().round(4).tolist()
+        )
+        contours.append(other)
+
+    edit(dicom, "RTSTRUCT", write)
+    (note,) = build(dicom, tmp_path / "db").notes
+    assert "contours of BODY cross on 1 planes and are taken together" in note
+    # Half of one of six sections more.
+    assert body_of(opened()).Volume == pytest.approx(volume * 13 / 12, rel=1e-3)
+
+
+def test_pixels_are_read_as_they_are_stored(dicom, tmp_path, opened) -> None:
+    build(dicom, tmp_path / "db")
+    expected = read_voxels(volume_of(opened()))
+
+    def write(dataset: pydicom.Dataset) -> None:
+        stored = np.frombuffer(dataset.PixelData, "<u2").copy()
+        stored[::3] |= 0xA000  # overlays
+        dataset.PixelData = stored.tobytes()
+        dataset.BitsStored, dataset.HighBit = 13, 12
+        dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+
+    assert expected.max() < 1 << 13
+    edit(dicom, "CT", write)
+    assert build(dicom, tmp_path / "db").not_taken == ()
+    assert np.array_equal(read_voxels(volume_of(opened())), expected)
+    edit(dicom, "CT", lambda dataset: setattr(dataset, "HighBit", 15))
+    write_phantom(dicom / "b", replace(SMALL, patient_id="P2"))
+    reasons = set(not_taken(build(dicom, tmp_path / "db")).values())
+    assert "unsupported image: its High Bit is not the last of its Bits Stored" in reasons

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib.path import Path as Outline
 from scipy.spatial.transform import Rotation
 
-from esapi_stub.grid import Grid, area_and_centroid, coverage, inside
+from esapi_stub.grid import Grid, area_and_centroid, coverage, inside, united
 from esapi_stub.resample import add, resample, subtract
 from esapi_stub.sample import Sphere
 
@@ -152,3 +153,56 @@ def test_adding_and_subtracting(rotation) -> None:
     assert covered(add([large], crossing, 5, grid)) == pytest.approx(475, rel=0.02)
     assert covered(subtract([large], crossing, 5, grid)) == pytest.approx(375, rel=0.02)
     assert subtract([large], square(grid, 5, 35), 5, grid) == []
+
+
+def within(point: np.ndarray, polygon: np.ndarray) -> bool:
+    """Whether a point lies in one polygon: matplotlib's own even-odd test, by its winding."""
+    return bool(Outline(polygon).contains_point(point))
+
+
+def convex(middle: tuple[float, float], radius: float, corners: int) -> np.ndarray:
+    angle = np.linspace(0, 2 * np.pi, corners, endpoint=False) + 0.1
+    return np.array(middle) + radius * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+
+
+ROUND = st.builds(
+    convex, st.tuples(st.floats(2, 8), st.floats(2, 6)), st.floats(1, 3), st.integers(5, 9)
+)
+
+
+@given(ROUND, ROUND)
+@settings(max_examples=60, deadline=None)
+def test_polygons_that_cross_are_one(one, other) -> None:
+    groups = united([one, other])
+    steps = np.stack(np.meshgrid(np.arange(-1, 11, 0.1), np.arange(-1, 9, 0.1)), -1).reshape(-1, 2)
+    first, second = (Outline(polygon).contains_points(steps) for polygon in (one, other))
+    shared, own = (first & second).sum(), (first & ~second).sum()
+    apart_or_nested = shared == 0 or own == 0 or (second & ~first).sum() == 0
+    if shared > 20 and own > 20 and (second & ~first).sum() > 20:
+        assert len(groups) == 1
+    if len(groups) == 1:
+        assert not apart_or_nested or min(shared, own, (second & ~first).sum()) < 5
+        area, centroid = area_and_centroid([one, other])
+        assert area == pytest.approx((first | second).sum() * 0.01, rel=0.03)
+        assert centroid == pytest.approx(steps[first | second].mean(axis=0), abs=0.05)
+        assert coverage([one, other], 11, 9).sum() == pytest.approx(
+            float((first | second)[(steps > -0.5).all(axis=1)].sum() * 0.01), rel=0.06
+        )
+        for point in steps[::97]:
+            expected = within(point, one) or within(point, other)
+            assert inside(point, [one, other]) == expected
+
+
+def test_what_crosses_lies_in_a_ring_and_has_a_hole() -> None:
+    def box(low: float, high: float) -> np.ndarray:
+        return np.array([(low, low), (high, low), (high, high), (low, high)])
+
+    polygons = [box(0, 20), box(2, 18), box(4, 10), box(8, 14), box(8.5, 9.5)]
+    assert sorted(len(group) for group in united(polygons)) == [1, 1, 1, 2]
+    area, centroid = area_and_centroid(polygons)
+    assert area == pytest.approx(400 - 256 + 36 + 36 - 4 - 1, rel=1e-3)
+    assert coverage(polygons, 21, 21).sum() == pytest.approx(area, rel=0.02)
+    expected = (144 * 10 + 36 * 7 + 36 * 11 - 4 * 9 - 9) / area
+    assert centroid == pytest.approx((expected, expected), abs=0.02)
+    assert not inside(np.array([9.0, 9.0]), polygons)
+    assert inside(np.array([8.2, 9.8]), polygons)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom import dcmread
 from pydicom.pixels.utils import pixel_array
 from scipy.ndimage import map_coordinates
 
@@ -375,10 +376,9 @@ class Image(ApiDataObject):
     def _stored(self, record: SliceRecord) -> NDArray[np.int32]:
         """The values in the file of a slice, shape (YSize, XSize)."""
         with storage(f"image {self._record.id}"):
-            stored: NDArray[np.int32] = pixel_array(self._desk.folder / record.file).astype(
-                np.int32
-            )
-            return stored
+            # Given a path, pydicom looks for the pixels itself, and finds none in a deflated file.
+            pixels = pixel_array(dcmread(self._desk.folder / record.file))
+            return np.asarray(pixels, dtype=np.int32)
 
     def _scaled(self, record: SliceRecord) -> NDArray[np.int32]:
         """The same on the one scale of the volume."""
