@@ -38,6 +38,8 @@ def image(request: Request, number: int, frame: str = "1.9") -> Dataset:
     ds = dicom(sop_class, uid, request.patient_id, request.study_uid, request.series_uid)
     ds.FrameOfReferenceUID = frame
     ds.Rows = ds.Columns = 4
+    ds.PixelSpacing, ds.ImageOrientationPatient = [1.5, 1.5], [1, 0, 0, 0, 1, 0]
+    ds.ImagePositionPatient = [-3, -3, 2.5 * number]
     ds.BitsAllocated = ds.BitsStored = 16
     ds.HighBit, ds.PixelRepresentation, ds.SamplesPerPixel = 15, 0, 1
     ds.PhotometricInterpretation = "MONOCHROME2"
@@ -108,7 +110,7 @@ def export(root: Path, request: Request, case_key: str = "case1") -> tuple[str, 
     """Put a proven series into an output root; return its folder and its manifest's digest."""
     where = f"{request.kind.folder}/{request.patient_id}/{request.series_uid}"
     fill(root / where, request)
-    manifest = inspect_folder(root / where, request, case_key)
+    manifest = inspect_folder(root / where, request, case_key).manifest
     write_manifest(root / where, manifest)
     return where, manifest_digest(manifest)
 

@@ -17,7 +17,7 @@ from stardust_esapi.model import Kind
 from stardust_esapi.verify.inspect import inspect_folder
 from stardust_esapi.verify.manifest import (
     RootEntry,
-    holds_what_is_listed,
+    damage,
     manifest_bytes,
     manifest_digest,
     read_manifest,
@@ -48,7 +48,7 @@ def edit(path: Path, **values: object) -> None:
 def test_a_whole_series_of_each_kind_is_described(tmp_path: Path, make, kind: Kind) -> None:
     request, folder = make.requests[kind], tmp_path / "s"
     make.fill(folder, request)
-    manifest = inspect_folder(folder, request, "case1")
+    manifest = inspect_folder(folder, request, "case1").manifest
     assert (manifest.request, manifest.case_key) == (request, "case1")
     assert [f.name for f in manifest.files] == sorted(p.name for p in folder.iterdir())
     for file in manifest.files:
@@ -63,15 +63,15 @@ def test_a_whole_series_of_each_kind_is_described(tmp_path: Path, make, kind: Ki
 def test_its_own_manifest_is_no_stranger(tmp_path: Path, make) -> None:
     request, folder = make.requests[Kind.CT], tmp_path / "s"
     make.fill(folder, request)
-    manifest = inspect_folder(folder, request, "case1")
+    manifest = inspect_folder(folder, request, "case1").manifest
     write_manifest(folder, manifest)
-    assert inspect_folder(folder, request, "case1") == manifest
+    assert inspect_folder(folder, request, "case1").manifest == manifest
 
 
 def test_a_manifest_is_read_back_and_always_the_same_bytes(tmp_path: Path, make) -> None:
     request, folder = make.requests[Kind.CT], tmp_path / "s"
     make.fill(folder, replace(request, patient_id="Müller 01"))
-    manifest = inspect_folder(folder, replace(request, patient_id="Müller 01"), "case1")
+    manifest = inspect_folder(folder, replace(request, patient_id="Müller 01"), "case1").manifest
     write_manifest(folder, manifest)
     assert read_manifest(folder) == manifest
     data = (folder / "manifest.json").read_bytes()
@@ -144,7 +144,7 @@ def test_a_file_that_does_not_belong(ct, name: str, values, message: str) -> Non
 
 def test_padding_of_the_patient_id_is_no_difference(ct) -> None:
     edit(ct[0] / "CT.1.dcm", PatientID="0042 ")
-    assert inspect_folder(*ct, "case1").request.patient_id == "0042"
+    assert inspect_folder(*ct, "case1").manifest.request.patient_id == "0042"
 
 
 def test_contrast_ct_and_planning_ct_do_not_mix(ct, make) -> None:
@@ -321,7 +321,7 @@ def test_one_sort_of_manifest_is_not_the_other(tmp_path: Path, ct) -> None:
     write_root_manifest(tmp_path, [ENTRY])
     with pytest.raises(VerifyError, match="format"):
         read_manifest(tmp_path)
-    write_manifest(tmp_path, inspect_folder(*ct, "case1"))
+    write_manifest(tmp_path, inspect_folder(*ct, "case1").manifest)
     with pytest.raises(VerifyError, match="format"):
         read_root_manifest(tmp_path)
 
@@ -331,17 +331,21 @@ def test_a_missing_manifest_is_named(tmp_path: Path) -> None:
         read_manifest(tmp_path)
 
 
-def test_quickly_told_whether_a_folder_holds_what_is_listed(ct) -> None:
+def test_quickly_told_what_is_wrong_in_a_folder(ct) -> None:
     folder, request = ct
-    write_manifest(folder, inspect_folder(folder, request, "key"))
-    assert holds_what_is_listed(folder)
+    write_manifest(folder, inspect_folder(folder, request, "key").manifest)
+    assert damage(folder) == ""
     (folder / "Thumbs.db").write_bytes(b"of the system")
-    assert holds_what_is_listed(folder)
-    image = min(folder.glob("CT*.dcm"))
+    assert damage(folder) == ""
+    image = folder / "CT.2.dcm"
     (folder / "CT.other.DCM").write_bytes(image.read_bytes())
-    assert not holds_what_is_listed(folder)
+    assert damage(folder) == "1 files are not of this export, such as CT.other.DCM"
     (folder / "CT.other.DCM").unlink()
     image.write_bytes(image.read_bytes() + b"0")
-    assert not holds_what_is_listed(folder)
+    assert damage(folder) == "1 files are of another size, such as CT.2.dcm"
     image.unlink()
-    assert not holds_what_is_listed(folder)
+    (folder / "CT.1.dcm").unlink()
+    assert damage(folder) == "2 files are missing, such as CT.1.dcm"
+    (folder / "manifest.json").unlink()
+    with pytest.raises(VerifyError, match="is missing"):
+        damage(folder)

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from operator import attrgetter
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import pynetdicom
 from pynetdicom import AE
@@ -238,11 +238,7 @@ class _Reader:
             return self._hand_on(header)
         kind, length = _HEADER.unpack(header)
         association = self._association
-        if (
-            kind != P_DATA_TF
-            or not association.is_established
-            or association.dimse.message is not None
-        ):
+        if kind != P_DATA_TF or not association.is_established:
             return self._hand_on(header)
         if length > len(self._room):
             self._room = memoryview(bytearray(length))
@@ -250,10 +246,16 @@ class _Reader:
         if len(items) < length:
             return self._hand_on(header + items)
         self._direct = self._direct or Direct(
-            _contexts(association), self._store, self._on_pending, self._send
+            [cast(int, context.context_id) for context in association.accepted_contexts],
+            _contexts(association),
+            self._store,
+            self._on_pending,
+            self._send,
         )
         try:
-            rest = self._direct.take(items)
+            self._direct.check(items)
+            # In the middle of a message of pynetdicom's all is its own.
+            rest = self._direct.take(items) if association.dimse.message is None else items
         except ProtocolError:
             return self._hand_on(_NO_PDU)  # makes pynetdicom abort
         if rest:

@@ -34,7 +34,7 @@ class Wire:
         self.taken: list[Sent] = []
         self.pending = 0
         self._take = take
-        self.direct = Direct({1: CONTEXT}, self._store, self._beat, self.sent.append)
+        self.direct = Direct({1, 5}, {1: CONTEXT}, self._store, self._beat, self.sent.append)
 
     def _store(self, instance: Sent) -> int:
         self.taken.append(instance)
