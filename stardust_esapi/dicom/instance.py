@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-import numpy as np
 import pydicom
 from pydicom.datadict import dictionary_description
 from pydicom.dataelem import RawDataElement
@@ -216,9 +215,9 @@ def _identity(dataset: pydicom.Dataset) -> Identity:
 def _instance(dataset: pydicom.Dataset) -> Instance:
     identity = _identity(dataset)
     meta: Any = dataset.file_meta
-    for keyword in ("SOPClassUID", "SOPInstanceUID"):
-        if meta.get(f"MediaStorage{keyword}") != dataset[keyword].value:
-            raise VerifyError(f"calls itself otherwise in its File Meta Information ({keyword})")
+    named = meta.get("MediaStorageSOPClassUID"), meta.get("MediaStorageSOPInstanceUID")
+    if named != (identity.sop_class_uid, identity.sop_instance_uid):
+        raise VerifyError("is called another object in its File Meta Information")
     plane = None
     if identity.sop_class_uid in IMAGE_CLASSES.values():
         plane = _plane(dataset)
@@ -251,8 +250,8 @@ def _plane(dataset: pydicom.Dataset) -> Plane:
     if min(spacing) <= 0:
         raise VerifyError("says that its pixels have no size (Pixel Spacing)")
     orientation = _numbers(dataset, "ImageOrientationPatient", 6)
-    axes = np.reshape(orientation, (2, 3))
-    if np.abs(axes @ axes.T - np.eye(2)).max() > _COSINE_TOLERANCE:
+    x, y = orientation[:3], orientation[3:]
+    if max(abs(_dot(x, x) - 1), abs(_dot(y, y) - 1), abs(_dot(x, y))) > _COSINE_TOLERANCE:
         raise VerifyError("has rows and columns that are not at right angles (its orientation)")
     return Plane(
         size=(_count(dataset, "Rows"), _count(dataset, "Columns")),
@@ -263,10 +262,18 @@ def _plane(dataset: pydicom.Dataset) -> Plane:
 
 
 def _numbers(dataset: pydicom.Dataset, keyword: str, count: int) -> tuple[float, ...]:
-    values = tuple(map(float, dataset.get(keyword) or ()))
+    element: Any = dataset.get_item(keyword)
+    raw = element.value if element else None
+    # What pydicom makes of a Decimal String takes ten times as long.
+    given = raw.rstrip(b"\x00 ").split(b"\\") if isinstance(raw, bytes) and raw else raw
+    values = tuple(map(float, given or ()))
     if len(values) != count or not all(map(math.isfinite, values)):
         raise VerifyError(f"lacks {dictionary_description(keyword)}, or has no numbers there")
     return values
+
+
+def _dot(a: tuple[float, ...], b: tuple[float, ...]) -> float:
+    return sum(one * other for one, other in zip(a, b, strict=True))
 
 
 def _count(dataset: pydicom.Dataset, keyword: str) -> int:
