@@ -288,7 +288,7 @@ def _check_pixels(dataset: pydicom.Dataset, plane: Plane, syntax: UID) -> None:
     if _count(dataset, "SamplesPerPixel") != 1 or int(dataset.get("NumberOfFrames") or 1) != 1:
         raise VerifyError("is no single plane of grey values")
     bits = plane.size[0] * plane.size[1] * _count(dataset, "BitsAllocated")
-    pixels = dataset["PixelData"].value
+    pixels = dataset["PixelData"].value or b""
     if not syntax.is_encapsulated:
         length = math.ceil(bits / 8)
         if len(pixels) not in (length, length + length % 2):  # PS3.5 8.1.1

@@ -27,7 +27,8 @@ def dicom(sop_class: str, uid: str, patient_id: str, study: str, series: str) ->
     ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID = sop_class
     ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID = uid
     ds.SpecificCharacterSet = "ISO_IR 192"
-    ds.PatientID = patient_id
+    ds.PatientID, ds.IssuerOfPatientID = patient_id, "KIS"
+    ds.PatientName, ds.PatientBirthDate, ds.PatientSex = "Geheim^Gerda", "19510823", "F"
     ds.StudyInstanceUID, ds.SeriesInstanceUID = study, series
     return ds
 
