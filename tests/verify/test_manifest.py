@@ -389,8 +389,8 @@ def test_an_image_that_is_no_part_of_an_even_volume(ct, values, message: str) ->
 def test_positions_that_are_no_numbers(ct) -> None:
     path = ct[0] / "CT.2.dcm"
     whole = path.read_bytes()
-    assert whole.count(b"-3\\-3\\5.0") == 1
-    path.write_bytes(whole.replace(b"-3\\-3\\5.0", b"-3\\-3\\nan"))
+    assert whole.count(b"-3.0\\-3.0\\5.0") == 1
+    path.write_bytes(whole.replace(b"-3.0\\-3.0\\5.0", b"-3.0\\-3.0\\nan"))
     assert "CT.2.dcm lacks Image Position (Patient)" in refusal(*ct)
 
 
