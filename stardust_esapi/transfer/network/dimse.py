@@ -123,7 +123,7 @@ class Direct:
             ProtocolError: One is of a presentation context that was not negotiated.
         """
         if any(context_id not in self._agreed for _, context_id, _, _ in _split(items)):
-            raise ProtocolError
+            raise ProtocolError("sent data of a presentation context that was not negotiated")
 
     def take(self, items: memoryview) -> memoryview:
         """Take the items of a P-DATA-TF PDU (PS3.8 9.3.5.1), each a fragment of a message.
