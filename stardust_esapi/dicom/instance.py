@@ -15,14 +15,17 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import pydicom
+from PIL import Image
 from pydicom.datadict import dictionary_description
 from pydicom.dataelem import RawDataElement
+from pydicom.encaps import get_frame
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import (
     UID,
     CTImageStorage,
     JPEGExtended12Bit,
     MRImageStorage,
+    RLELossless,
     RTStructureSetStorage,
     SpatialRegistrationStorage,
 )
@@ -50,6 +53,8 @@ _LAST = {
 }
 _UNDEFINED_LENGTH = 0xFFFFFFFF
 _COSINE_TOLERANCE = 0.01  # they are rounded, sometimes to two decimals
+_MOST_BITS = 4096 * 4096 * 32  # no CT or MR slice comes near
+_MOST_OVERHEAD = 8 * 65536  # bits beyond twice the pixels' own
 _ITEM = struct.Struct("<HHL")  # tag and length
 _ITEM_TAG = (0xFFFE, 0xE000)
 _T = TypeVar("_T")
@@ -296,16 +301,25 @@ def _check_pixels(dataset: pydicom.Dataset, plane: Plane, syntax: UID) -> None:
         return
     if not _is_framed(pixels):
         raise VerifyError("is compressed, and its pixels are not framed as one image (PS3.5 A.4)")
+    # What decoders allocate must not be for the sender to say.
+    if bits > _MOST_BITS or len(pixels) * 8 > 2 * bits + _MOST_OVERHEAD:
+        raise VerifyError("is compressed, and larger than an image of its kind can be")
     try:
         decoder = get_decoder(syntax)
     except NotImplementedError:
         return
     # Of JPEG Extended, Pillow does 8 bits only.
-    if decoder.is_available and syntax != JPEGExtended12Bit:
-        try:
-            decoder.as_array(dataset, index=0, raw=True)
-        except Exception:  # noqa: BLE001 - decoders raise anything
-            raise VerifyError("is compressed and cannot be decoded") from None
+    if not decoder.is_available or syntax == JPEGExtended12Bit:
+        return
+    try:
+        if syntax != RLELossless:
+            frame = io.BytesIO(get_frame(pixels, 0, number_of_frames=1))
+            with Image.open(frame, formats=("JPEG", "JPEG2000")) as image:
+                if image.size[::-1] != plane.size:
+                    raise ValueError("another size inside")
+        decoder.as_array(dataset, index=0, raw=True)
+    except Exception:  # noqa: BLE001 - decoders raise anything
+        raise VerifyError("is compressed and cannot be decoded as its header says") from None
 
 
 def _is_framed(pixels: bytes) -> bool:

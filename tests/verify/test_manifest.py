@@ -13,7 +13,7 @@ import pydicom
 import pytest
 from PIL import Image
 from pydicom.sequence import Sequence
-from pydicom.uid import JPEG2000Lossless, JPEGLosslessSV1, RTDoseStorage
+from pydicom.uid import JPEG2000Lossless, JPEGLosslessSV1, RLELossless, RTDoseStorage
 
 from stardust_esapi.dicom.instance import Person, owner_of
 from stardust_esapi.errors import VerifyError
@@ -496,6 +496,32 @@ def test_a_compressed_image_is_decoded_where_that_can_be_done(ct) -> None:
     for wrong in (b"\xff\x4f" + b"x" * 500, jpeg2000(2, 4), whole[: len(whole) // 2 & ~1]):
         compress(path, JPEG2000Lossless, wrong)
         assert "CT.1.dcm is compressed and cannot be decoded" in refusal(*ct)
+
+
+def rle(*segments: bytes) -> bytes:
+    """A frame of RLE segments (PS3.5 G.5), each of which is there as it is encoded."""
+    starts = [64 + sum(map(len, segments[:number])) for number in range(len(segments))]
+    header = struct.pack("<16L", len(segments), *starts, *[0] * (15 - len(segments)))
+    return header + b"".join(segments)
+
+
+def test_an_image_in_run_lengths_is_decoded(ct) -> None:
+    path = ct[0] / "CT.1.dcm"
+    sixteen_times = b"\xf1\x07"
+    compress(path, RLELossless, rle(sixteen_times, sixteen_times))
+    inspect_folder(*ct, "case1")
+    for wrong in (rle(sixteen_times), rle(sixteen_times, b"\0\0")):
+        compress(path, RLELossless, wrong)
+        assert "CT.1.dcm is compressed and cannot be decoded" in refusal(*ct)
+
+
+@pytest.mark.parametrize(
+    "values", [{"Rows": 65535, "Columns": 65535}, {}], ids=["it says", "it is"]
+)
+def test_no_compressed_image_is_decoded_that_is_larger_than_any(ct, values) -> None:
+    bomb = rle(b"\xf1\x07", b"\x81\x07" * 40_000)  # 80 kB, which become 5 MB
+    compress(ct[0] / "CT.1.dcm", RLELossless, bomb, **values)
+    assert "CT.1.dcm is compressed, and larger than an image of its kind can be" in refusal(*ct)
 
 
 # --- manifests as files ---------------------------------------------------------------------
