@@ -192,7 +192,7 @@ def ours(job: Job, *, verified: bool) -> None:
 
     def prove(case: Case, request: TransferRequest) -> None:
         with ledger.sibling() as own:
-            deliver(case, request, engine, own, root, advance)
+            deliver(case, [request], engine, own, root, lambda _, images: advance(images))
 
     with (
         QrEngine(network, root / "quarantine") as engine,

@@ -99,7 +99,7 @@ def write_case(root: Path, number: int, size: Size = Size()) -> Path:
         images=size.slices,
     )
     key = hashlib.sha256(patient.patient_id.encode()).hexdigest()
-    write_manifest(folder, inspect_folder(folder, request, key))
+    write_manifest(folder, inspect_folder(folder, request, key).manifest)
     return folder
 
 

@@ -266,7 +266,8 @@ def _of_folders(out: Path) -> list[str]:
             continue
         try:
             manifest = read_manifest(path)
-            if inspect_folder(path, manifest.request, manifest.case_key) != manifest:
+            inspected = inspect_folder(path, manifest.request, manifest.case_key)
+            if inspected.manifest != manifest:
                 found.append(f"{where} is not what its manifest says")
         except VerifyError as error:
             found.append(f"{where}: {error}")

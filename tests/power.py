@@ -34,8 +34,8 @@ _CALLS = (
 )
 _CALL = re.compile(r"(\w+)\((.*)\)\s+= (-?\d+)")
 _OF_DESCRIPTORS = frozenset(
-    ("write", "writev", "pwrite64", "pwritev", "ftruncate", "fallocate", "sendfile")
-    + ("copy_file_range", "fsync", "fdatasync")
+    "write writev pwrite64 pwritev ftruncate fallocate sendfile copy_file_range fsync "
+    "fdatasync".split()
 )
 _DESCRIBED = re.compile(r"\d+<([^>]*)>")
 _NAMED = re.compile(r'(?:(?:AT_FDCWD|\d+)<([^>]*)>, )?"([^"]*)"')

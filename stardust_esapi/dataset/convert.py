@@ -29,7 +29,7 @@ from stardust_esapi.mask import rasterise
 from stardust_esapi.model import Kind, Role
 from stardust_esapi.names import role_of
 from stardust_esapi.settings import Dataset
-from stardust_esapi.verify.manifest import MANIFEST_NAME, holds_what_is_listed
+from stardust_esapi.verify.manifest import MANIFEST_NAME, damage
 
 SIDECAR_FORMAT = "stardust-esapi training case 2"
 DICOM_FOLDER = "dicom"
@@ -254,7 +254,7 @@ def _carried(roi: Roi, ct: Stack, mr: Stack, mr_to_ct: FloatArray) -> Named:
 def _check_files(folder: Path) -> None:
     """Whatever is missing, or lies there besides, since the export was verified."""
     try:
-        whole = not (folder / MANIFEST_NAME).exists() or holds_what_is_listed(folder)
+        whole = not (folder / MANIFEST_NAME).exists() or not damage(folder)
     except VerifyError:  # its message holds the path, and that the patient's id
         whole = False
     if not whole:

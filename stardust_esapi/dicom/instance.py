@@ -6,18 +6,26 @@ What is exported is of four SOP classes, and the consumer knows each by how its 
 from __future__ import annotations
 
 import io
+import math
+import struct
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import pydicom
+from PIL import Image
+from pydicom.datadict import dictionary_description
 from pydicom.dataelem import RawDataElement
+from pydicom.encaps import get_frame
+from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import (
     UID,
     CTImageStorage,
+    JPEGExtended12Bit,
     MRImageStorage,
+    RLELossless,
     RTStructureSetStorage,
     SpatialRegistrationStorage,
 )
@@ -44,6 +52,11 @@ _LAST = {
     SpatialRegistrationStorage: "RegistrationSequence",
 }
 _UNDEFINED_LENGTH = 0xFFFFFFFF
+_COSINE_TOLERANCE = 0.01  # they are rounded, sometimes to two decimals
+_MOST_BITS = 4096 * 4096 * 32  # no CT or MR slice comes near
+_MOST_OVERHEAD = 8 * 65536  # bits beyond twice the pixels' own
+_ITEM = struct.Struct("<HHL")  # tag and length
+_ITEM_TAG = (0xFFFE, 0xE000)
 _T = TypeVar("_T")
 
 
@@ -65,11 +78,51 @@ class Identity:
 
 
 @dataclass(frozen=True, slots=True)
+class Person:
+    """Who a file says its patient is, beside the Patient ID; empty where it does not say.
+
+    To be compared, and told to nobody: ``repr`` shows nothing of it.
+
+    Attributes:
+        issuer: Issuer of Patient ID (0010,0021).
+        name: Patient's Name (0010,0010), without what makes no other name: case, blanks at the
+            ends of its components, and components left empty at the end (PS3.5 6.2.1).
+        birth_date: Patient's Birth Date (0010,0030).
+        sex: Patient's Sex (0010,0040).
+    """
+
+    issuer: str = field(repr=False)
+    name: str = field(repr=False)
+    birth_date: str = field(repr=False)
+    sex: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Plane:
+    """How large an image is and where it lies (PS3.3 C.7.6.2).
+
+    Attributes:
+        size: Rows (0028,0010) and Columns (0028,0011).
+        spacing: Pixel Spacing (0028,0030): of rows and of columns, mm.
+        orientation: Image Orientation (Patient) (0020,0037): direction cosines of a row and of a
+            column.
+        position: Image Position (Patient) (0020,0032): of the first voxel's centre, mm.
+    """
+
+    size: tuple[int, int]
+    spacing: tuple[float, ...]
+    orientation: tuple[float, ...]
+    position: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Instance:
     """A whole DICOM file, and what must agree with the files beside it.
 
     Attributes:
         identity: Whose it is.
+        person: Who that is.
+        plane: How an image lies; None of what is no image.
         study_uid: Study Instance UID (0020,000D).
         frames: Frame of Reference UIDs that it lies in or joins.
         image_references: SOP Instance UIDs of the images that it refers to: of a structure set
@@ -77,6 +130,8 @@ class Instance:
     """
 
     identity: Identity
+    person: Person
+    plane: Plane | None
     study_uid: str
     frames: frozenset[str]
     image_references: frozenset[str]
@@ -101,7 +156,15 @@ def identify(name: str, data: bytes) -> Identity:
 
 
 def read_instance(name: str, data: bytes) -> Instance:
-    """The same as :func:`identify`, and what the file refers to."""
+    """The same as :func:`identify`, and all that must agree with the files beside it.
+
+    The File Meta Information must name the same object as the dataset (PS3.10 7.1). An image must
+    say how large it is and where it lies, and its pixels must be there: uncompressed ones as long
+    as it says; compressed ones framed as PS3.5 A.4 has it, and decoded where that can be done.
+
+    Raises:
+        VerifyError: Anything is not so.
+    """
     return _parse(name, data, _instance)
 
 
@@ -155,12 +218,123 @@ def _identity(dataset: pydicom.Dataset) -> Identity:
 
 
 def _instance(dataset: pydicom.Dataset) -> Instance:
+    identity = _identity(dataset)
+    meta: Any = dataset.file_meta
+    named = meta.get("MediaStorageSOPClassUID"), meta.get("MediaStorageSOPInstanceUID")
+    if named != (identity.sop_class_uid, identity.sop_instance_uid):
+        raise VerifyError("is called another object in its File Meta Information")
+    plane = None
+    if identity.sop_class_uid in IMAGE_CLASSES.values():
+        plane = _plane(dataset)
+        _check_pixels(dataset, plane, meta.TransferSyntaxUID)
     return Instance(
-        identity=_identity(dataset),
+        identity=identity,
+        person=_person(dataset),
+        plane=plane,
         study_uid=str(dataset.get("StudyInstanceUID") or ""),
         frames=frozenset(_frames(dataset)),
         image_references=frozenset(_image_references(dataset)),
     )
+
+
+def _person(dataset: pydicom.Dataset) -> Person:
+    def said(keyword: str) -> str:
+        return str(dataset.get(keyword) or "").strip()
+
+    parts = said("PatientName").casefold().split("^")
+    return Person(
+        issuer=said("IssuerOfPatientID"),
+        name="^".join(part.strip() for part in parts).rstrip("^"),
+        birth_date=said("PatientBirthDate"),
+        sex=said("PatientSex"),
+    )
+
+
+def _plane(dataset: pydicom.Dataset) -> Plane:
+    spacing = _numbers(dataset, "PixelSpacing", 2)
+    if min(spacing) <= 0:
+        raise VerifyError("says that its pixels have no size (Pixel Spacing)")
+    orientation = _numbers(dataset, "ImageOrientationPatient", 6)
+    x, y = orientation[:3], orientation[3:]
+    if max(abs(_dot(x, x) - 1), abs(_dot(y, y) - 1), abs(_dot(x, y))) > _COSINE_TOLERANCE:
+        raise VerifyError("has rows and columns that are not at right angles (its orientation)")
+    return Plane(
+        size=(_count(dataset, "Rows"), _count(dataset, "Columns")),
+        spacing=spacing,
+        orientation=orientation,
+        position=_numbers(dataset, "ImagePositionPatient", 3),
+    )
+
+
+def _numbers(dataset: pydicom.Dataset, keyword: str, count: int) -> tuple[float, ...]:
+    element: Any = dataset.get_item(keyword)
+    raw = element.value if element else None
+    # What pydicom makes of a Decimal String takes ten times as long.
+    given = raw.rstrip(b"\x00 ").split(b"\\") if isinstance(raw, bytes) and raw else raw
+    values = tuple(map(float, given or ()))
+    if len(values) != count or not all(map(math.isfinite, values)):
+        raise VerifyError(f"lacks {dictionary_description(keyword)}, or has no numbers there")
+    return values
+
+
+def _dot(a: tuple[float, ...], b: tuple[float, ...]) -> float:
+    return sum(one * other for one, other in zip(a, b, strict=True))
+
+
+def _count(dataset: pydicom.Dataset, keyword: str) -> int:
+    value = int(dataset.get(keyword) or 0)
+    if value < 1:
+        raise VerifyError(f"lacks {dictionary_description(keyword)}, or has none")
+    return value
+
+
+def _check_pixels(dataset: pydicom.Dataset, plane: Plane, syntax: UID) -> None:
+    """Make sure that the pixels of an image with one sample and one frame are there."""
+    if _count(dataset, "SamplesPerPixel") != 1 or int(dataset.get("NumberOfFrames") or 1) != 1:
+        raise VerifyError("is no single plane of grey values")
+    bits = plane.size[0] * plane.size[1] * _count(dataset, "BitsAllocated")
+    pixels = dataset["PixelData"].value or b""
+    if not syntax.is_encapsulated:
+        length = math.ceil(bits / 8)
+        if len(pixels) not in (length, length + length % 2):  # PS3.5 8.1.1
+            raise VerifyError(f"has {len(pixels)} bytes of pixels where its header says {length}")
+        return
+    if not _is_framed(pixels):
+        raise VerifyError("is compressed, and its pixels are not framed as one image (PS3.5 A.4)")
+    # What decoders allocate must not be for the sender to say.
+    if bits > _MOST_BITS or len(pixels) * 8 > 2 * bits + _MOST_OVERHEAD:
+        raise VerifyError("is compressed, and larger than an image of its kind can be")
+    try:
+        decoder = get_decoder(syntax)
+    except NotImplementedError:
+        return
+    # Of JPEG Extended, Pillow does 8 bits only.
+    if not decoder.is_available or syntax == JPEGExtended12Bit:
+        return
+    try:
+        if syntax != RLELossless:
+            frame = io.BytesIO(get_frame(pixels, 0, number_of_frames=1))
+            with Image.open(frame, formats=("JPEG", "JPEG2000")) as image:
+                if image.size[::-1] != plane.size:
+                    raise ValueError("another size inside")
+        decoder.as_array(dataset, index=0, raw=True)
+    except Exception:  # noqa: BLE001 - decoders raise anything
+        raise VerifyError("is compressed and cannot be decoded as its header says") from None
+
+
+def _is_framed(pixels: bytes) -> bool:
+    """Whether there are items and nothing else: an offset table for one frame, and its fragments.
+
+    The delimiter at the end is not in the value.
+    """
+    lengths, at = [], 0
+    while at + _ITEM.size <= len(pixels):
+        *tag, length = _ITEM.unpack_from(pixels, at)
+        if tuple(tag) != _ITEM_TAG:
+            return False
+        lengths.append(length)
+        at += _ITEM.size + length
+    return at == len(pixels) and lengths[:1] in ([0], [4]) and any(lengths[1:])
 
 
 def _frames(dataset: pydicom.Dataset) -> Iterator[str]:

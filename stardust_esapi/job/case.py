@@ -13,6 +13,7 @@ from loguru import logger
 from stardust_esapi.errors import CaseError, NotApprovedError, UsageError, in_words
 from stardust_esapi.esapi.session import OpenPatient
 from stardust_esapi.esapi.write_gate import Approval
+from stardust_esapi.job.workspace import check_places
 from stardust_esapi.model import (
     Case,
     CaseResult,
@@ -152,10 +153,12 @@ def _examined(
 
 
 def record_prepared(result: CaseResult, ledger: Ledger, root: Path) -> None:
-    """Record that a case is ready for transfer, after forgetting series somebody removed."""
-    for kind, folder in ledger.folders(result.case).items():
-        if not (root / folder).exists():
-            ledger.withdrawn(result.case, kind)
+    """Record that a case is ready for transfer.
+
+    Raises:
+        CaseError: One of its folders is damaged, or was exported for something else.
+    """
+    check_places(result.case, ledger, root)
     ledger.prepared(
         result.case,
         result.requests,
@@ -176,18 +179,22 @@ def deliver_case(
         CaseError: A series did not arrive whole.
     """
     case = prepared.case
-    folders: dict[Kind, str] = {}
-    for request in prepared.requests:
 
-        def advance(images: int, request: TransferRequest = request) -> None:
-            watcher.phase(case, f"transfer {request.kind}", images, request.images)
+    def advance(request: TransferRequest, images: int) -> None:
+        watcher.phase(case, f"transfer {request.kind}", images, request.images)
 
-        folders[request.kind] = deliver(case, request, engine, ledger, root, advance)
+    delivered = deliver(case, prepared.requests, engine, ledger, root, advance)
+    folders = delivered.folders
     watcher.phase(case, "record")
     series = ledger.series_of(case)
     drawn = album.draw(root, case, folders)
     notes = (*prepared.notes, *_troubled(series), *drawn.problems)
-    warnings = (*prepared.warnings, *_shared(folders, prepared.requests))
+    warnings = (
+        *prepared.warnings,
+        *delivered.warnings,
+        *(remark for kind in folders for remark in series[kind].remarks),
+        *_shared(folders, prepared.requests),
+    )
     return replace(
         prepared,
         state=ledger.exported(case, notes, warnings),

@@ -13,7 +13,7 @@ from loguru import logger
 
 from stardust_esapi import __version__, files
 from stardust_esapi.choices import EngineName
-from stardust_esapi.errors import UsageError
+from stardust_esapi.errors import UsageError, VerifyError, in_words
 from stardust_esapi.logs import log_to
 from stardust_esapi.model import Case, CaseState, Kind
 from stardust_esapi.record.ledger import Ledger
@@ -23,6 +23,7 @@ from stardust_esapi.report.html import write_report
 from stardust_esapi.report.summary import RunSummary
 from stardust_esapi.settings import Settings
 from stardust_esapi.transfer.deliver import STAGING
+from stardust_esapi.verify.manifest import damage
 
 REPORT = "report.html"
 PLAN_REPORT = "plan.html"
@@ -81,6 +82,31 @@ def log_row(case: Case, status: str) -> tuple[str, str, str, str]:
     return case.patient_id, case.series_uid, case.structure_set_id or case.structure_set_uid, status
 
 
+def check_places(case: Case, ledger: Ledger, root: Path) -> None:
+    """Look whether the series of a case are still where they were placed, by names and sizes.
+
+    Those whose folder somebody removed are forgotten.
+
+    Raises:
+        VerifyError: A folder does not hold what it held when it was placed.
+    """
+    for kind, folder in ledger.folders(case).items():
+        if not (root / folder).exists():
+            ledger.withdrawn(case, kind)
+            continue
+        try:
+            found = damage(root / folder)
+        except VerifyError as error:
+            found = str(error)
+        except OSError as error:
+            found = in_words(error)
+        if found:
+            raise VerifyError(
+                f"{case}: {folder} was changed after it was exported: {found.rstrip('.')}. "
+                "Restore it, or move it away and run again."
+            )
+
+
 def undone(
     cases: Sequence[Case],
     wanted: Callable[[Case, Ledger], Sequence[Kind]],
@@ -91,6 +117,8 @@ def undone(
 ) -> list[Case]:
     """The cases that no earlier run has finished; the log is completed with the others.
 
+    A case with a damaged folder is recorded as failed.
+
     Args:
         cases: Registered cases.
         wanted: The kinds that a case is to be exported for.
@@ -99,28 +127,28 @@ def undone(
         ledger: Knows what earlier runs have done.
         log: The log that people read.
     """
+    for case in cases:
+        try:
+            check_places(case, ledger, out)
+        except VerifyError as error:
+            ledger.failed(case, str(error))
     done = {
         case: ledger.state(case)
         for case in cases
-        if _is_done(case, wanted(case, ledger), out, engine, ledger)
+        if _is_done(case, wanted(case, ledger), engine, ledger)
     }
     log.complete(log_row(case, state) for case, state in done.items())
     logger.info("{} cases, {} of them done by earlier runs", len(cases), len(done))
     return [case for case in cases if case not in done]
 
 
-def _is_done(
-    case: Case, wanted: Sequence[Kind], out: Path, engine: EngineName, ledger: Ledger
-) -> bool:
-    """Whether an earlier run has finished the case, and its folders are still there."""
+def _is_done(case: Case, wanted: Sequence[Kind], engine: EngineName, ledger: Ledger) -> bool:
+    """Whether an earlier run has finished the case."""
     state = ledger.state(case)
     if engine is EngineName.NONE:
         asked = {request.kind for request in ledger.requests(case)}
         return state in (CaseState.PREPARED, CaseState.EXPORTED) and asked >= set(wanted)
-    folders = ledger.folders(case)
-    return state is CaseState.EXPORTED and all(
-        kind in folders and (out / folders[kind]).is_dir() for kind in wanted
-    )
+    return state is CaseState.EXPORTED and ledger.folders(case).keys() >= set(wanted)
 
 
 def finish(summary: RunSummary, out: Path) -> RunSummary:

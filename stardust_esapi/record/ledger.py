@@ -69,6 +69,7 @@ CREATE TABLE series (
     folded TEXT NOT NULL, folded_parent TEXT NOT NULL, state TEXT NOT NULL,
     manifest_sha256 TEXT NOT NULL DEFAULT '',
     sender_report TEXT NOT NULL DEFAULT '', clean INTEGER NOT NULL DEFAULT 1,
+    remarks TEXT NOT NULL DEFAULT '[]',
     PRIMARY KEY (case_key, kind));
 CREATE INDEX series_folder ON series (folded);
 CREATE INDEX series_parent ON series (folded_parent);
@@ -106,6 +107,7 @@ class SeriesRecord:
         manifest_sha256: SHA-256 of its ``manifest.json``; empty while only claimed.
         sender_report: What the sender said of the transfer; empty where nobody sent.
         clean: Whether it reported no trouble and was asked but once.
+        remarks: Sentences on what is odd about it, and must be read.
     """
 
     folder: str
@@ -113,6 +115,7 @@ class SeriesRecord:
     manifest_sha256: str
     sender_report: str = ""
     clean: bool = True
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -386,6 +389,7 @@ class Ledger:
         sender_report: str = "",
         *,
         clean: bool = True,
+        remarks: Sequence[str] = (),
     ) -> None:
         """Record that the files of a series lie complete and verified in the staging folder.
 
@@ -395,6 +399,7 @@ class Ledger:
             manifest: What lies there.
             sender_report: What the sender said of the transfer.
             clean: Whether it reported no trouble and was asked but once.
+            remarks: Sentences on what is odd about the series.
 
         Raises:
             CaseError: The manifest is not of the series that the case asked for, or the series
@@ -420,8 +425,9 @@ class Ledger:
             )
             self._set_series_state(case, kind, SeriesState.STAGED, manifest_digest(manifest))
             self._db.execute(
-                "UPDATE series SET sender_report = ?, clean = ? WHERE case_key = ? AND kind = ?",
-                (sender_report, clean, case.key, kind),
+                "UPDATE series SET sender_report = ?, clean = ?, remarks = ?"
+                " WHERE case_key = ? AND kind = ?",
+                (sender_report, clean, json.dumps(list(remarks)), case.key, kind),
             )
             if sender_report:
                 self._event(case.key, kind, "transferred", sender_report)
@@ -446,7 +452,7 @@ class Ledger:
             Whether there is one; the series counts as placed then.
         """
         owners = self._rows(
-            "SELECT theirs.case_key, theirs.manifest_sha256 FROM series AS mine"
+            "SELECT theirs.case_key, theirs.manifest_sha256, theirs.remarks FROM series AS mine"
             " JOIN series AS theirs USING (folded)"
             " WHERE mine.case_key = ? AND mine.kind = ? AND theirs.case_key <> mine.case_key"
             " AND theirs.state = ?",
@@ -462,6 +468,10 @@ class Ledger:
                 "INSERT INTO files SELECT ?, kind, name, sop_instance_uid, sop_class_uid,"
                 " series_uid, size, sha256 FROM files WHERE case_key = ? AND kind = ?",
                 (case.key, owners[0]["case_key"], kind),
+            )
+            self._db.execute(
+                "UPDATE series SET remarks = ? WHERE case_key = ? AND kind = ?",
+                (owners[0]["remarks"], case.key, kind),
             )
             digest = owners[0]["manifest_sha256"]
             self._set_series_state(case, kind, SeriesState.PLACED, digest)
@@ -843,6 +853,7 @@ def _series_record(row: Any) -> SeriesRecord:
         row["manifest_sha256"],
         row["sender_report"],
         bool(row["clean"]),
+        tuple(json.loads(row["remarks"])),
     )
 
 

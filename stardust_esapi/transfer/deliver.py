@@ -1,74 +1,149 @@
-"""Bring one series under its final name: whole and verified, or not at all."""
+"""Bring the series of a case under their final names: whole and verified, or not at all."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from stardust_esapi import files
-from stardust_esapi.errors import TransferError
-from stardust_esapi.model import Case, TransferRequest
+from stardust_esapi.dicom.instance import Person
+from stardust_esapi.errors import TransferError, VerifyError
+from stardust_esapi.model import Case, Kind, TransferRequest
 from stardust_esapi.names import folder_name
 from stardust_esapi.record.ledger import Ledger, SeriesRecord, SeriesState
 from stardust_esapi.transfer.engine import Engine
-from stardust_esapi.verify.inspect import inspect_folder
+from stardust_esapi.verify.inspect import NAME, differing, inspect_folder, persons_of
 from stardust_esapi.verify.manifest import manifest_digest, read_manifest, write_manifest
 
 STAGING = ".staging"
 _MOST_NAMESAKES = 99
+# Between a rename and its record another case of the same series would take the folder for foreign.
+_placing = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """The series of a case in their places.
+
+    Attributes:
+        folders: Of each kind the folder, relative to the output folder, POSIX style.
+        warnings: Sentences that must be read.
+    """
+
+    folders: dict[Kind, str]
+    warnings: tuple[str, ...]
 
 
 def deliver(
+    case: Case,
+    requests: Sequence[TransferRequest],
+    engine: Engine,
+    ledger: Ledger,
+    root: Path,
+    advance: Callable[[TransferRequest, int], None],
+) -> Delivered:
+    """Export the series of a prepared case, but those that are in their places already.
+
+    Each is written to a staging folder and verified against its request. When all are there and
+    of one person, each appears under its final name by one rename. Killed at any point, the next
+    run finds a series whole or starts it again.
+
+    Args:
+        case: The case; the ledger knows it as prepared.
+        requests: Its series.
+        engine: Who fetches the files.
+        ledger: Keeps the state.
+        root: The output folder.
+        advance: Told the number of images of a series fetched so far.
+
+    Raises:
+        TransferError: Files are missing, or what lies in a final folder is something else.
+        VerifyError: What arrived is not what was asked for, or of different persons.
+    """
+    folders: dict[Kind, str] = {}
+    persons: set[Person] = set()
+    for request in requests:
+        kind = request.kind
+        folders[kind] = ledger.claim_folder(case, kind, _candidates(case, request))
+        if _is_in_place(case, kind, ledger, root):
+            persons |= persons_of(root / folders[kind])
+        else:
+            persons |= _stage(case, request, engine, ledger, root, advance)
+        advance(request, request.images)
+    differences = differing(persons)
+    if differences not in ([], [NAME]):
+        raise VerifyError(
+            f"{case}: its series are not of one person: they differ in the "
+            f"{' and the '.join(differences)}. None of them counts as exported now: find out whose "
+            "each is; folders of an earlier run that are of somebody else must be moved away."
+        )
+    for kind, folder in folders.items():
+        with _placing:
+            if not _is_in_place(case, kind, ledger, root):
+                files.place_folder(_staging(case, kind, root), root / folder)
+                ledger.placed(case, kind)
+    return Delivered(folders, _SPELT if differences else ())
+
+
+_SPELT = (
+    "The series of this case do not spell the patient's name alike. Patient ID, birth date and sex "
+    "agree as far as they are given: other departments may write names differently. Make sure that "
+    "all are of one person.",
+)
+
+
+def _is_in_place(case: Case, kind: Kind, ledger: Ledger, root: Path) -> bool:
+    """Whether a series has its final name, which is recorded then.
+
+    Raises:
+        TransferError: Something else has that name.
+    """
+    series = ledger.series_of(case)[kind]
+    final = root / series.folder
+    if not final.exists():
+        return False
+    if series.state is SeriesState.PLACED or ledger.adopted(case, kind):
+        return True
+    if series.state is SeriesState.CLAIMED:
+        raise TransferError(
+            f"{case}: folder {series.folder} is there, but this program did not export it. Move "
+            "it away and run again."
+        )
+    _check_own(case, final, series)
+    ledger.placed(case, kind)
+    return True
+
+
+def _stage(
     case: Case,
     request: TransferRequest,
     engine: Engine,
     ledger: Ledger,
     root: Path,
-    advance: Callable[[int], None],
-) -> str:
-    """Export one series of a prepared case, unless it is in its place already.
+    advance: Callable[[TransferRequest, int], None],
+) -> frozenset[Person]:
+    """Fetch a series into its staging folder and verify it; gives whose it says it is."""
+    staging = _staging(case, request.kind, root)
+    files.remove_tree(staging)
+    files.make_folder(staging)
+    fetched = engine.fetch(request, staging, lambda images: advance(request, images))
+    inspected = inspect_folder(staging, request, case.key)
+    write_manifest(staging, inspected.manifest)
+    ledger.staged(
+        case,
+        request.kind,
+        inspected.manifest,
+        fetched.sender_report,
+        clean=fetched.clean,
+        remarks=inspected.remarks,
+    )
+    return inspected.persons
 
-    Files are written to a staging folder, verified against the request, and appear under their
-    final name by one rename. Killed at any point, the next run finds the series whole or starts
-    it again.
 
-    Args:
-        case: The case; the ledger knows it as prepared.
-        request: Which of its series.
-        engine: Who fetches the files.
-        ledger: Keeps the state.
-        root: The output folder.
-        advance: Told the number of images fetched so far.
-
-    Returns:
-        The series' folder, relative to ``root``, POSIX style.
-
-    Raises:
-        TransferError: Files are missing, or what lies in the final folder is something else.
-        VerifyError: What arrived is not what was asked for.
-    """
-    relative = ledger.claim_folder(case, request.kind, _candidates(case, request))
-    final, staging = root / relative, root / STAGING / f"{case.key}-{request.kind}"
-    series = ledger.series_of(case)[request.kind]
-    if final.exists():
-        if series.state is SeriesState.CLAIMED and not ledger.adopted(case, request.kind):
-            raise TransferError(
-                f"{case}: folder {relative} is there, but this program did not export it. Move "
-                "it away and run again."
-            )
-        if series.state is SeriesState.STAGED:
-            _check_own(case, final, series)
-    else:
-        files.remove_tree(staging)
-        files.make_folder(staging)
-        fetched = engine.fetch(request, staging, advance)
-        manifest = inspect_folder(staging, request, case.key)
-        write_manifest(staging, manifest)
-        ledger.staged(case, request.kind, manifest, fetched.sender_report, clean=fetched.clean)
-        files.place_folder(staging, final)
-    ledger.placed(case, request.kind)
-    advance(request.images)
-    return relative
+def _staging(case: Case, kind: Kind, root: Path) -> Path:
+    return root / STAGING / f"{case.key}-{kind}"
 
 
 def _check_own(case: Case, final: Path, series: SeriesRecord) -> None:

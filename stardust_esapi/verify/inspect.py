@@ -4,16 +4,43 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from stardust_esapi.dicom.instance import Instance, read_instance
+import numpy as np
+
+from stardust_esapi.dicom.instance import Instance, Person, Plane, read_instance
 from stardust_esapi.errors import VerifyError
+from stardust_esapi.geometry import FloatArray
+from stardust_esapi.mask import SAME_PLACE_MM, IntArray
 from stardust_esapi.model import TransferRequest
-from stardust_esapi.verify.manifest import MANIFEST_NAME, FileEntry, SeriesManifest
+from stardust_esapi.verify.manifest import (
+    MANIFEST_NAME,
+    FileEntry,
+    SeriesManifest,
+    read_manifest,
+)
 
 _MOST_PROBLEMS = 5
+
+NAME = "patient's name"
+_PERSON = {
+    "issuer": "issuer of the patient ID",
+    "name": NAME,
+    "birth_date": "birth date",
+    "sex": "sex",
+}
+"""What a message calls the fields of a :class:`Person`: never what they hold."""
+
+# Field of Plane: what a message calls it, and how far those of a series may differ (in mm, or as
+# cosines), for they are rounded in the files.
+_ALIKE = {
+    "size": ("Rows and Columns", 0.0),
+    "spacing": ("Pixel Spacing", 1e-4),
+    "orientation": ("orientation", 1e-4),
+}
+_UNEVEN_MM = 0.1  # positions are rounded too
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,15 +49,32 @@ class _File:
     instance: Instance
 
 
-def inspect_folder(folder: Path, request: TransferRequest, case_key: str) -> SeriesManifest:
+@dataclass(frozen=True, slots=True)
+class Inspected:
+    """A series folder that holds what was asked for.
+
+    Attributes:
+        manifest: What it holds.
+        persons: Who its files say the patient is.
+        remarks: Sentences on what is odd about the series, and must be read.
+    """
+
+    manifest: SeriesManifest
+    persons: frozenset[Person]
+    remarks: tuple[str, ...]
+
+
+def inspect_folder(folder: Path, request: TransferRequest, case_key: str) -> Inspected:
     """Verify that a folder holds exactly the series asked for, and describe it.
 
     Every file is read once, whole: that also shows a file that was cut off. The images must be as
-    many as asked for, of the kind's SOP class, of the patient, study and series; the structure
-    set and the registration those asked for; SOP Instance UIDs unique; frames of reference and
-    the structure set's references to images (Contour Image Sequence (3006,0016), PS3.3 C.8.8.5
-    and C.8.8.6) resolved within the folder; file names as the consumer expects them; and there
-    must be nothing else but a manifest.
+    many as asked for, of the kind's SOP class, of the patient, study and series, of one size,
+    spacing and orientation, each at a place of its own; the structure set and the registration
+    those asked for, the structure set of the same study; images and structure set of one person,
+    as far as they say; SOP Instance UIDs unique; frames of reference and the structure set's
+    references to images (Contour Image Sequence (3006,0016), PS3.3 C.8.8.5 and C.8.8.6) resolved
+    within the folder; file names as the consumer expects them; and there must be nothing else but
+    a manifest.
 
     Args:
         folder: The series folder, staged or in place.
@@ -60,7 +104,32 @@ def inspect_folder(folder: Path, request: TransferRequest, case_key: str) -> Ser
             f"patient {request.patient_id}, {request.kind} series {request.series_uid}: {shown}. "
             "Nothing of it counts as exported: transfer the series again."
         )
-    return SeriesManifest(request, tuple(file.entry for file in files), case_key)
+    return Inspected(
+        SeriesManifest(request, tuple(file.entry for file in files), case_key),
+        frozenset(file.instance.person for file in files),
+        tuple(_unevenness([f.instance.plane for f in files if f.instance.plane], request)),
+    )
+
+
+def persons_of(folder: Path) -> frozenset[Person]:
+    """Who the patient is, as a series folder says that was inspected before.
+
+    One file of each class is read: those of a class agree.
+
+    Raises:
+        VerifyError: The manifest or a file cannot be read.
+    """
+    each = {file.sop_class_uid: file.name for file in read_manifest(folder).files}
+    return frozenset(_read(folder / name).instance.person for name in each.values())
+
+
+def differing(persons: Collection[Person]) -> list[str]:
+    """In what persons differ, in words, as far as each says anything."""
+    return [
+        what
+        for name, what in _PERSON.items()
+        if len({getattr(person, name) for person in persons} - {""}) > 1
+    ]
 
 
 def _read(path: Path) -> _File:
@@ -104,6 +173,13 @@ def _mismatches(files: list[_File], request: TransferRequest) -> Iterator[str]:
             yield f"{file.entry.name} is of another series ({file.entry.series_uid})"
         elif file.instance.study_uid != request.study_uid:
             yield f"{file.entry.name} is of another study ({file.instance.study_uid})"
+    yield from (
+        f"{file.entry.name} is of another study than the images"
+        for file in structure_sets
+        if file.instance.study_uid != request.study_uid
+    )
+    yield from _person_problems([*images, *structure_sets])
+    yield from _plane_problems(images)
     counted = Counter(f.entry.sop_instance_uid for f in files)
     for uid, count in counted.items():
         if count > 1:
@@ -121,6 +197,56 @@ def _mismatches(files: list[_File], request: TransferRequest) -> Iterator[str]:
             )
         elif not file.instance.image_references:
             yield f"{file.entry.name} refers to no image"
+
+
+def _person_problems(files: Iterable[_File]) -> Iterator[str]:
+    for name, what in _PERSON.items():
+        said = {f.entry.name: value for f in files if (value := getattr(f.instance.person, name))}
+        usual = Counter(said.values()).most_common(1)
+        for file, value in said.items():
+            if value != usual[0][0]:
+                yield f"{file} bears another {what} than most of its series"
+
+
+def _plane_problems(images: list[_File]) -> Iterator[str]:
+    """What keeps images from being one even volume."""
+    planes = [file.instance.plane for file in images if file.instance.plane]
+    if not planes:
+        return
+    for name, (what, tolerance) in _ALIKE.items():
+        values = np.array([getattr(plane, name) for plane in planes])
+        astray = np.abs(values - np.median(values, axis=0)).max(axis=1) > tolerance
+        for number in np.flatnonzero(astray):
+            yield f"{images[number].entry.name} has another {what} than its series"
+    order, along = _order(planes)
+    for number in np.flatnonzero(np.diff(along) <= SAME_PLACE_MM):
+        first, second = (images[at].entry.name for at in order[number : number + 2])
+        yield f"{first} and {second} lie at one position"
+
+
+def _order(planes: list[Plane]) -> tuple[IntArray, FloatArray]:
+    """Number and position along the normal, mm, of planes as they follow one another there."""
+    cosines = np.median([plane.orientation for plane in planes], axis=0)
+    normal = np.cross(cosines[:3], cosines[3:])
+    along = np.array([plane.position for plane in planes]) @ normal
+    order = np.argsort(along, kind="stable")
+    return order, along[order]
+
+
+def _unevenness(planes: list[Plane], request: TransferRequest) -> Iterator[str]:
+    """Say that images do not follow one another evenly: along their normal, or across it."""
+    order, _ = _order(planes)
+    steps = np.diff(np.array([plane.position for plane in planes])[order], axis=0)
+    if not len(steps):
+        return
+    odd = np.linalg.norm(steps - np.median(steps, axis=0), axis=1) > _UNEVEN_MM
+    if odd.any():
+        apart = np.linalg.norm(steps, axis=1)
+        yield (
+            f"The images of the {request.kind.words} do not lie evenly: {apart.min():.2f} to "
+            f"{apart.max():.2f} mm from one to the next, where {odd.sum()} of {len(odd)} steps "
+            f"are not the usual one of {np.median(apart):.2f} mm. Look at the series in Eclipse."
+        )
 
 
 def _companion(what: str, files: list[_File], uid: str) -> Iterator[str]:

@@ -143,11 +143,11 @@ def read_manifest(folder: Path) -> SeriesManifest:
     return _load(folder / MANIFEST_NAME, _SERIES).manifest
 
 
-def holds_what_is_listed(folder: Path) -> bool:
-    """Whether a series folder holds its files by name and size, and no other DICOM file.
+def damage(folder: Path) -> str:
+    """What names and sizes in a series folder show to be wrong, in words; empty when nothing is.
 
-    Quick: whether their content is the same, only :func:`~stardust_esapi.verify.check.verify_tree`
-    tells.
+    It must hold its files and no other DICOM file. Quick: whether their content is the same, only
+    :func:`~stardust_esapi.verify.check.verify_tree` tells.
 
     Raises:
         VerifyError: There is no manifest, or it is damaged.
@@ -156,8 +156,17 @@ def holds_what_is_listed(folder: Path) -> bool:
     listed = {entry.name: entry.size for entry in read_manifest(folder).files}
     with os.scandir(folder) as entries:
         there = {entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
-    return all(there.get(name) == size for name, size in listed.items()) and not any(
-        name.lower().endswith(".dcm") for name in there.keys() - listed.keys()
+    found = {
+        "missing": listed.keys() - there.keys(),
+        "of another size": {name for name, size in listed.items() if there.get(name, size) != size},
+        "not of this export": {
+            name for name in there.keys() - listed.keys() if name.lower().endswith(".dcm")
+        },
+    }
+    return "; ".join(
+        f"{len(names)} files are {what}, such as {min(names)}"
+        for what, names in found.items()
+        if names
     )
 
 

@@ -617,3 +617,17 @@ def test_killed_anywhere_it_is_consistent_and_the_next_run_completes_it(tmp_path
         with Ledger(resumed) as ledger:
             assert query(ledger, "SELECT count(*) FROM cases WHERE state = 'exported'") == [(2,)]
             assert len(ledger.series()) == 4
+
+
+def test_what_is_odd_about_a_series_is_kept_for_every_case_of_it(ledger: Ledger) -> None:
+    sharing = replace(CASE, row=7, gtv_id="GTV2")
+    ledger.register([sharing])
+    for case in (CASE, sharing):
+        ledger.prepared(case, [CT_REQUEST])
+        ledger.claim_folder(case, Kind.CT, ["CT_Export/0042/1.2.1"])
+    ledger.staged(CASE, Kind.CT, manifest(CT_REQUEST), remarks=["Über einen Spalt."])
+    ledger.placed(CASE, Kind.CT)
+    assert ledger.adopted(sharing, Kind.CT)
+    ledger = reopened(ledger)
+    for case in (CASE, sharing):
+        assert ledger.series_of(case)[Kind.CT].remarks == ("Über einen Spalt.",)

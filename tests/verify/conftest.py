@@ -27,7 +27,8 @@ def dicom(sop_class: str, uid: str, patient_id: str, study: str, series: str) ->
     ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID = sop_class
     ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID = uid
     ds.SpecificCharacterSet = "ISO_IR 192"
-    ds.PatientID = patient_id
+    ds.PatientID, ds.IssuerOfPatientID = patient_id, "KIS"
+    ds.PatientName, ds.PatientBirthDate, ds.PatientSex = "Geheim^Gerda", "19510823", "F"
     ds.StudyInstanceUID, ds.SeriesInstanceUID = study, series
     return ds
 
@@ -38,6 +39,8 @@ def image(request: Request, number: int, frame: str = "1.9") -> Dataset:
     ds = dicom(sop_class, uid, request.patient_id, request.study_uid, request.series_uid)
     ds.FrameOfReferenceUID = frame
     ds.Rows = ds.Columns = 4
+    ds.PixelSpacing, ds.ImageOrientationPatient = [1.5, 1.5], [1, 0, 0, 0, 1, 0]
+    ds.ImagePositionPatient = [-3, -3, 2.5 * number]
     ds.BitsAllocated = ds.BitsStored = 16
     ds.HighBit, ds.PixelRepresentation, ds.SamplesPerPixel = 15, 0, 1
     ds.PhotometricInterpretation = "MONOCHROME2"
@@ -108,7 +111,7 @@ def export(root: Path, request: Request, case_key: str = "case1") -> tuple[str, 
     """Put a proven series into an output root; return its folder and its manifest's digest."""
     where = f"{request.kind.folder}/{request.patient_id}/{request.series_uid}"
     fill(root / where, request)
-    manifest = inspect_folder(root / where, request, case_key)
+    manifest = inspect_folder(root / where, request, case_key).manifest
     write_manifest(root / where, manifest)
     return where, manifest_digest(manifest)
 

@@ -189,7 +189,8 @@ def test_a_manifest_written_anew_for_changed_files(root: Path, make) -> None:
     data = bytearray((root / CT / "CT.2.dcm").read_bytes())
     data[-1] ^= 1
     (root / CT / "CT.2.dcm").write_bytes(data)
-    write_manifest(root / CT, inspect_folder(root / CT, make.requests[Kind.CT], "case1"))
+    manifest = inspect_folder(root / CT, make.requests[Kind.CT], "case1").manifest
+    write_manifest(root / CT, manifest)
     assert found(root) == [(Problem.CHANGED, f"{CT}/manifest.json")]
 
 
@@ -272,7 +273,7 @@ def test_large_files_are_read_in_blocks(root: Path, mocker) -> None:
 
 def test_the_digest_in_the_root_is_that_of_the_file(root: Path, make) -> None:
     entry = next(e for e in read_root_manifest(root) if e.folder == CT)
-    manifest = inspect_folder(root / CT, make.requests[Kind.CT], "case1")
+    manifest = inspect_folder(root / CT, make.requests[Kind.CT], "case1").manifest
     assert entry.manifest_sha256 == manifest_digest(manifest)
 
 

@@ -2,22 +2,26 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import json
+import struct
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pydicom
 import pytest
+from PIL import Image
 from pydicom.sequence import Sequence
-from pydicom.uid import JPEGBaseline8Bit, RTDoseStorage
+from pydicom.uid import JPEG2000Lossless, JPEGLosslessSV1, RLELossless, RTDoseStorage
 
-from stardust_esapi.dicom.instance import owner_of
+from stardust_esapi.dicom.instance import Person, owner_of
 from stardust_esapi.errors import VerifyError
 from stardust_esapi.model import Kind
-from stardust_esapi.verify.inspect import inspect_folder
+from stardust_esapi.verify.inspect import differing, inspect_folder, persons_of
 from stardust_esapi.verify.manifest import (
     RootEntry,
-    holds_what_is_listed,
+    damage,
     manifest_bytes,
     manifest_digest,
     read_manifest,
@@ -48,7 +52,7 @@ def edit(path: Path, **values: object) -> None:
 def test_a_whole_series_of_each_kind_is_described(tmp_path: Path, make, kind: Kind) -> None:
     request, folder = make.requests[kind], tmp_path / "s"
     make.fill(folder, request)
-    manifest = inspect_folder(folder, request, "case1")
+    manifest = inspect_folder(folder, request, "case1").manifest
     assert (manifest.request, manifest.case_key) == (request, "case1")
     assert [f.name for f in manifest.files] == sorted(p.name for p in folder.iterdir())
     for file in manifest.files:
@@ -63,15 +67,15 @@ def test_a_whole_series_of_each_kind_is_described(tmp_path: Path, make, kind: Ki
 def test_its_own_manifest_is_no_stranger(tmp_path: Path, make) -> None:
     request, folder = make.requests[Kind.CT], tmp_path / "s"
     make.fill(folder, request)
-    manifest = inspect_folder(folder, request, "case1")
+    manifest = inspect_folder(folder, request, "case1").manifest
     write_manifest(folder, manifest)
-    assert inspect_folder(folder, request, "case1") == manifest
+    assert inspect_folder(folder, request, "case1").manifest == manifest
 
 
 def test_a_manifest_is_read_back_and_always_the_same_bytes(tmp_path: Path, make) -> None:
     request, folder = make.requests[Kind.CT], tmp_path / "s"
     make.fill(folder, replace(request, patient_id="Müller 01"))
-    manifest = inspect_folder(folder, replace(request, patient_id="Müller 01"), "case1")
+    manifest = inspect_folder(folder, replace(request, patient_id="Müller 01"), "case1").manifest
     write_manifest(folder, manifest)
     assert read_manifest(folder) == manifest
     data = (folder / "manifest.json").read_bytes()
@@ -144,7 +148,7 @@ def test_a_file_that_does_not_belong(ct, name: str, values, message: str) -> Non
 
 def test_padding_of_the_patient_id_is_no_difference(ct) -> None:
     edit(ct[0] / "CT.1.dcm", PatientID="0042 ")
-    assert inspect_folder(*ct, "case1").request.patient_id == "0042"
+    assert inspect_folder(*ct, "case1").manifest.request.patient_id == "0042"
 
 
 def test_contrast_ct_and_planning_ct_do_not_mix(ct, make) -> None:
@@ -271,19 +275,253 @@ def test_a_structure_set_with_undefined_lengths_cut_off(ct, make, implicit: bool
         assert "RS.1.dcm " in refusal(*ct)
 
 
-def test_a_compressed_image_is_whole_or_cut_off(ct) -> None:
-    path = ct[0] / "CT.1.dcm"
+# --- one patient's ----------------------------------------------------------------------------
+
+PERSONAL = ("Fremd", "Gerda", "1952", "19510824", "RIS")
+
+
+@pytest.mark.parametrize(
+    ("values", "what"),
+    [
+        ({"PatientName": "Fremd^Gerda"}, "patient's name"),
+        ({"PatientName": "Geheim^Gerd"}, "patient's name"),
+        ({"PatientBirthDate": "19510824"}, "birth date"),
+        ({"PatientSex": "M"}, "sex"),
+        ({"IssuerOfPatientID": "RIS"}, "issuer of the patient ID"),
+    ],
+)
+@pytest.mark.parametrize("name", ["CT.2.dcm", "RS.1.dcm"])
+def test_one_file_of_another_person(ct, name: str, values, what: str) -> None:
+    edit(ct[0] / name, **values)
+    message = refusal(*ct)
+    assert f"{name} bears another {what} than most of its series" in message
+    assert not any(word in message for word in PERSONAL)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"PatientName": "GEHEIM^GERDA"},
+        {"PatientName": "Geheim ^Gerda^^^"},
+        {"PatientName": ""},
+        {"PatientBirthDate": None, "PatientSex": "", "IssuerOfPatientID": None},
+    ],
+)
+def test_what_makes_no_other_person(ct, values) -> None:
+    edit(ct[0] / "CT.2.dcm", **values)
+    edit(ct[0] / "RS.1.dcm", **values)
+    inspect_folder(*ct, "case1")
+
+
+def test_a_name_is_the_same_in_another_character_set(ct) -> None:
+    for name in ("CT.1.dcm", "CT.2.dcm", "CT.3.dcm", "RS.1.dcm"):
+        edit(ct[0] / name, PatientName="Müller^Änne")
+    edit(ct[0] / "RS.1.dcm", SpecificCharacterSet="ISO_IR 100")
+    assert "Müller^Änne".encode("latin-1") in (ct[0] / "RS.1.dcm").read_bytes()
+    inspect_folder(*ct, "case1")
+
+
+def test_who_the_patient_is_is_shown_nowhere(ct) -> None:
+    assert not any(
+        word in repr(inspect_folder(*ct, "case1")).casefold() for word in ("geheim", "1951")
+    )
+
+
+def test_another_persons_registration_is_left_to_who_knows_the_other_series(mr) -> None:
+    """It was made where the planning CT is, and may spell the name as they do there."""
+    edit(mr[0] / "RE.1.dcm", PatientName="Geheim^G.")
+    persons = inspect_folder(*mr, "case1").persons
+    assert differing(persons) == ["patient's name"]
+    write_manifest(mr[0], inspect_folder(*mr, "case1").manifest)
+    assert persons_of(mr[0]) == persons
+
+
+def test_persons_differ_as_far_as_both_say() -> None:
+    known = Person("KIS", "geheim^gerda", "19510823", "F")
+    assert differing([known, Person("", "", "", ""), known]) == []
+    other = Person("", "geheim^gerda", "19510824", "M")
+    assert differing([known, other]) == ["birth date", "sex"]
+
+
+def test_a_structure_set_of_another_study(ct) -> None:
+    edit(ct[0] / "RS.1.dcm", StudyInstanceUID="1.4")
+    assert "RS.1.dcm is of another study than the images" in refusal(*ct)
+
+
+# --- whole and even ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"Rows": 0}, "CT.2.dcm lacks Rows"),
+        ({"Rows": None}, "CT.2.dcm lacks Rows"),
+        ({"Columns": None}, "CT.2.dcm lacks Columns"),
+        ({"BitsAllocated": None}, "CT.2.dcm lacks Bits Allocated"),
+        ({"Rows": 5}, "CT.2.dcm has 32 bytes of pixels where its header says 40"),
+        ({"BitsAllocated": 8}, "CT.2.dcm has 32 bytes of pixels where its header says 16"),
+        ({"PixelData": b"x" * 100}, "CT.2.dcm has 100 bytes of pixels where its header says 32"),
+        ({"PixelData": b""}, "CT.2.dcm has 0 bytes of pixels"),
+        ({"SamplesPerPixel": 3}, "CT.2.dcm is no single plane of grey values"),
+        ({"NumberOfFrames": 2}, "CT.2.dcm is no single plane of grey values"),
+        ({"ImagePositionPatient": None}, "CT.2.dcm lacks Image Position (Patient)"),
+        ({"ImagePositionPatient": [0, 0]}, "CT.2.dcm lacks Image Position (Patient)"),
+        ({"ImageOrientationPatient": None}, "CT.2.dcm lacks Image Orientation (Patient)"),
+        ({"ImageOrientationPatient": [0] * 6}, "not at right angles"),
+        ({"ImageOrientationPatient": [1, 0, 0, 1, 0, 0]}, "not at right angles"),
+        ({"PixelSpacing": None}, "CT.2.dcm lacks Pixel Spacing"),
+        ({"PixelSpacing": [0, 1.5]}, "CT.2.dcm says that its pixels have no size"),
+        ({"PixelSpacing": [15, 15]}, "CT.2.dcm has another Pixel Spacing than its series"),
+        ({"Rows": 2, "Columns": 8}, "CT.2.dcm has another Rows and Columns than its series"),
+        (
+            {"ImageOrientationPatient": [0, 1, 0, -1, 0, 0]},
+            "CT.2.dcm has another orientation than its series",
+        ),
+        ({"ImagePositionPatient": [-3, -3, 2.5]}, "CT.1.dcm and CT.2.dcm lie at one position"),
+        ({"ImagePositionPatient": [9, 9, 7.504]}, "CT.3.dcm and CT.2.dcm lie at one position"),
+    ],
+)
+def test_an_image_that_is_no_part_of_an_even_volume(ct, values, message: str) -> None:
+    edit(ct[0] / "CT.2.dcm", **values)
+    assert message in refusal(*ct)
+
+
+def test_positions_that_are_no_numbers(ct) -> None:
+    path = ct[0] / "CT.2.dcm"
+    whole = path.read_bytes()
+    assert whole.count(b"-3.0\\-3.0\\5.0") == 1
+    path.write_bytes(whole.replace(b"-3.0\\-3.0\\5.0", b"-3.0\\-3.0\\nan"))
+    assert "CT.2.dcm lacks Image Position (Patient)" in refusal(*ct)
+
+
+def test_another_object_in_the_file_meta_information(ct) -> None:
+    path = ct[0] / "CT.2.dcm"
+    whole = path.read_bytes()
+    assert whole.count(b"1.2.1.2\0") == 2
+    path.write_bytes(whole.replace(b"1.2.1.2\0", b"1.2.1.1\0", 1))
+    assert "CT.2.dcm is called another object in its File Meta Information" in refusal(*ct)
+
+
+def test_padding_and_rounding_are_no_differences(ct) -> None:
+    edit(ct[0] / "CT.1.dcm", PixelSpacing=[1.50004, 1.5], ImagePositionPatient=[-3, -3, 2.46])
+    for number in (1, 2, 3):
+        edit(ct[0] / f"CT.{number}.dcm", Rows=3, Columns=3, BitsAllocated=8, PixelData=b"123456789")
+    assert (ct[0] / "CT.1.dcm").read_bytes().endswith(b"123456789\0")
+    assert inspect_folder(*ct, "case1").remarks == ()
+
+
+@pytest.mark.parametrize(
+    ("position", "words"),
+    [
+        ([-3, -3, 4.0], "1.50 to 3.50 mm from one to the next"),
+        ([-3, 1, 5.0], "4.72 to 4.72 mm from one to the next"),  # 4 mm aside, there and back
+    ],
+)
+def test_images_that_lie_unevenly_are_said(ct, make, position, words: str) -> None:
+    edit(ct[0] / "CT.2.dcm", ImagePositionPatient=position)
+    (remark,) = inspect_folder(*ct, "case1").remarks
+    assert remark.startswith("The images of the planning CT do not lie evenly: ")
+    assert words in remark
+
+
+def test_the_slices_of_a_tilted_gantry_lie_evenly(ct) -> None:
+    for number in (1, 2, 3):
+        edit(ct[0] / f"CT.{number}.dcm", ImagePositionPatient=[-3, 0.7 * number, 2.5 * number])
+    assert inspect_folder(*ct, "case1").remarks == ()
+
+
+def test_a_gap_is_said(tmp_path: Path, make) -> None:
+    request = replace(make.requests[Kind.CT], images=6)
+    make.fill(tmp_path / "s", request)
+    edit(tmp_path / "s" / "CT.6.dcm", ImagePositionPatient=[-3, -3, 17.5])
+    (remark,) = inspect_folder(tmp_path / "s", request, "case1").remarks
+    assert "2.50 to 5.00 mm" in remark
+    assert "1 of 5 steps are not the usual one of 2.50 mm" in remark
+
+
+# --- compressed ----------------------------------------------------------------------------------
+
+
+def compress(path: Path, syntax: str, frame: bytes, offsets: bytes = b"", **values: object) -> None:
     ds = pydicom.dcmread(path)
-    ds.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
-    ds.PixelData = pydicom.encaps.encapsulate([b"\xff\xd8" + b"x" * 9000 + b"\xff\xd9"])
+    for name, value in values.items():
+        setattr(ds, name, value)
+    ds.file_meta.TransferSyntaxUID = syntax
+    items = struct.pack("<HHL", 0xFFFE, 0xE000, len(offsets)) + offsets
+    items += struct.pack("<HHL", 0xFFFE, 0xE000, len(frame)) + frame if frame else b""
+    ds.PixelData = items
     ds["PixelData"].VR = "OB"
     ds["PixelData"].is_undefined_length = True
     ds.save_as(path, enforce_file_format=True)
+
+
+def jpeg2000(columns: int, rows: int) -> bytes:
+    out = io.BytesIO()
+    grey = np.arange(columns * rows, dtype=np.uint16).reshape(rows, columns) * 99
+    Image.fromarray(grey).save(out, "JPEG2000", no_jp2=True, irreversible=False)
+    return out.getvalue() + b"\0" * (len(out.getvalue()) % 2)
+
+
+JPEG = b"\xff\xd8" + b"x" * 9000 + b"\xff\xd9"  # nobody here can look into it
+
+
+@pytest.mark.parametrize("offsets", [b"", bytes(4)])
+def test_a_compressed_image_is_whole_or_cut_off(ct, offsets: bytes) -> None:
+    path = ct[0] / "CT.1.dcm"
+    compress(path, JPEGLosslessSV1, JPEG, offsets)
     inspect_folder(*ct, "case1")
     whole = path.read_bytes()
     for cut in (5, 8, 100, 5000, 9000):
         path.write_bytes(whole[:-cut])
         assert "CT.1.dcm" in refusal(*ct)
+
+
+def test_a_compressed_image_is_framed_as_one(ct) -> None:
+    path = ct[0] / "CT.1.dcm"
+    compress(path, JPEGLosslessSV1, JPEG)
+    whole, framed = path.read_bytes(), pydicom.dcmread(path).PixelData
+    assert whole.count(framed) == 1
+    longer = framed[:12] + struct.pack("<L", len(JPEG) + 2) + framed[16:]
+    two = struct.pack("<HHLLL", 0xFFFE, 0xE000, 8, 0, 9012) + framed[8:]
+    for wrong in (framed[:8], b"x" * 32, framed[8:], longer, two, framed + b"\0\0"):
+        path.write_bytes(whole.replace(framed, wrong))
+        assert "CT.1.dcm" in refusal(*ct)
+
+
+def test_a_compressed_image_is_decoded_where_that_can_be_done(ct) -> None:
+    path = ct[0] / "CT.1.dcm"
+    compress(path, JPEG2000Lossless, jpeg2000(4, 4))
+    inspect_folder(*ct, "case1")
+    whole = jpeg2000(4, 4)
+    for wrong in (b"\xff\x4f" + b"x" * 500, jpeg2000(2, 4), whole[: len(whole) // 2 & ~1]):
+        compress(path, JPEG2000Lossless, wrong)
+        assert "CT.1.dcm is compressed and cannot be decoded" in refusal(*ct)
+
+
+def rle(*segments: bytes) -> bytes:
+    """A frame of RLE segments (PS3.5 G.5), each of which is there as it is encoded."""
+    starts = [64 + sum(map(len, segments[:number])) for number in range(len(segments))]
+    header = struct.pack("<16L", len(segments), *starts, *[0] * (15 - len(segments)))
+    return header + b"".join(segments)
+
+
+def test_an_image_in_run_lengths_is_decoded(ct) -> None:
+    path = ct[0] / "CT.1.dcm"
+    sixteen_times = b"\xf1\x07"
+    compress(path, RLELossless, rle(sixteen_times, sixteen_times))
+    inspect_folder(*ct, "case1")
+    for wrong in (rle(sixteen_times), rle(sixteen_times, b"\0\0")):
+        compress(path, RLELossless, wrong)
+        assert "CT.1.dcm is compressed and cannot be decoded" in refusal(*ct)
+
+
+@pytest.mark.parametrize(
+    "values", [{"Rows": 65535, "Columns": 65535}, {}], ids=["it says", "it is"]
+)
+def test_no_compressed_image_is_decoded_that_is_larger_than_any(ct, values) -> None:
+    bomb = rle(b"\xf1\x07", b"\x81\x07" * 40_000)  # 80 kB, which become 5 MB
+    compress(ct[0] / "CT.1.dcm", RLELossless, bomb, **values)
+    assert "CT.1.dcm is compressed, and larger than an image of its kind can be" in refusal(*ct)
 
 
 # --- manifests as files ---------------------------------------------------------------------
@@ -321,7 +559,7 @@ def test_one_sort_of_manifest_is_not_the_other(tmp_path: Path, ct) -> None:
     write_root_manifest(tmp_path, [ENTRY])
     with pytest.raises(VerifyError, match="format"):
         read_manifest(tmp_path)
-    write_manifest(tmp_path, inspect_folder(*ct, "case1"))
+    write_manifest(tmp_path, inspect_folder(*ct, "case1").manifest)
     with pytest.raises(VerifyError, match="format"):
         read_root_manifest(tmp_path)
 
@@ -331,17 +569,21 @@ def test_a_missing_manifest_is_named(tmp_path: Path) -> None:
         read_manifest(tmp_path)
 
 
-def test_quickly_told_whether_a_folder_holds_what_is_listed(ct) -> None:
+def test_quickly_told_what_is_wrong_in_a_folder(ct) -> None:
     folder, request = ct
-    write_manifest(folder, inspect_folder(folder, request, "key"))
-    assert holds_what_is_listed(folder)
+    write_manifest(folder, inspect_folder(folder, request, "key").manifest)
+    assert damage(folder) == ""
     (folder / "Thumbs.db").write_bytes(b"of the system")
-    assert holds_what_is_listed(folder)
-    image = min(folder.glob("CT*.dcm"))
+    assert damage(folder) == ""
+    image = folder / "CT.2.dcm"
     (folder / "CT.other.DCM").write_bytes(image.read_bytes())
-    assert not holds_what_is_listed(folder)
+    assert damage(folder) == "1 files are not of this export, such as CT.other.DCM"
     (folder / "CT.other.DCM").unlink()
     image.write_bytes(image.read_bytes() + b"0")
-    assert not holds_what_is_listed(folder)
+    assert damage(folder) == "1 files are of another size, such as CT.2.dcm"
     image.unlink()
-    assert not holds_what_is_listed(folder)
+    (folder / "CT.1.dcm").unlink()
+    assert damage(folder) == "2 files are missing, such as CT.1.dcm"
+    (folder / "manifest.json").unlink()
+    with pytest.raises(VerifyError, match="is missing"):
+        damage(folder)

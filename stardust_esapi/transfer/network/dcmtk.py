@@ -104,7 +104,7 @@ class _Fetch:
             # They are the peer's word, and go into command lines.
             check_uids((holding.study_uid, holding.series_uid, *holding.sop_instance_uids))
         self.expected = {
-            uid: Expected(holding.sop_class_uid, holding.series_uid)
+            uid: Expected(holding.sop_class_uid, holding.study_uid, holding.series_uid)
             for holding in holdings
             for uid in holding.sop_instance_uids
         }

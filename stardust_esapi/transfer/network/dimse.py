@@ -10,7 +10,7 @@ to pynetdicom.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Final
@@ -97,6 +97,7 @@ class Direct:
     """Takes the messages of one association that go the short way.
 
     Args:
+        agreed: The ids of all presentation contexts that were negotiated.
         contexts: By their ids, those in which the peer may store.
         store: Takes each instance.
         on_pending: Told of each pending response to a C-MOVE or C-GET: a sign of life, and no more.
@@ -106,18 +107,29 @@ class Direct:
 
     def __init__(
         self,
+        agreed: Collection[int],
         contexts: Mapping[int, Context],
         store: Store,
         on_pending: Callable[[], None],
         send: Callable[[bytes], None],
         most: int,
     ) -> None:
+        self._agreed = agreed
         self._contexts = contexts
         self._store = store
         self._on_pending = on_pending
         self._send = send
         self._most = most
         self._arriving: tuple[int, int, Sent] | None = None  # context, message id
+
+    def check(self, items: memoryview) -> None:
+        """Look at all items of a P-DATA-TF PDU, whoever takes them.
+
+        Raises:
+            ProtocolError: One is of a presentation context that was not negotiated.
+        """
+        if any(context_id not in self._agreed for _, context_id, _, _ in _split(items)):
+            raise ProtocolError("sent data of a presentation context that was not negotiated")
 
     def take(self, items: memoryview) -> memoryview:
         """Take the items of a P-DATA-TF PDU (PS3.8 9.3.5.1), each a fragment of a message.
@@ -129,12 +141,8 @@ class Direct:
             ProtocolError: There is a command in the middle of a dataset, or too much of it.
         """
         at = 0
-        while at + _ITEM.size <= len(items):
-            length, context_id, control = _ITEM.unpack_from(items, at)
-            end = at + 4 + length
-            if length < 2 or end > len(items):
-                break
-            if not self._take(context_id, control, items[at + _ITEM.size : end]):
+        for end, context_id, control, fragment in _split(items):
+            if not self._take(context_id, control, fragment):
                 break
             at = end
         return items[at:]
@@ -193,6 +201,18 @@ def too_large(most: int) -> str:
         f"sent a message of more than {most >> 20} MB; if it should be taken, set "
         "network.largest_mb higher"
     )
+
+
+def _split(items: memoryview) -> Iterator[tuple[int, int, int, memoryview]]:
+    """Of each item where it ends, its presentation context, control header and fragment."""
+    at = 0
+    while at + _ITEM.size <= len(items):
+        length, context_id, control = _ITEM.unpack_from(items, at)
+        end = at + 4 + length
+        if length < 2 or end > len(items):
+            return
+        yield end, context_id, control, items[at + _ITEM.size : end]
+        at = end
 
 
 def _pdu(context_id: int, command: bytes) -> bytes:

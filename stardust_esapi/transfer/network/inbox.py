@@ -35,11 +35,13 @@ OUT_OF_RESOURCES: Final = 0xA700
 DOES_NOT_MATCH: Final = 0xA900
 
 _SERIES_TAG = 0x0020000E
+_STUDY_TAG = 0x0020000D
 _HEADER_TAGS: list[BaseTag | int] = [
     BaseTag(0x00080005),  # Specific Character Set
     BaseTag(0x00080016),  # SOP Class UID
     BaseTag(0x00080018),  # SOP Instance UID
     BaseTag(0x00100020),  # Patient ID
+    BaseTag(_STUDY_TAG),
     BaseTag(_SERIES_TAG),
 ]
 
@@ -66,10 +68,12 @@ class Expected:
 
     Attributes:
         sop_class_uid: SOP Class UID (0008,0016).
+        study_uid: Study Instance UID (0020,000D).
         series_uid: Series Instance UID (0020,000E).
     """
 
     sop_class_uid: UID
+    study_uid: str
     series_uid: str
 
 
@@ -163,19 +167,23 @@ class Delivery:
         prefix = PREFIXES[self._expected[uid].sop_class_uid]
         return self._folder / f"{prefix}.{folder_name(uid)}.dcm"
 
-    def _difference(self, uid: str, header: Dataset) -> str:
+    def _difference(self, instance: Sent, header: Dataset) -> str:
         """What tells an instance from the one that is expected; empty when nothing does."""
+        uid = instance.sop_instance
         expected = self._expected[uid]
         patient_id = str(header.get("PatientID") or "").strip()
-        found = str(header.get("SeriesInstanceUID") or "")
+        study = str(header.get("StudyInstanceUID") or "")
+        series = str(header.get("SeriesInstanceUID") or "")
         if header.get("SOPInstanceUID") != uid:
             return f"it calls itself {header.get('SOPInstanceUID') or 'nothing'} inside"
-        if header.get("SOPClassUID") != expected.sop_class_uid:
+        if not header.get("SOPClassUID") == instance.context.sop_class == expected.sop_class_uid:
             return f"it is no {expected.sop_class_uid.name}"
         if patient_id != self._patient_id:
             return f"it is of another patient ({patient_id or 'no id'})"
-        if found != expected.series_uid:
-            return f"it is of another series ({found or 'none'})"
+        if study != expected.study_uid:
+            return f"it is of another study ({study or 'none'})"
+        if series != expected.series_uid:
+            return f"it is of another series ({series or 'none'})"
         return ""
 
 
@@ -255,7 +263,7 @@ class Inbox:
     def _take(self, delivery: Delivery, uid: str, instance: Sent, header: Dataset) -> int:
         if delivery.failure:
             return OUT_OF_RESOURCES
-        if difference := delivery._difference(uid, header):
+        if difference := delivery._difference(instance, header):
             self._set_aside(instance, header, difference)
             delivery._fail(
                 f"the peer sent an instance {uid}, but {difference}. It was put into "

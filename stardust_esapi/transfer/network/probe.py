@@ -159,7 +159,7 @@ def retrieve_one(network: Network, patient_id: str, folder: Path) -> str:
         except TransferError as error:
             raise TransferError(f"{error} The peer said: {answer}.") from None
         return f"One image was asked for, and {network.destination} delivered it."
-    expected = {uid: Expected(sop_class, series)}
+    expected = {uid: Expected(sop_class, study, series)}
     with (
         Receiver(network, inbox.store) if moves else nullcontext(),
         inbox.delivery(patient_id, folder, expected, lambda _: None, pulse) as delivery,

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from operator import attrgetter
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import pynetdicom
 from pynetdicom import AE
@@ -305,17 +305,24 @@ class _Reader:
         if association.dimse.message is None:
             self._unfinished = 0
         self._unfinished += length
-        if self._store is None or association.dimse.message is not None:
-            if self._unfinished > self._most:
-                raise ProtocolError(too_large(self._most))
+        if self._unfinished > self._most:
+            raise ProtocolError(too_large(self._most))
+        if self._store is None:
             return header
         items = self._room[: self._fill(self._room[:length])]
         if len(items) < length:
             return header + items
         self._direct = self._direct or Direct(
-            _contexts(association), self._store, self._on_pending, self._send, self._most
+            [cast(int, context.context_id) for context in association.accepted_contexts],
+            _contexts(association),
+            self._store,
+            self._on_pending,
+            self._send,
+            self._most,
         )
-        rest = self._direct.take(items)
+        self._direct.check(items)
+        # In the middle of a message of pynetdicom's all is its own.
+        rest = self._direct.take(items) if association.dimse.message is None else items
         return _HEADER.pack(P_DATA_TF, len(rest)) + rest if rest else b""
 
     def _request(self, header: bytes | bytearray, length: int) -> bytes | bytearray:

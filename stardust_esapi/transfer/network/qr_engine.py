@@ -138,7 +138,7 @@ class QrEngine:
         pulse = Pulse()
         holdings = self._query(request, pulse)
         expected = {
-            uid: Expected(holding.sop_class_uid, holding.series_uid)
+            uid: Expected(holding.sop_class_uid, holding.study_uid, holding.series_uid)
             for holding in holdings
             for uid in holding.sop_instance_uids
         }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from contextlib import nullcontext
 from io import BytesIO
 from typing import Any
 
@@ -34,7 +35,9 @@ class Wire:
         self.taken: list[Sent] = []
         self.pending = 0
         self._take = take
-        self.direct = Direct({1: CONTEXT}, self._store, self._beat, self.sent.append, most=1 << 20)
+        self.direct = Direct(
+            {1, 5}, {1: CONTEXT}, self._store, self._beat, self.sent.append, most=1 << 20
+        )
 
     def _store(self, instance: Sent) -> int:
         self.taken.append(instance)
@@ -169,6 +172,14 @@ def test_nor_is_one_that_goes_on_in_another_context() -> None:
     wire.receive(command)
     with pytest.raises(ProtocolError):
         wire.receive((3, data))
+
+
+@pytest.mark.parametrize(("context", "is_fine"), [(1, True), (5, True), (3, False), (99, False)])
+def test_whoever_takes_it_is_of_a_negotiated_context(context: int, is_fine: bool) -> None:
+    _, (_, data) = fragments_of(request())
+    items = memoryview(items_of((1, data), (context, data)))
+    with nullcontext() if is_fine else pytest.raises(ProtocolError):
+        Wire().direct.check(items)
 
 
 def test_what_cannot_be_taken_is_answered_as_pynetdicom_does() -> None:

@@ -11,7 +11,7 @@ import pytest
 from pydicom import dcmread
 
 from dicom_peers import Node
-from stardust_esapi.errors import TransferError, UsageError
+from stardust_esapi.errors import TransferError, UsageError, VerifyError
 from stardust_esapi.model import Kind, TransferRequest
 from stardust_esapi.settings import Network
 from stardust_esapi.transfer.network.qr_engine import QrEngine
@@ -63,7 +63,7 @@ def test_series_arrive_side_by_side_in_their_own_folders(
     archive, network: Network, tmp_path: Path
 ) -> None:
     requests = [archive.request(kind) for kind in Kind]
-    requests.append(archive.request(uids=archive.other))
+    requests.append(replace(archive.request(uids=archive.other), structure_set_uid=""))
     requests.append(archive.request())  # another case of the same series
     with QrEngine(network, tmp_path / "quarantine") as engine, ThreadPoolExecutor(5) as pool:
         jobs = [
@@ -75,14 +75,16 @@ def test_series_arrive_side_by_side_in_their_own_folders(
         assert engine.quarantined == ()
 
 
-def test_a_structure_set_in_another_study_is_found(
+def test_a_structure_set_in_another_study_is_found_and_refused(
     archive, network: Network, tmp_path: Path
 ) -> None:
     request = archive.request(uids=archive.other)
-    with QrEngine(network, tmp_path / "quarantine") as engine:
+    with (
+        QrEngine(network, tmp_path / "quarantine") as engine,
+        pytest.raises(VerifyError, match=r"RS\..* is of another study than the images"),
+    ):
         fetch(engine, request, tmp_path / "ct")
-    (structure_set,) = map(dcmread, (tmp_path / "ct").glob("RS*"))
-    assert structure_set.StudyInstanceUID != request.study_uid
+    assert engine.quarantined == ()
 
 
 @pytest.mark.parametrize(
