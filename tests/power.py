@@ -34,8 +34,10 @@ _CALLS = (
 )
 _CALL = re.compile(r"(\w+)\((.*)\)\s+= (-?\d+)")
 _OF_DESCRIPTORS = frozenset(
-    "write writev pwrite64 pwritev ftruncate fallocate sendfile copy_file_range fsync "
-    "fdatasync".split()
+    (
+        *("write", "writev", "pwrite64", "pwritev", "ftruncate", "fallocate", "sendfile"),
+        *("copy_file_range", "fsync", "fdatasync"),
+    )
 )
 _DESCRIBED = re.compile(r"\d+<([^>]*)>")
 _NAMED = re.compile(r'(?:(?:AT_FDCWD|\d+)<([^>]*)>, )?"([^"]*)"')
