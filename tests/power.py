@@ -17,7 +17,6 @@ order, and disks that lie about a flush.
 from __future__ import annotations
 
 import copy
-import hashlib
 import os
 import re
 import subprocess
@@ -34,11 +33,18 @@ _CALLS = (
 )
 _CALL = re.compile(r"(\w+)\((.*)\)\s+= (-?\d+)")
 _OF_DESCRIPTORS = frozenset(
+<<<<<<< HEAD
     (
         *("write", "writev", "pwrite64", "pwritev", "ftruncate", "fallocate", "sendfile"),
         *("copy_file_range", "fsync", "fdatasync"),
     )
+=======
+    {"write", "writev", "pwrite64", "pwritev", "ftruncate", "fallocate", "fsync", "fdatasync"}
+    | {"sendfile", "copy_file_range"}
+>>>>>>> record15
 )
+_WRITES = frozenset({"write", "pwrite64", "ftruncate"})
+_SYNCS = frozenset({"fsync", "fdatasync"})
 _DESCRIBED = re.compile(r"\d+<([^>]*)>")
 _NAMED = re.compile(r'(?:(?:AT_FDCWD|\d+)<([^>]*)>, )?"([^"]*)"')
 _DATA = re.compile(r'"([^"]*)"')
@@ -51,6 +57,24 @@ class File:
 
     content: bytearray = field(default_factory=bytearray)
     synced: bytes = b""
+    _read: bytes | None = None
+
+    def change(self, at: int, data: bytes) -> None:
+        """Write something, behind zeros where there was nothing."""
+        self.content.extend(bytes(max(0, at - len(self.content))))
+        self.content[at : at + len(data)] = data
+        self._read = None
+
+    def cut(self, size: int) -> None:
+        """Give it a size."""
+        del self.content[size:]
+        self.change(size, b"")
+
+    def read(self) -> bytes:
+        """What is in it; the same object as long as that is the same."""
+        if self._read is None:
+            self._read = bytes(self.content)
+        return self._read
 
 
 @dataclass(eq=False)
@@ -123,8 +147,11 @@ class Disk:
             where = self._do(call, arguments, result)
             if where is None:
                 continue
+            is_safe = where.startswith(f"{self._safe}/")
+            if not (is_safe or call in _SYNCS or (names and call not in _WRITES)):
+                continue  # nothing has reached the platter
             files = dict(self._left(self.root, "", names=names))
-            state = hashlib.sha256(repr(sorted(files.items())).encode()).digest()
+            state = frozenset((name, hash(content)) for name, content in files.items())
             if state not in seen:
                 seen.add(state)
                 yield Loss(f"{call} {where}", files)
@@ -140,7 +167,7 @@ class Disk:
             where = f"{path}{name}"
             safe = all_of_it or where == self._safe
             if isinstance(entry, File):
-                yield where, bytes(entry.content) if safe else entry.synced
+                yield where, entry.read() if safe else entry.synced
             else:
                 yield where, None
                 yield from self._left(entry, f"{where}/", names=names, all_of_it=safe)
@@ -162,14 +189,14 @@ class Disk:
         path = inside[0]
         parent, name = self._parent(path)
         match call:
-            case "write" | "pwrite64" | "ftruncate":
+            case _ if call in _WRITES:
                 self._write(call, arguments, result)
-            case "fsync" | "fdatasync":
+            case _ if call in _SYNCS:
                 entry = self._entry(path)
                 if isinstance(entry, Folder):
                     entry.synced = dict(entry.names)
                 elif (held := self._held(arguments)) is not None:
-                    held.file.synced = bytes(held.file.content)
+                    held.file.synced = held.file.read()
             case "rename" | "renameat" | "renameat2":
                 to, new = self._parent(inside[1])
                 to.names[new] = parent.names.pop(name)
@@ -205,7 +232,7 @@ class Disk:
             parent.names[name] = entry
             changes = path
         elif "O_TRUNC" in arguments:
-            entry.content.clear()
+            entry.cut(0)
             changes = path
         self._files[result] = _Open(entry, "O_APPEND" in arguments)
         return changes
@@ -213,22 +240,18 @@ class Disk:
     def _write(self, call: str, arguments: str, result: int) -> None:
         held = self._held(arguments)
         assert held is not None, arguments[:200]
-        content = held.file.content
         if call == "ftruncate":
-            size = int(arguments.rpartition(", ")[2])
-            content[:] = content[:size].ljust(size, b"\0")
+            held.file.cut(int(arguments.rpartition(", ")[2]))
             return
         found = _DATA.search(arguments)
         data = _bytes(found[1])[:result] if found else b""
-        at = held.at
         if call == "pwrite64":
-            at = int(arguments.rpartition(", ")[2])
-        elif held.appends:
-            at = len(content)
-        content[:] = content.ljust(at, b"\0")
-        content[at : at + len(data)] = data
-        if call == "write":
-            held.at = at + len(data)
+            held.file.change(int(arguments.rpartition(", ")[2]), data)
+            return
+        if held.appends:
+            held.at = len(held.file.content)
+        held.file.change(held.at, data)
+        held.at += len(data)
 
     def _held(self, arguments: str) -> _Open | None:
         number = arguments.partition("<")[0]
