@@ -33,15 +33,8 @@ _CALLS = (
 )
 _CALL = re.compile(r"(\w+)\((.*)\)\s+= (-?\d+)")
 _OF_DESCRIPTORS = frozenset(
-<<<<<<< HEAD
-    (
-        *("write", "writev", "pwrite64", "pwritev", "ftruncate", "fallocate", "sendfile"),
-        *("copy_file_range", "fsync", "fdatasync"),
-    )
-=======
     {"write", "writev", "pwrite64", "pwritev", "ftruncate", "fallocate", "fsync", "fdatasync"}
     | {"sendfile", "copy_file_range"}
->>>>>>> record15
 )
 _WRITES = frozenset({"write", "pwrite64", "ftruncate"})
 _SYNCS = frozenset({"fsync", "fdatasync"})
