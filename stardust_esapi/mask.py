@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from stardust_esapi.errors import CaseError
 from stardust_esapi.geometry import FloatArray, ImageGeometry
 
 BoolArray = NDArray[np.bool_]
@@ -28,6 +29,8 @@ SAME_PLACE_MM = 0.01
 _ONE_HEIGHT_MM = 0.1
 # Of the longer one of two steps between finer slices: how far they may differ.
 _EVEN = 0.25
+# No structure that somebody drew has so many; a file that is made to take time has.
+_MOST_MEETINGS = 1_000_000
 # Of a voxel: what is thinner is no wall with a hole in it, but one ring stored with other points.
 _THINNEST = 0.1
 # Of a voxel: far below what a contour's digits tell, far above rounding on the way into the index
@@ -148,6 +151,9 @@ def rasterise(contours: Sequence[FloatArray], stack: Slices) -> Mask:
     Args:
         contours: Polygons of shape (n, 3) in patient space, mm, in any order.
         stack: The slices.
+
+    Raises:
+        CaseError: Its contours lie over one another more often than those of any structure.
     """
     if not contours:
         return empty()
@@ -236,7 +242,11 @@ def _between_slices(planes: IntArray, heights: FloatArray, stack: Slices) -> Boo
 
 
 def _meeting(planes: IntArray, low: FloatArray, high: FloatArray) -> IntArray:
-    """Pairs of contours of one slice whose bounding boxes overlap, shape (n, 2)."""
+    """Pairs of contours of one slice whose bounding boxes overlap, shape (n, 2).
+
+    Raises:
+        CaseError: There are more than any structure has.
+    """
     order = np.lexsort((low[1], planes))
     order = order[planes[order] >= 0]
     found = [np.empty((0, 2), dtype=np.intp)]
@@ -250,6 +260,11 @@ def _meeting(planes: IntArray, low: FloatArray, high: FloatArray) -> IntArray:
         at, one, other = at[beside], one[beside], other[beside]
         meet = (low[0, one] <= high[0, other]) & (low[0, other] <= high[0, one])
         found.append(np.stack([one[meet], other[meet]], axis=1))
+        if sum(map(len, found)) > _MOST_MEETINGS:
+            raise CaseError(
+                "a structure's contours lie over one another more than a million times. Look at "
+                "its structure set in Eclipse."
+            )
     return np.concatenate(found)
 
 

@@ -30,6 +30,7 @@ from esapi_stub.sample import write_real_patient
 from esapi_stub.sample.real import DATA
 from stardust_esapi.dicom.read_series import Stack, read_stack
 from stardust_esapi.dicom.read_structure_set import read_structures
+from stardust_esapi.errors import CaseError
 from stardust_esapi.mask import Mask, empty, overlap, rasterise
 
 AXES = {"axial": AXIAL, "feet first": FEET_FIRST, "sagittal": SAGITTAL, "oblique": OBLIQUE}
@@ -221,6 +222,11 @@ class TestShapes:
         mask = rasterise([], plain)
         assert mask.voxels == 0
         assert not full(mask, plain).any()
+
+
+def test_contours_that_take_time_alone_are_refused(plain: Stack):
+    with pytest.raises(CaseError, match="more than a million times"):
+        rasterise([square(0.5, 5.5)] * 1500, plain)
 
 
 class TestSlices:

@@ -186,8 +186,10 @@ RULES: Mapping[str, Any] = {
     "priority": "gtv+ over target+ over smaller others over larger ones",
     "names": "<id>_pos+ shares a voxel with gtv+, <id>_neg+ does not",
     "ct": "clipped to -160 .. 240 HU (level 40, width 400), scaled to 0 .. 255, cut to uint8",
-    "mr": "clipped to the 0.5 and 99.5 percentiles of the non-zero voxels, scaled the same",
-    "mask": "a voxel is in when its centre is; even-odd over the polygons of a slice",
+    "mr": "clipped to the 0.5 and 99.5 percentiles of what is neither zero nor padding, scaled the "
+    "same; padding is 0",
+    "mask": "a voxel is in when its centre is; a polygon in another of its slice is a hole, one "
+    "that is there again counts once, those that cross are united",
     "transfer": "signed distance on the CT, interpolated linearly at the MR's voxel centres",
     "direction": "as SimpleITK's GetDirection; patient space is LPS, mm",
 }

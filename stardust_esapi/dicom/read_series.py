@@ -422,6 +422,8 @@ def _rescaled(values: Plane, slope: float, intercept: float) -> Plane:
 
 def _fillers(voxels: NDArray[np.float32]) -> list[float]:
     """Values but zero that fill many corners, two voxels each way."""
+    if min(voxels.shape[1:]) < 2:
+        return []
     corners = voxels[:, [[0, 1], [-1, -2]]][..., [[0, 1], [-1, -2]]]
     corners = np.moveaxis(corners, 2, 3).reshape(-1, 4)
     filled = corners[(corners == corners[:, :1]).all(axis=1), 0]
