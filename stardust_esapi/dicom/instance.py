@@ -5,7 +5,6 @@ What is exported is of four SOP classes, and the consumer knows each by how its 
 
 from __future__ import annotations
 
-import io
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from pydicom.uid import (
     SpatialRegistrationStorage,
 )
 
+from stardust_esapi.dicom.open_file import read_file
 from stardust_esapi.errors import VerifyError
 
 IMAGE_CLASSES: Final = {"CT": CTImageStorage, "MR": MRImageStorage}
@@ -125,7 +125,7 @@ def _parse(name: str, data: bytes, describe: Callable[[pydicom.Dataset], _T]) ->
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # oddities of values that nothing here looks at
-            dataset = pydicom.dcmread(io.BytesIO(data))
+            dataset = read_file(data)
             cut_off = any(
                 len(element.value or b"") < element.length != _UNDEFINED_LENGTH
                 for element in dataset.elements()
