@@ -25,7 +25,7 @@ MB = 1 << 20
 def deflated(tmp_path: Path) -> Path:
     ds = Dataset()
     ds.SOPClassUID, ds.SOPInstanceUID, ds.PatientID = CTImageStorage, "1.2.3", "0042"
-    ds.PixelData = b"\0\0"
+    ds.BitsAllocated, ds.PixelData = 16, b"\0\0"
     ds.file_meta = FileMetaDataset()
     ds.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
     dcmwrite(tmp_path / "CT.1.dcm", ds, enforce_file_format=True)
