@@ -18,7 +18,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
-import pydicom
 from pydicom.datadict import dictionary_VR
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.errors import InvalidDicomError
@@ -28,6 +27,7 @@ from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID
 
 from stardust_esapi.dicom.body_parts import BODY_PARTS
+from stardust_esapi.dicom.open_file import read_file
 from stardust_esapi.errors import CaseError
 from stardust_esapi.files import make_folder, place_folder, remove_tree
 
@@ -193,7 +193,7 @@ def _code(code: tuple[str, str]) -> Dataset:
 
 def _read(path: Path) -> Dataset:
     try:
-        return pydicom.dcmread(path)
+        return read_file(path)
     except (InvalidDicomError, EOFError):
         raise CaseError("One of its DICOM files is damaged. Export it again.") from None
 

@@ -30,6 +30,7 @@ from pydicom.uid import (
     SpatialRegistrationStorage,
 )
 
+from stardust_esapi.dicom.open_file import read_file
 from stardust_esapi.errors import VerifyError
 
 IMAGE_CLASSES: Final = {"CT": CTImageStorage, "MR": MRImageStorage}
@@ -188,7 +189,7 @@ def _parse(name: str, data: bytes, describe: Callable[[pydicom.Dataset], _T]) ->
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # oddities of values that nothing here looks at
-            dataset = pydicom.dcmread(io.BytesIO(data))
+            dataset = read_file(data)
             cut_off = any(
                 len(element.value or b"") < element.length != _UNDEFINED_LENGTH
                 for element in dataset.elements()

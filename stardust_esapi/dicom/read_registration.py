@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-import pydicom
 
+from stardust_esapi.dicom.open_file import read_file
 from stardust_esapi.dicom.read_series import Stack
 from stardust_esapi.errors import CaseError
 from stardust_esapi.geometry import FloatArray
@@ -53,7 +53,7 @@ def _read(registration: Path, mr: Stack, ct: Stack) -> FloatArray:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             # The list of tags may be of keywords; pydicom's annotation says numbers.
-            ds: Any = pydicom.dcmread(registration, specific_tags=cast(Any, _TAGS))
+            ds: Any = read_file(registration, specific_tags=cast(Any, _TAGS))
             from_mr, from_ct = (_to_registered(ds, stack) for stack in (mr, ct))
     except CaseError:
         raise

@@ -19,6 +19,7 @@ from pydicom.dataelem import RawDataElement
 from pydicom.tag import Tag
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
+from stardust_esapi.dicom.open_file import read_file
 from stardust_esapi.errors import CaseError
 from stardust_esapi.geometry import FloatArray, ImageGeometry, Vector
 from stardust_esapi.mask import SAME_PLACE_MM, BoolArray, Slices
@@ -337,7 +338,7 @@ def _slice(path: Path, known: dict[Hashable, _Common]) -> _Slice:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # oddities of values that nothing here looks at
         # The list of tags may be of keywords; pydicom's annotation says numbers.
-        ds: Any = pydicom.dcmread(path, specific_tags=cast(Any, _TAGS), defer_size=_LARGE)
+        ds: Any = read_file(path, specific_tags=cast(Any, _TAGS), defer_size=_LARGE)
         said = _as_said(ds)
         if said not in known:
             known[said] = _common(ds)
@@ -455,7 +456,7 @@ def _offset(ds: pydicom.FileDataset, common: _Common) -> int | None:
 def _decoded(path: Path) -> NDArray[Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        values: NDArray[Any] = pydicom.dcmread(path).pixel_array
+        values: NDArray[Any] = read_file(path).pixel_array
     return values
 
 

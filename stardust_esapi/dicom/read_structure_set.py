@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-import pydicom
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 
+from stardust_esapi.dicom.open_file import read_file
 from stardust_esapi.dicom.read_series import Stack
 from stardust_esapi.errors import CaseError
 from stardust_esapi.geometry import FloatArray
@@ -82,7 +82,7 @@ def read_structures(path: Path, wanted: Callable[[str], bool] = _every) -> Struc
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # oddities of values that nothing here looks at
             # The list of tags may be of keywords; pydicom's annotation says numbers.
-            ds: Any = pydicom.dcmread(path, specific_tags=cast(Any, _TAGS))
+            ds: Any = read_file(path, specific_tags=cast(Any, _TAGS))
             items, drawn = ds.StructureSetROISequence, _drawn(ds)
             contours = {int(item.ReferencedROINumber): item for item in drawn}
             types = {

@@ -43,6 +43,7 @@ PRIVATE: Final = (
     "dul.socket._shutdown_socket",
     "dul.socket.recv",
     "dul.socket.socket",
+    "dul.state_machine.do_action",
     "dul.to_provider_queue",
     "dul.to_user_queue",
 )
@@ -157,6 +158,7 @@ def make_good(association: Association) -> None:
         return
     if association.dul.socket is not None:
         _close_for_good(association.dul.socket)
+    _end_in_any_state(association)
     if association.is_requestor:
         _leave_answers(association)
 
@@ -181,6 +183,26 @@ def _close_for_good(connection: AssociationSocket) -> None:
             association.dul.to_user_queue.put(None)
 
     connection._shutdown_socket = shut_down_and_close  # type: ignore[method-assign]
+
+
+def _end_in_any_state(association: Association) -> None:
+    """End the association where an event does not fit its state.
+
+    A caller that does not wait to be accepted, and leaves, brings that about. pynetdicom's thread
+    dies of it, with a traceback, and its socket stays open.
+    """
+    dul = association.dul
+    own = dul.state_machine.do_action
+
+    def do_action(event: str) -> None:
+        try:
+            own(event)
+        except Exception:  # noqa: BLE001 - what it does for an event may fail, too
+            if dul.socket is not None:
+                dul.socket.close()
+            dul.kill_dul()
+
+    dul.state_machine.do_action = do_action  # type: ignore[method-assign]
 
 
 def _leave_answers(association: Association) -> None:

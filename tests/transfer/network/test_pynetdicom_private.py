@@ -49,6 +49,7 @@ SHAPES: dict[str, Callable[[object], bool]] = {
     "dul._read_pdu_data": takes,
     "dul.socket._shutdown_socket": takes,
     "dul.socket.recv": lambda it: takes(it, "nr_bytes"),
+    "dul.state_machine.do_action": lambda it: takes(it, "event"),
     "dul.socket.socket": lambda it: isinstance(it, socket.socket),
     "dul.to_provider_queue": lambda it: isinstance(it, queue.Queue),
     "dul.to_user_queue": lambda it: isinstance(it, queue.Queue),
