@@ -25,7 +25,14 @@ from pynetdicom.association import Association
 from pynetdicom.pdu_primitives import A_P_ABORT
 from pynetdicom.transport import AssociationSocket
 
-from stardust_esapi.transfer.network.dimse import P_DATA_TF, Context, Direct, ProtocolError, Store
+from stardust_esapi.transfer.network.dimse import (
+    P_DATA_TF,
+    Context,
+    Direct,
+    ProtocolError,
+    Store,
+    check_contexts,
+)
 
 PRIVATE: Final = (
     "ae._create_socket",
@@ -215,6 +222,7 @@ class _Reader:
         self._store = store
         self._on_pending = on_pending
         self._direct: Direct | None = None
+        self._agreed: list[int] = []
         self._room = memoryview(bytearray(_ROOM))
         self._handed_on = bytearray()
         self._read_own = association.dul._read_pdu_data
@@ -246,14 +254,13 @@ class _Reader:
         if len(items) < length:
             return self._hand_on(header + items)
         self._direct = self._direct or Direct(
-            [cast(int, context.context_id) for context in association.accepted_contexts],
-            _contexts(association),
-            self._store,
-            self._on_pending,
-            self._send,
+            _contexts(association), self._store, self._on_pending, self._send
         )
+        self._agreed = self._agreed or [
+            cast(int, context.context_id) for context in association.accepted_contexts
+        ]
         try:
-            self._direct.check(items)
+            check_contexts(items, self._agreed)
             # In the middle of a message of pynetdicom's all is its own.
             rest = self._direct.take(items) if association.dimse.message is None else items
         except ProtocolError:
