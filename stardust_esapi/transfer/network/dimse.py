@@ -93,11 +93,24 @@ Store = Callable[[Sent], int]
 """Takes an instance, and gives the status for the sender (PS3.4 B.2.3)."""
 
 
+def check_contexts(items: memoryview, agreed: Collection[int]) -> None:
+    """Look at all items of a P-DATA-TF PDU, whoever takes them.
+
+    Args:
+        items: The PDU without its header.
+        agreed: The ids of the presentation contexts that were negotiated.
+
+    Raises:
+        ProtocolError: One is of another presentation context.
+    """
+    if any(context_id not in agreed for _, context_id, _, _ in _split(items)):
+        raise ProtocolError("sent data of a presentation context that was not negotiated")
+
+
 class Direct:
     """Takes the messages of one association that go the short way.
 
     Args:
-        agreed: The ids of all presentation contexts that were negotiated.
         contexts: By their ids, those in which the peer may store.
         store: Takes each instance.
         on_pending: Told of each pending response to a C-MOVE or C-GET: a sign of life, and no more.
@@ -107,29 +120,18 @@ class Direct:
 
     def __init__(
         self,
-        agreed: Collection[int],
         contexts: Mapping[int, Context],
         store: Store,
         on_pending: Callable[[], None],
         send: Callable[[bytes], None],
         most: int,
     ) -> None:
-        self._agreed = agreed
         self._contexts = contexts
         self._store = store
         self._on_pending = on_pending
         self._send = send
         self._most = most
         self._arriving: tuple[int, int, Sent] | None = None  # context, message id
-
-    def check(self, items: memoryview) -> None:
-        """Look at all items of a P-DATA-TF PDU, whoever takes them.
-
-        Raises:
-            ProtocolError: One is of a presentation context that was not negotiated.
-        """
-        if any(context_id not in self._agreed for _, context_id, _, _ in _split(items)):
-            raise ProtocolError("sent data of a presentation context that was not negotiated")
 
     def take(self, items: memoryview) -> memoryview:
         """Take the items of a P-DATA-TF PDU (PS3.8 9.3.5.1), each a fragment of a message.

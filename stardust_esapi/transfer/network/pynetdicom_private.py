@@ -32,6 +32,7 @@ from stardust_esapi.transfer.network.dimse import (
     Direct,
     ProtocolError,
     Store,
+    check_contexts,
     too_large,
 )
 
@@ -276,6 +277,7 @@ class _Reader:
         self._most = most
         self._on_refused = on_refused
         self._direct: Direct | None = None
+        self._agreed: list[int] = []
         self._has_refused = False
         self._unfinished = 0  # bytes of the message that pynetdicom is taking in
         self._room = memoryview(bytearray(MAX_PDU))
@@ -335,14 +337,12 @@ class _Reader:
         if len(items) < length:
             return header + items
         self._direct = self._direct or Direct(
-            [cast(int, context.context_id) for context in association.accepted_contexts],
-            _contexts(association),
-            self._store,
-            self._on_pending,
-            self._send,
-            self._most,
+            _contexts(association), self._store, self._on_pending, self._send, self._most
         )
-        self._direct.check(items)
+        self._agreed = self._agreed or [
+            cast(int, context.context_id) for context in association.accepted_contexts
+        ]
+        check_contexts(items, self._agreed)
         # In the middle of a message of pynetdicom's all is its own.
         rest = self._direct.take(items) if association.dimse.message is None else items
         return _HEADER.pack(P_DATA_TF, len(rest)) + rest if rest else b""

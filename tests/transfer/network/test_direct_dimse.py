@@ -18,7 +18,14 @@ from pynetdicom.dimse_primitives import C_ECHO, C_MOVE, C_STORE
 from pynetdicom.pdu import P_DATA_TF
 from pynetdicom.pdu_primitives import P_DATA
 
-from stardust_esapi.transfer.network.dimse import Context, Direct, ProtocolError, Sent, _read
+from stardust_esapi.transfer.network.dimse import (
+    Context,
+    Direct,
+    ProtocolError,
+    Sent,
+    _read,
+    check_contexts,
+)
 
 UIDS = st.lists(st.integers(0, 10**9), min_size=2, max_size=5).map(
     lambda parts: "1." + ".".join(map(str, parts))
@@ -35,9 +42,7 @@ class Wire:
         self.taken: list[Sent] = []
         self.pending = 0
         self._take = take
-        self.direct = Direct(
-            {1, 5}, {1: CONTEXT}, self._store, self._beat, self.sent.append, most=1 << 20
-        )
+        self.direct = Direct({1: CONTEXT}, self._store, self._beat, self.sent.append, most=1 << 20)
 
     def _store(self, instance: Sent) -> int:
         self.taken.append(instance)
@@ -179,7 +184,7 @@ def test_whoever_takes_it_is_of_a_negotiated_context(context: int, is_fine: bool
     _, (_, data) = fragments_of(request())
     items = memoryview(items_of((1, data), (context, data)))
     with nullcontext() if is_fine else pytest.raises(ProtocolError):
-        Wire().direct.check(items)
+        check_contexts(items, [1, 5])
 
 
 def test_what_cannot_be_taken_is_answered_as_pynetdicom_does() -> None:
