@@ -212,13 +212,23 @@ class Liar:
         self._entity = AE(self.ae_title)
         self._entity.add_supported_context(StudyRootQueryRetrieveInformationModelFind)
         self._entity.add_supported_context(StudyRootQueryRetrieveInformationModelMove)
-        handlers: list[Any] = [(evt.EVT_C_FIND, self._find), (evt.EVT_C_MOVE, self._move)]
+        self._sockets: list[socket.socket] = []
+        handlers: list[Any] = [
+            (evt.EVT_CONN_OPEN, self._opened),
+            (evt.EVT_C_FIND, self._find),
+            (evt.EVT_C_MOVE, self._move),
+        ]
         server = self._entity.start_server((LOOPBACK, 0), block=False, evt_handlers=handlers)
         self.port = server.server_address[1]
         return self
 
     def __exit__(self, *_: object) -> None:
         self._entity.shutdown()
+        for connection in self._sockets:  # pynetdicom leaves those open that were broken off
+            connection.close()
+
+    def _opened(self, event: evt.Event) -> None:
+        self._sockets.append(event.assoc.dul.socket.socket)
 
     def _matches(self, query: Dataset) -> list[Dataset]:
         asked = [e for e in query if e.keyword != "QueryRetrieveLevel" and e.value]
