@@ -110,10 +110,10 @@ def even(uid: str) -> bytes:
 
 
 class Wire:
-    """An association with a storage SCP, on a socket (PS3.8 9.3)."""
+    """An association with a storage SCP, on a connected socket (PS3.8 9.3)."""
 
-    def __init__(self, port: int, called: str, calling: str) -> None:
-        self._socket = socket.create_connection((LOOPBACK, port))
+    def __init__(self, connection: socket.socket, called: str, calling: str) -> None:
+        self._socket = connection
         contexts = b"".join(
             item(0x20, bytes([number, 0, 0, 0]) + item(0x30, of.encode()) + item(0x40, by.encode()))
             for (of, by), number in CONTEXTS.items()
@@ -148,9 +148,6 @@ class Wire:
     def release(self) -> None:
         self._send(5, bytes(4))
         assert self._receive()[0] == 6
-
-    def close(self) -> None:
-        self._socket.close()
 
     def _send(self, kind: int, body: bytes) -> None:
         try:
@@ -215,13 +212,23 @@ class Liar:
         self._entity = AE(self.ae_title)
         self._entity.add_supported_context(StudyRootQueryRetrieveInformationModelFind)
         self._entity.add_supported_context(StudyRootQueryRetrieveInformationModelMove)
-        handlers: list[Any] = [(evt.EVT_C_FIND, self._find), (evt.EVT_C_MOVE, self._move)]
+        self._sockets: list[socket.socket] = []
+        handlers: list[Any] = [
+            (evt.EVT_CONN_OPEN, self._opened),
+            (evt.EVT_C_FIND, self._find),
+            (evt.EVT_C_MOVE, self._move),
+        ]
         server = self._entity.start_server((LOOPBACK, 0), block=False, evt_handlers=handlers)
         self.port = server.server_address[1]
         return self
 
     def __exit__(self, *_: object) -> None:
         self._entity.shutdown()
+        for connection in self._sockets:  # pynetdicom leaves those open that were broken off
+            connection.close()
+
+    def _opened(self, event: evt.Event) -> None:
+        self._sockets.append(event.assoc.dul.socket.socket)
 
     def _matches(self, query: Dataset) -> list[Dataset]:
         asked = [e for e in query if e.keyword != "QueryRetrieveLevel" and e.value]
@@ -238,14 +245,13 @@ class Liar:
             yield 0xFF00, row
 
     def _move(self, event: evt.Event) -> Iterator[object]:
-        wire = Wire(self.our_port, event.move_destination, self.ae_title)
         try:
-            for message in self.lie([message_of(ds) for ds in self._matches(event.identifier)]):
-                self.statuses.append(wire.store(message))
-            wire.release()
-        except BrokenOffError:
+            with socket.create_connection((LOOPBACK, self.our_port)) as connection:
+                wire = Wire(connection, event.move_destination, self.ae_title)
+                for message in self.lie([message_of(ds) for ds in self._matches(event.identifier)]):
+                    self.statuses.append(wire.store(message))
+                wire.release()
+        except (BrokenOffError, ConnectionError):
             self.broken_off += 1
-        finally:
-            wire.close()
         yield LOOPBACK, self.our_port
         yield 0  # pynetdicom says success, whatever was sent
