@@ -2,12 +2,14 @@
 
 A flag beats an environment variable (``STARDUST_ENGINE=none``), which beats the TOML file, which
 beats the old ``settings.ini``, which beats the defaults below. Permission to write is a flag
-only: a file or a variable left behind must never make a run write.
+only: a file or a variable left behind must never make a run write. Where the audit log lies is no
+matter for a variable either: nobody would see that it is diverted.
 """
 
 from __future__ import annotations
 
 import configparser
+import os
 import re
 from collections.abc import Mapping
 from enum import StrEnum
@@ -321,6 +323,14 @@ class Format(StrEnum):
     NIFTI = "nifti"
 
 
+BUTTONS = (
+    "Metastase-Kopf", "Meningeom", "MetBett-Kopf", "Glomus", "Lymphom", "Lunge", "Mediastinum",
+    "NNiere", "Bauchwand", "Sonstiges", "Orbita", "Pankreas", "Oesophagus", "Glio", "Astrozytom",
+    "Milz", "Knochen", "BC", "Extrem", "Axilla",
+)  # fmt: skip
+"""What the Case-Selector's label buttons write into ``casekind``."""
+
+
 class Dataset(_Frozen):
     """How training files are created from an export.
 
@@ -334,6 +344,8 @@ class Dataset(_Frozen):
         key: The file with the secret that pseudonyms are derived with; None for the one beside the
             dataset's folder.
         dicom: Whether to leave a de-identified DICOM copy too.
+        words: What may stand in the dataset's files of the case list's ``Label`` and ``casekind``,
+            besides the pre-filter's modalities; anything else becomes ``other``.
         gates: Where a case stops being good enough.
     """
 
@@ -344,6 +356,7 @@ class Dataset(_Frozen):
     scheduler: str | None = Field(None, pattern=r"^[a-z]+://.+")
     key: Path | None = None
     dicom: bool = False
+    words: tuple[str, ...] = BUTTONS
     gates: Gates = Gates()
 
     @pydantic.field_validator("formats", mode="before")
@@ -404,6 +417,11 @@ def load_settings(
         UsageError: A file cannot be read or a value makes no sense; all problems are named.
     """
     toml, ini = _files(file, folder)
+    if any(name.upper() == "STARDUST_AUDIT" for name in os.environ):
+        raise UsageError(
+            "STARDUST_AUDIT is set, but no variable says where the audit log lies. Unset it, and "
+            f"give --audit or write audit into {TOML_NAME}."
+        )
     given = {key: value for key, value in (flags or {}).items() if value is not None}
     legacy = _read_legacy(ini) if ini else {}
 

@@ -55,6 +55,10 @@ Limit = Annotated[
 FailFast = Annotated[
     bool | None, typer.Option("--fail-fast", help="Stop at the first failed case.")
 ]
+Audit = Annotated[
+    Path | None,
+    typer.Option("--audit", help="The audit log.", show_default="audit.jsonl of the output folder"),
+]
 Peer = Annotated[
     str | None,
     typer.Option("--peer", metavar="AE@HOST:PORT", help="Query/Retrieve SCP to get the data from."),

@@ -201,6 +201,8 @@ def print_summary(summary: RunSummary, out: Console) -> None:
         out.print(_table(summary))
     for sentence in summary.quarantined:
         say(out, f"[yellow]quarantined[/] {escape(sentence)}")
+    for sentence in summary.audit_problems:
+        say(out, f"[red]audit log[/] {escape(sentence)}")
     if summary.rejected:
         rows = "row" if len(summary.rejected) == 1 else "rows"
         say(
@@ -261,7 +263,8 @@ def print_audit(report: AuditReport, out: Console) -> None:
     for sentence in report.open_ends:
         say(out, f"[yellow]audit log[/] {escape(sentence)}")
     whole = "is not as it was written" if report.problems else "is whole, as far as it goes"
-    say(out, f"The audit log of {report.events} events {whole}; its chain ends in {report.last}.")
+    end = f"; its chain ends in {report.last}" if report.last else ""
+    say(out, f"The audit log {report.path.name} of {report.events} events {whole}{end}.")
 
 
 def print_findings(findings: Iterable[Diagnosis], out: Console) -> None:

@@ -28,6 +28,7 @@ def transfer(
     limit: options.Limit = None,
     kinds: options.Kinds = None,
     settings: options.SettingsFile = None,
+    audit: options.Audit = None,
     *,
     fail_fast: options.FailFast = None,
     commands_only: Annotated[
@@ -45,6 +46,7 @@ def transfer(
     flags = {
         "engine": engine,
         "limit": limit,
+        "audit": audit,
         "kinds": kinds,
         "fail_fast": fail_fast,
         "network": options.given(peer=peer, aet=aet, port=port, retrieve=retrieve, deliver=deliver),

@@ -1,4 +1,4 @@
-"""``stardust-esapi verify``: an exported folder against its manifest, and its audit log."""
+"""``stardust-esapi verify``: an exported folder against its manifests, ledger and audit logs."""
 
 from __future__ import annotations
 
@@ -13,17 +13,14 @@ from stardust_esapi.commands.exit_codes import Exit
 def verify(
     folder: Annotated[Path, typer.Argument(help="An exported folder.", show_default=False)],
 ) -> None:
-    """Verify an exported folder again from its manifest, and its audit log from the chain."""
+    """Verify an exported folder again: from its manifests, its ledger and its audit logs."""
     from stardust_esapi.commands import terminal
-    from stardust_esapi.record.audit import AUDIT_NAME
-    from stardust_esapi.record.audit import check as check_audit
-    from stardust_esapi.verify.check import verify_tree
+    from stardust_esapi.record.proof import prove
 
-    report = verify_tree(folder)
+    report, logs = prove(folder)
     console = terminal.open_console()
     terminal.print_verification(report, console)
-    audit = check_audit(folder / AUDIT_NAME) if (folder / AUDIT_NAME).exists() else None
-    if audit is not None:
-        terminal.print_audit(audit, console)
-    if not report.ok or (audit is not None and audit.problems):
+    for log in logs:
+        terminal.print_audit(log, console)
+    if not report.ok or any(log.problems for log in logs):
         raise typer.Exit(Exit.SOME_FAILED)

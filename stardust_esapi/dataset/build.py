@@ -33,6 +33,7 @@ from stardust_esapi.dataset.pseudonym import (
 from stardust_esapi.dataset.schedule import run_all
 from stardust_esapi.dataset.split import Split, read_parts, update_split
 from stardust_esapi.dataset.tasks import Task, find_tasks
+from stardust_esapi.dataset.words import MODALITIES, OTHER, listed
 from stardust_esapi.errors import UsageError
 from stardust_esapi.files import atomic_write, long_path, make_folder, remove_tree, sync_folder
 from stardust_esapi.model import Kind
@@ -53,7 +54,7 @@ _VANISHED = (
     "earlier run has removed them. Run the same command again."
 )
 # The settings that decide what becomes of a case; the others say who does it, and where.
-_DECIDING = {"formats", "dicom", "gates"}
+_DECIDING = {"formats", "dicom", "gates", "words"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,12 +113,29 @@ class DatasetSummary:
         return tuple(entry for entry in self.entries if not entry.created)
 
     @property
+    def unlisted(self) -> int:
+        """How many training cases have a word that became :data:`~.words.OTHER`."""
+        return sum(
+            OTHER in (entry.label, entry.case_kind, entry.body_region) for entry in self.created
+        )
+
+    @property
+    def words(self) -> dict[str, dict[str, int]]:
+        """How many training cases have which label, ``casekind`` and body region."""
+        return {
+            name: dict(sorted(Counter(getattr(entry, name) for entry in self.created).items()))
+            for name in ("label", "case_kind", "body_region")
+        }
+
+    @property
     def verdict(self) -> str:
         """One sentence, without its full stop."""
         patients = len({entry.patient for entry in self.created})
         parts = [f"{_number(len(self.created), 'training case')} of {_number(patients, 'patient')}"]
         if self.from_before:
             parts.append(f"{self.from_before} of them no longer in the export")
+        if self.unlisted:
+            parts.append(f"{self.unlisted} with a word that is not listed")
         if self.failed:
             parts.append(f"{len(self.failed)} failed")
         return "; ".join(parts)
@@ -144,7 +162,7 @@ def build_dataset(job: DatasetJob, watcher: DatasetWatcher) -> DatasetSummary:
     _refuse_nested(source, out)
     if job.mapping is not None:
         check_mapping(job.mapping, out)
-    tasks = find_tasks(source)
+    tasks = _in_listed_words(find_tasks(source), settings.words)
     make_folder(out)
     with _alone(out):
         pseudonyms = open_pseudonyms(out, settings.key)
@@ -163,6 +181,17 @@ def build_dataset(job: DatasetJob, watcher: DatasetWatcher) -> DatasetSummary:
         return _finish(
             job, out, pseudonyms, tasks, entries, unchanged=unchanged, from_before=len(before)
         )
+
+
+def _in_listed_words(tasks: Iterable[Task], words: Sequence[str]) -> list[Task]:
+    return [
+        replace(
+            task,
+            label=listed(task.label, [*words, *MODALITIES]),
+            case_kind=listed(task.case_kind, words),
+        )
+        for task in tasks
+    ]
 
 
 def _refuse_nested(source: Path, out: Path) -> None:
@@ -321,7 +350,7 @@ def _finish(
     )
     split = update_split(out, ordered, settings.split, settings.seed)
     summary = DatasetSummary(ordered, split, settings, unchanged, from_before)
-    atomic_write(out / DATASET_NAME, _document_bytes(ordered, settings, pseudonyms))
+    atomic_write(out / DATASET_NAME, _document_bytes(summary, pseudonyms))
     write_overview(summary, out / OVERVIEW_NAME)
     if job.mapping is not None:
         write_mapping(job.mapping, out, pseudonyms, {task.patient_id for task in tasks})
@@ -339,6 +368,7 @@ class _Document:
     key_id: str
     settings: dict[str, Any]
     counts: dict[str, int]
+    words: dict[str, dict[str, int]]
     entries: tuple[Entry, ...]
 
 
@@ -353,14 +383,15 @@ def _looked_for(entry: Entry, out: Path) -> Entry:
     return replace(entry, state="failed", reasons=(_VANISHED,), files=(), thumbnail="")
 
 
-def _document_bytes(entries: tuple[Entry, ...], settings: Dataset, pseudonyms: Pseudonyms) -> bytes:
+def _document_bytes(summary: DatasetSummary, pseudonyms: Pseudonyms) -> bytes:
     document = _Document(
         FORMAT,
         __version__,
         pseudonyms.key_id,
-        settings.model_dump(mode="json", include={*_DECIDING, "split", "seed"}),
-        dict(sorted(Counter(entry.state for entry in entries).items())),
-        entries,
+        summary.settings.model_dump(mode="json", include={*_DECIDING, "split", "seed"}),
+        dict(sorted(Counter(entry.state for entry in summary.entries).items())),
+        summary.words,
+        summary.entries,
     )
     return _DOCUMENT.dump_json(document, indent=1) + b"\n"
 

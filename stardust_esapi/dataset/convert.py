@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -16,6 +16,8 @@ from stardust_esapi.dataset.facts import CaseFacts
 from stardust_esapi.dataset.labels import Labelled, Named
 from stardust_esapi.dataset.pseudonym import Pseudonyms
 from stardust_esapi.dataset.tasks import CHANGED, Task
+from stardust_esapi.dataset.words import OTHER, listed
+from stardust_esapi.dicom.body_parts import BODY_PARTS
 from stardust_esapi.dicom.deidentify import copy_deidentified
 from stardust_esapi.dicom.read_registration import read_mr_to_ct
 from stardust_esapi.dicom.read_series import Stack, VolumeFacts, read_stack
@@ -176,13 +178,14 @@ def _created(task: Task, settings: Dataset, pseudonyms: Pseudonyms, out: Path) -
     entry = replace(
         failed(task, pseudonyms),
         reasons=tuple(finding.text for finding in findings if finding.fatal),
-        notes=(*minor, *case.notes, *labelled.numbered.notes),
-        body_region=stack.body_part or UNKNOWN_REGION,
+        body_region=listed(stack.body_part, BODY_PARTS) or UNKNOWN_REGION,
         shape=stack.shape,
         spacing=stack.geometry.spacing,
         structures=facts.structures,
         counts=facts.intensity.counts,
     )
+    notes = (*minor, *case.notes, *labelled.numbered.notes, *_unlisted(entry))
+    entry = replace(entry, notes=notes)
     if entry.reasons:
         return entry
     stem = out / entry.name
@@ -199,6 +202,16 @@ def _created(task: Task, settings: Dataset, pseudonyms: Pseudonyms, out: Path) -
     entry = replace(entry, state="created", files=files, thumbnail=files[-2])
     write.write_sidecar(sidecar, _sidecar(entry, case, facts, pseudonyms))
     return entry
+
+
+def _unlisted(entry: Entry) -> Iterator[str]:
+    for name, word, where in (
+        ("label", entry.label, "the setting dataset.words lists"),
+        ("casekind", entry.case_kind, "the setting dataset.words lists"),
+        ("body part (0018,0015)", entry.body_region, "DICOM defines"),
+    ):
+        if word == OTHER:
+            yield f"Its {name} is none of the words that {where}: “{OTHER}” stands for it."
 
 
 def _write_arrays(settings: Dataset, labelled: Labelled, stack: Stack, stem: Path) -> list[Path]:

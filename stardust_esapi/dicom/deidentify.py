@@ -1,10 +1,9 @@
-"""A de-identified DICOM copy of a case: PS3.15 Basic Profile, dates shifted, structure names kept.
+"""A de-identified DICOM copy of a case: what training needs is listed, everything else goes.
 
-Which attribute gets which action is table E.1-1 as dicom-anonymizer keeps it. The actions are done
-here, because they must reach every sequence (a structure set's references lie nowhere else), and
-UIDs and dates must be the same in all of a patient's files. Beyond the table, every UID that DICOM
-does not define is replaced, every date is shifted, and what the dictionary does not know is left
-out.
+The list names attributes of the modules of PS3.3 that CT, MR, RT Structure Set and Spatial
+Registration consist of, and what becomes of each. That is never less than PS3.15 table E.1-1 (Basic
+Profile) asks: UIDs that DICOM does not define are replaced, dates shifted, the same in all of a
+patient's files. Nothing has to be known of what is not listed, whoever invented it.
 
 Not done: pixels are copied as they are. Images that say that text is burned in are refused; a face
 can be made from the slices of a head.
@@ -13,15 +12,13 @@ can be made from the slices of a head.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import cache
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
-from pydicom.datadict import dictionary_has_tag, dictionary_VR
+from pydicom.datadict import dictionary_VR
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.errors import InvalidDicomError
 from pydicom.multival import MultiValue
@@ -29,13 +26,13 @@ from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID
 
+from stardust_esapi.dicom.body_parts import BODY_PARTS
 from stardust_esapi.dicom.open_file import read_file
 from stardust_esapi.errors import CaseError
 from stardust_esapi.files import make_folder, place_folder, remove_tree
 
-TABLE = "dicomfields_2026c"
 METHOD = (
-    "PS3.15 Basic Profile, table E.1-1 of 2026c",
+    "PS3.15 Basic Profile, by a list of what is kept",
     "dates shifted by a number of days per patient",
     "ROI names and ROI observation labels kept as they were",
 )
@@ -46,25 +43,65 @@ PROFILES = (
 )
 """The codes of Deidentification Method Code Sequence (0012,0064): CID 7050."""
 
+KEPT = {
+    # C.12.1, C.7.2.1, C.7.3.1, C.7.4.1, C.7.5.1 and C.12.2
+    "every object": """
+        SpecificCharacterSet SOPClassUID SOPInstanceUID StudyInstanceUID StudyDate StudyTime
+        SeriesInstanceUID SeriesNumber SeriesDate SeriesTime Modality Laterality BodyPartExamined
+        FrameOfReferenceUID Manufacturer ManufacturerModelName InstanceNumber ContentDate
+        ContentTime ReferencedSOPClassUID ReferencedSOPInstanceUID ReferencedSeriesSequence
+        ReferencedInstanceSequence StudiesContainingOtherReferencedInstancesSequence""",
+    # C.7.6.1 to C.7.6.3, C.8.2.1 and C.8.3.1, C.11.1 and C.11.2
+    "images": """
+        ImageType AcquisitionNumber AcquisitionDate AcquisitionTime AcquisitionDateTime
+        PatientPosition PixelSpacing ImageOrientationPatient ImagePositionPatient SliceThickness
+        SliceLocation SpacingBetweenSlices SamplesPerPixel PhotometricInterpretation Rows Columns
+        BitsAllocated BitsStored HighBit PixelRepresentation PixelPaddingValue
+        PixelPaddingRangeLimit SmallestImagePixelValue LargestImagePixelValue PixelData
+        RescaleIntercept RescaleSlope RescaleType WindowCenter WindowWidth VOILUTFunction
+        BurnedInAnnotation LossyImageCompression LossyImageCompressionRatio
+        LossyImageCompressionMethod ReferencedImageSequence ReferencedFrameNumber
+        KVP ReconstructionDiameter ConvolutionKernel GantryDetectorTilt
+        ScanningSequence SequenceVariant ScanOptions MRAcquisitionType RepetitionTime EchoTime
+        EchoTrainLength InversionTime FlipAngle MagneticFieldStrength EchoNumbers
+        ImagingFrequency ImagedNucleus NumberOfAverages PixelBandwidth""",
+    # C.8.8.5, C.8.8.6 and C.8.8.8
+    "structure sets": """
+        StructureSetDate StructureSetTime ReferencedFrameOfReferenceSequence
+        RTReferencedStudySequence RTReferencedSeriesSequence ContourImageSequence
+        StructureSetROISequence ROINumber ROIName ROIGenerationAlgorithm ROIVolume
+        ReferencedFrameOfReferenceUID ROIContourSequence ReferencedROINumber ROIDisplayColor
+        ContourSequence ContourNumber ContourGeometricType NumberOfContourPoints ContourData
+        RTROIObservationsSequence ObservationNumber ROIObservationLabel RTROIInterpretedType""",
+    # C.20.2
+    "registrations": """
+        RegistrationSequence MatrixRegistrationSequence MatrixSequence
+        FrameOfReferenceTransformationMatrix FrameOfReferenceTransformationMatrixType""",
+}
+"""What stays, by the sort of object it belongs to; within listed sequences too."""
+EMPTIED = """
+    AccessionNumber ReferringPhysicianName StudyID PatientBirthDate PatientSex OperatorsName
+    PositionReferenceIndicator ContrastBolusAgent ROIInterpreter ContentDescription
+    ContentCreatorName RegistrationTypeCodeSequence"""
+"""What stays without a value: an object is not whole without it."""
+DUMMIES = "StructureSetLabel ContentLabel"
+"""What an object must have a value of, which says nothing here."""
+
 _EXTENSION = ".dcm"
-_KEPT = frozenset(Tag(keyword) for keyword in ("ROIName", "ROIObservationLabel"))
-_WITH_PSEUDONYM = frozenset(Tag(keyword) for keyword in ("PatientID", "PatientName"))
-_DICOM_ROOT = "1.2.840.10008."
-_PATIENT_GROUP = 0x0010
-_TEMPORAL = frozenset({"DA", "DT", "TM"})
+
+
+def _tags(keywords: str) -> frozenset[BaseTag]:
+    return frozenset(map(Tag, keywords.split()))
+
+
+_KEPT = _tags(" ".join(KEPT.values()))
+_EMPTIED, _DUMMIES = _tags(EMPTIED), _tags(DUMMIES)
+_PSEUDONYM = _tags("PatientID PatientName")
+_BODY_PART = Tag("BodyPartExamined")
 _DUMMY_TEXT = "REMOVED"
-_DUMMIES: Mapping[str, Any] = {
-    "AS": "000Y", "DA": "19000101", "DT": "19000101000000", "TM": "000000", "UR": "about:blank",
-    "DS": "0", "IS": "0", "FD": 0.0, "FL": 0.0, "SL": 0, "SS": 0, "SV": 0, "UL": 0, "US": 0,
-    "UV": 0, "OB": b"\0\0", "OW": b"\0\0", "UN": b"",
-}  # fmt: skip
-_TEXTS = frozenset({"AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UT"})
-# Categories of dicom-anonymizer to what is done here. Where a type decides between an empty value
-# and none, the empty value is right for both.
-_ACTIONS = {
-    "X_TAGS": "X", "Z_TAGS": "Z", "X_Z_TAGS": "Z", "D_TAGS": "D", "Z_D_TAGS": "D",
-    "X_D_TAGS": "D", "X_Z_D_TAGS": "D", "U_TAGS": "U", "X_Z_U_STAR_TAGS": "U",
-}  # fmt: skip
+_TEMPORAL = frozenset({"DA", "DT", "TM"})
+_NUMBERS = re.compile(rb"[0-9eE+\-.\\ \0]*")
+"""Decimal and integer strings, as they stand in a file (PS3.5 6.2)."""
 
 
 class Replacements(Protocol):
@@ -94,7 +131,7 @@ def copy_deidentified(source: Path, target: Path, patient_id: str, pseudonyms: R
 
     Raises:
         CaseError: A file cannot be read, is another patient's, or says that text is burned into
-            its pixels; or the extra is not installed. The sentence names no patient.
+            its pixels. The sentence names no patient.
         OSError: The file system refuses.
     """
     staging = target.with_name(f".{target.name}.part")
@@ -126,8 +163,7 @@ def deidentify(dataset: Dataset, pseudonym: str, patient_id: str, pseudonyms: Re
         pseudonyms: Those of the dataset.
 
     Raises:
-        CaseError: It says that identifying text is burned into its pixels, or the extra is not
-            installed.
+        CaseError: It says that identifying text is burned into its pixels.
     """
     if str(dataset.get("BurnedInAnnotation", "NO")).strip().upper() == "YES":
         raise CaseError(
@@ -177,47 +213,37 @@ class _Cleaner:
     uid: Callable[[str], str]
 
     def clean(self, dataset: Dataset) -> None:
-        """Do what the table asks, at this level and in every sequence that stays."""
-        rules = _rules()
+        """Keep what is listed, at this level and in every sequence that stays."""
         for tag in list(dataset.keys()):
-            vr = _vr(dataset, tag)
-            action = rules.get(tag) or _repeating(tag)
-            if tag in _KEPT:
-                continue
-            if tag.is_private or vr is None or action == "X":
-                del dataset[tag]
-            elif tag in _WITH_PSEUDONYM:
+            if tag in _PSEUDONYM:
                 dataset[tag].value = self.pseudonym
-            elif vr == "SQ":
-                self._sequence(dataset, tag, action)
-            elif vr == "UI":
-                self._uids(dataset[tag])
-            elif vr in _TEMPORAL and (action is None or tag.group != _PATIENT_GROUP):
-                self._shift(dataset, tag)
-            elif action == "Z":
-                dataset[tag].value = None
-            elif action is not None:
-                dataset[tag].value = _dummy(vr)
-            elif vr == "PN":  # whoever it is: the table knows of none that would stay
-                dataset[tag].value = None
+            elif tag in _EMPTIED:
+                dataset[tag].value = [] if dictionary_VR(tag) == "SQ" else None
+            elif tag in _DUMMIES:
+                dataset[tag].value = _DUMMY_TEXT
+            elif tag in _KEPT and _is_what_its_tag_says(dataset, tag):
+                self._keep(dataset, tag)
+            else:
+                del dataset[tag]
 
-    def _sequence(self, dataset: Dataset, tag: BaseTag, action: str | None) -> None:
-        if action == "Z":
-            dataset[tag].value = []
-        elif action == "D":  # of none of these a dummy says anything
-            del dataset[tag]
-        else:
+    def _keep(self, dataset: Dataset, tag: BaseTag) -> None:
+        vr = dictionary_VR(tag)
+        if vr == "SQ":
             for item in dataset[tag].value:
                 self.clean(item)
+        elif vr == "UI":
+            self._uids(dataset[tag])
+        elif vr in _TEMPORAL:
+            self._shift(dataset, tag)
+        elif _says_something_else(dataset, tag, vr):
+            dataset[tag].value = None
 
     def _uids(self, element: Any) -> None:
         if element.is_empty or "SOPClass" in element.keyword:
             return
         value = element.value
         values = value if isinstance(value, MultiValue) else [value]
-        new = [
-            uid if uid.startswith(_DICOM_ROOT) else UID(self.uid(uid)) for uid in map(str, values)
-        ]
+        new = [uid if UID(uid).name != uid else UID(self.uid(uid)) for uid in map(str, values)]
         element.value = new if len(new) > 1 else new[0]
 
     def _shift(self, dataset: Dataset, tag: BaseTag) -> None:
@@ -251,39 +277,16 @@ def _clock(text: str) -> str | None:
     return found[1] if found else None
 
 
-def _vr(dataset: Dataset, tag: BaseTag) -> str | None:
-    """The VR of an element, which is not parsed for that; None where nobody knows it."""
-    element = dataset.get_item(tag)
-    vr = element.VR if element is not None else None
-    if vr in (None, "UN"):
-        return dictionary_VR(tag)[:2] if dictionary_has_tag(tag) else None
-    return str(vr)[:2]
+def _is_what_its_tag_says(dataset: Dataset, tag: BaseTag) -> bool:
+    """Whether an element has the VR of the dictionary, or one that nobody has written down."""
+    vr = dataset.get_item(tag).VR
+    return vr in (None, "UN") or str(vr)[:2] in dictionary_VR(tag)
 
 
-def _dummy(vr: str) -> Any:
-    return _DUMMY_TEXT if vr in _TEXTS else _DUMMIES.get(vr)
-
-
-def _repeating(tag: BaseTag) -> str | None:
-    """Curves and overlays (50xx, 60xx): the table means every one of them."""
-    group = tag.group & 0xFF00
-    if group == 0x5000:
-        return "X"
-    return "X" if group == 0x6000 and tag.element in (0x3000, 0x4000) else None
-
-
-@cache
-def _rules() -> dict[int, str]:
-    """Table E.1-1: tag to action."""
-    try:
-        module: Any = import_module(f"dicomanonymizer.dicom_anonymization_databases.{TABLE}")
-    except ImportError:
-        raise CaseError(
-            "A DICOM copy needs dicom-anonymizer. Run: pip install stardust-esapi[dicom]"
-        ) from None
-    return {
-        Tag(*tag): action
-        for category, action in _ACTIONS.items()
-        for tag in getattr(module, category)
-        if len(tag) == 2
-    }
+def _says_something_else(dataset: Dataset, tag: BaseTag, vr: str) -> bool:
+    """Whether a text stands where a number or one of the standard's body parts should."""
+    if tag == _BODY_PART:
+        return str(dataset[tag].value or "").strip() not in BODY_PARTS
+    # As read, so that the points of a large structure set are not parsed for it.
+    value = dataset.get_item(tag).value
+    return vr in {"DS", "IS"} and isinstance(value, bytes) and not _NUMBERS.fullmatch(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,8 @@ from stardust_esapi.dicom.source import RegistrationSource
 from stardust_esapi.errors import TransferError
 from stardust_esapi.geometry import FloatArray
 
+# Content Date and Time must have values (Type 1), also where Eclipse knows of none.
+_NO_MOMENT = datetime(1900, 1, 1)
 # A rotation with entries this far off moves a point half a metre away by less than 0.01 mm.
 _RIGID_TOLERANCE = 1e-5
 
@@ -70,7 +73,7 @@ def write_registration(source: RegistrationSource, folder: Path) -> Path:
         put_own_equipment(dataset)
 
         # Spatial Registration Module: C.20.2
-        put_moment(dataset, "Content", source.created)
+        put_moment(dataset, "Content", source.created or source.study.created or _NO_MOMENT)
         dataset.InstanceNumber = 1
         dataset.ContentLabel = "REGISTRATION"
         dataset.ContentDescription = ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -15,7 +16,7 @@ from loguru import logger
 from stardust_esapi import __version__, files
 from stardust_esapi.caselist import CaseList, read_case_list
 from stardust_esapi.choices import EngineName
-from stardust_esapi.errors import NotApprovedError
+from stardust_esapi.errors import NotApprovedError, UsageError
 from stardust_esapi.esapi import host
 from stardust_esapi.esapi.backend import Backend
 from stardust_esapi.esapi.connect import connect
@@ -40,7 +41,7 @@ from stardust_esapi.job.workspace import (
 )
 from stardust_esapi.model import Case, CaseResult, CaseState, Kind
 from stardust_esapi.prepare.identify import identified, open_patient
-from stardust_esapi.record.audit import AUDIT_NAME, AuditLog, Event
+from stardust_esapi.record.audit import AUDIT_NAME, AuditLog, Event, lost_since
 from stardust_esapi.record.audit import check as check_audit
 from stardust_esapi.record.ledger import LEDGER_NAME, Ledger
 from stardust_esapi.record.output_log import OutputLog
@@ -56,7 +57,7 @@ from stardust_esapi.report.summary import RunSummary
 from stardust_esapi.settings import Settings
 from stardust_esapi.transfer.esapi_engine import EsapiEngine
 from stardust_esapi.transfer.network.start import network_engine
-from stardust_esapi.verify.manifest import write_root_manifest
+from stardust_esapi.verify.manifest import root_manifest_bytes, write_root_manifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +143,7 @@ def export(job: Job, watcher: Watcher) -> RunSummary:
     started = datetime.now().astimezone()
     job = replace(job, out=files.long_path(job.out))
     backend = job.connect()
-    approval = Approval(job.write, host.current(), _audit(job))
+    approval = Approval(job.write, host.current(), AuditLog(_audit_path(job)))
     obstacle = approval.obstacle(backend)
     if obstacle:
         raise NotApprovedError(f"{obstacle} Nothing was opened, nothing changed.")
@@ -212,6 +213,7 @@ class _Eclipse:
 
     def prepare(self, todo: Sequence[Case], ledger: Ledger) -> Iterator[CaseResult]:
         job = self._job
+        approval = replace(self._approval, audit=_audit(job, ledger))
 
         def work(case: Case, patient: OpenPatient) -> CaseResult:
             result, colors = prepare_case(
@@ -221,7 +223,7 @@ class _Eclipse:
                 ledger,
                 job.out,
                 self._watcher,
-                self._approval,
+                approval,
                 accept_doubtful=job.accept_doubtful,
             )
             if job.settings.engine is EngineName.ESAPI and result.state is CaseState.PREPARED:
@@ -264,27 +266,29 @@ def _run(job: Job, source: _Source, watcher: Watcher, started: datetime) -> RunS
     """Prepare, transfer, verify and record what earlier runs have not; the report is of all."""
     settings = job.settings
     quarantined: list[str] = []
-    with (
-        open_records(job.out, settings, job.cases) as (ledger, log),
-        _courier(job, ledger, watcher, quarantined) as courier,
-    ):
-        cases, _ = source.cases(ledger, for_good=True)
-        ledger.register(cases)
-        todo = undone(cases, source.wanted, job.out, settings.engine, ledger, log)
-        todo = _first_patients(todo, settings.limit)
-        watcher.start(len(todo))
-        results = _moved(source.prepare(todo, ledger), courier)
-        now = {result.case.key: result for result in _settle(results, ledger, log, watcher, job)}
-        cases, same = source.cases(ledger)
-        every = [now.get(case.key) or ledger.result(case) for case in cases]
-        source.close(ledger)
-        write_root_manifest(job.out, ledger.series())
+    with open_records(job.out, settings, job.cases) as (ledger, log):
+        _refuse_less_than_was_audited(job, ledger)
+        with _courier(job, ledger, watcher, quarantined) as courier:
+            cases, _ = source.cases(ledger, for_good=True)
+            ledger.register(cases)
+            todo = undone(cases, source.wanted, job.out, settings.engine, ledger, log)
+            todo = _first_patients(todo, settings.limit)
+            watcher.start(len(todo))
+            results = _moved(source.prepare(todo, ledger), courier)
+            settled = _settle(results, ledger, log, watcher, job)
+            now = {result.case.key: result for result in settled}
+            cases, same = source.cases(ledger)
+            every = [now.get(case.key) or ledger.result(case) for case in cases]
+            source.close(ledger)
+            _list_placed(job, ledger)
+            audited, lost = _audited(job, ledger)
     summary = _summary(source.listed, settings, started, every, source.esapi, write=True)
     summary = replace(
         summary,
         duplicates=(*summary.duplicates, *same),
         quarantined=tuple(quarantined),
-        audit=_audited(job),
+        audit=audited,
+        audit_problems=lost,
     )
     return finish(summary, job.out)
 
@@ -394,7 +398,7 @@ def _settle(
             # Success is in the ledger already.
             ledger.failed(result.case, result.reason, result.outcomes, result.state)
         if result.state.is_exported:
-            _audit(job).append(Event.EXPORTED, _export_facts(result))
+            _audit(job, ledger).append(Event.EXPORTED, _export_facts(result))
         status = f"{result.state}: {result.reason}" if result.reason else result.state
         log.append(*log_row(result.case, status))
         watcher.finish(result)
@@ -437,18 +441,56 @@ def _read_list(job: Job) -> CaseList:
     return replace(listed, cases=tuple(case for case in listed.cases if job.wanted(case)))
 
 
-def _audit(job: Job) -> AuditLog:
-    return AuditLog(job.settings.audit or job.out / AUDIT_NAME)
+def _audit_path(job: Job) -> Path:
+    """The log that this run writes to."""
+    named = job.settings.audit
+    return files.long_path(named) if named else job.out / AUDIT_NAME
 
 
-def _audited(job: Job) -> str:
-    """What the audit log holds: its end, kept elsewhere, proves that nothing was cut off."""
-    log = _audit(job)
-    if not log.path.exists():
-        return ""
-    report = check_audit(log.path)
-    said = f"Audit log {log.path.name}: {report.events} events, the last one {report.last}."
-    return " ".join((said, *report.problems, *report.open_ends))
+def _audit(job: Job, ledger: Ledger) -> AuditLog:
+    """The log, whose end the ledger keeps."""
+    path = _audit_path(job)
+    return AuditLog(path, partial(ledger.audited, path))
+
+
+def _refuse_less_than_was_audited(job: Job, ledger: Ledger) -> None:
+    path = _audit_path(job)
+    mark = ledger.audit_logs().get(path)
+    if mark and (lost := lost_since(path, mark)):
+        raise UsageError(
+            f"The audit log is less than it was. {lost} Nothing was opened, nothing changed: "
+            "restore it from a backup, or go on in another (--audit); the report tells of both."
+        )
+
+
+def _list_placed(job: Job, ledger: Ledger) -> None:
+    """Write the root manifest. Its digest is in the chain first: a kill leaves none unnamed."""
+    entries = ledger.series()
+    digest = hashlib.sha256(root_manifest_bytes(entries)).hexdigest()
+    facts = {"sha256": digest, "series": len(entries)} | _program_facts()
+    _audit(job, ledger).append(Event.LISTED, facts)
+    write_root_manifest(job.out, entries)
+
+
+def _audited(job: Job, ledger: Ledger) -> tuple[str, tuple[str, ...]]:
+    """What the audit logs of this folder hold, and what is wrong with them.
+
+    Each one's end, kept elsewhere than ledger and log, proves that nothing was cut off.
+    """
+    reports = [check_audit(path, mark) for path, mark in ledger.audit_logs().items()]
+    said = [
+        f"Audit log {r.path.name}: {r.events} events, the last one {r.last or 'unknown'}."
+        for r in reports
+    ]
+    elsewhere = [
+        f"Earlier runs wrote to another audit log: {r.path}."
+        for r in reports
+        if r.path != _audit_path(job)
+    ]
+    return (
+        " ".join((*said, *elsewhere, *(text for r in reports for text in r.open_ends))),
+        tuple(problem for r in reports for problem in r.problems),
+    )
 
 
 def _export_facts(result: CaseResult) -> dict[str, object]:
@@ -457,6 +499,11 @@ def _export_facts(result: CaseResult) -> dict[str, object]:
         "patient_id": result.case.patient_id,
         "case": str(result.case),
         "series": [request.series_uid for request in result.requests],
+    } | _program_facts()
+
+
+def _program_facts() -> dict[str, object]:
+    return {
         "script": host.current().name,
         "script_version": host.current().version,
         "package_version": __version__,

@@ -39,7 +39,7 @@ def claimed(out: Path) -> Iterator[None]:
             this one would write or remove.
     """
     try:
-        out.mkdir(parents=True, exist_ok=True)
+        files.make_folder(out)
         if link := files.first_link(out):
             raise UsageError(
                 f"{link} is a link: what belongs to the output folder would be written or removed "

@@ -1,9 +1,9 @@
 """``audit.jsonl``: every write to the clinical database, appended, durable, chained by hash.
 
-A line an event, as JSON. ``hash`` is the SHA-256 of the line without it, and ``previous`` is the
-``hash`` of the line before: a line that was changed, taken out or put in breaks the chain. A chain
-proves nothing of lines cut off at its end; keep ``hash`` of the last line elsewhere for that (the
-run's report shows it).
+A line an event, as JSON, numbered from 1. ``hash`` is the SHA-256 of the line without it, and
+``previous`` is the ``hash`` of the line before: a line that was changed, taken out or put in breaks
+the chain. A chain proves nothing of lines cut off at its end: the ledger keeps number and ``hash``
+of the last line for that, and the run's report shows them.
 
 Several runs may share one file, such as on a clinic's file server: a lock file orders them.
 """
@@ -15,7 +15,7 @@ import hashlib
 import json
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -41,6 +41,7 @@ class Event(StrEnum):
     REFUSED = "refused"  # Eclipse did not open it; nothing was changed
     SAVED = "saved"
     EXPORTED = "exported"  # copied out of Eclipse's database
+    LISTED = "listed"  # the output folder's manifest was written, with this digest
     LEFT = "left"  # changed, and left to the user of Eclipse to save
     DROPPED = "dropped"  # given up; nothing was saved
     TORN = "torn"  # the line before was cut off by an interruption
@@ -50,20 +51,37 @@ _ENDS = frozenset({Event.REFUSED, Event.SAVED, Event.LEFT, Event.DROPPED})
 
 
 @dataclass(frozen=True, slots=True)
-class AuditReport:
-    """What a check of the chain found.
+class Mark:
+    """Where a log ended at some time; it holds that event for ever, whatever came after.
 
     Attributes:
-        events: How many events the file holds.
-        last: ``hash`` of the last line; empty where there is none.
-        problems: Sentences on what is not as it was written; none is well.
-        open_ends: Sentences on writes whose end is not known: the program was cut off there.
+        events: How many events there were: the number of the last one.
+        last: ``hash`` of it.
     """
 
     events: int
     last: str
+
+
+@dataclass(frozen=True, slots=True)
+class AuditReport:
+    """What a check of the chain found.
+
+    Attributes:
+        path: The file.
+        events: How many events the file holds.
+        last: ``hash`` of the last line; empty where there is none.
+        problems: Sentences on what is not as it was written; none is well.
+        open_ends: Sentences on writes whose end is not known: the program was cut off there.
+        listed: SHA-256 of the root manifests that it names.
+    """
+
+    path: Path
+    events: int
+    last: str
     problems: tuple[str, ...]
     open_ends: tuple[str, ...]
+    listed: frozenset[str]
 
 
 class AuditLog:
@@ -71,12 +89,14 @@ class AuditLog:
 
     Args:
         path: The file; its folder exists.
+        keep: Keeps where the log ends after each event.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, keep: Callable[[Mark], None] = lambda _: None) -> None:
         self.path = path
+        self._keep = keep
 
-    def append(self, event: Event, facts: Mapping[str, object]) -> str:
+    def append(self, event: Event, facts: Mapping[str, object]) -> Mark:
         """Add an event; it is durable on return.
 
         Args:
@@ -85,7 +105,7 @@ class AuditLog:
                 the computer are added. Never a patient's name or birth date.
 
         Returns:
-            The line's hash, for whoever wants to keep the chain's end.
+            Where the log ends now.
 
         Raises:
             UsageError: The file cannot be written, or does not end as this program left it.
@@ -99,12 +119,12 @@ class AuditLog:
                     whole, rest, mend = [*whole, rest], b"", b"\n"
                 else:
                     mend = b"\n" if rest else b""
-                previous = _last_hash(self.path, whole)
+                end = _mark(self.path, whole)
                 if rest:
                     torn = {"sha256": hashlib.sha256(rest).hexdigest()}
-                    previous, line = _line(previous, Event.TORN, torn)
+                    end, line = _line(end, Event.TORN, torn)
                     mend += line
-                previous, line = _line(previous, event, facts)
+                end, line = _line(end, event, facts)
                 file.write(mend + line)
                 file.flush()
                 os.fsync(file.fileno())
@@ -119,21 +139,24 @@ class AuditLog:
                 f"{self.path} cannot be written: {error.strerror or error}. Nothing is written to "
                 "Eclipse without this log: check the folder's rights, and run again."
             ) from None
-        return previous
+        self._keep(end)
+        return end
 
 
-def check(path: Path) -> AuditReport:
-    """Check the chain of a log.
+def check(path: Path, mark: Mark | None = None) -> AuditReport:
+    """Check the chain of a log, and whether it goes on from where it is known to have ended.
+
+    Args:
+        path: The file; one that is missing holds nothing.
+        mark: Where it ended once, as somebody else has kept it.
 
     Raises:
         UsageError: The file cannot be read.
     """
-    try:
-        whole, rest = _split(path.read_bytes())
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror or error}.") from None
-    problems: list[str] = []
+    whole, rest = _split(_content(path))
+    problems = [lost] if mark and (lost := lost_since(path, mark)) else []
     open_writes: dict[str, str] = {}
+    listed: set[str] = set()
     previous, events = _FIRST, 0
     torn: tuple[int, str] | None = None  # a line that is none, and must be explained by the next
 
@@ -159,14 +182,46 @@ def check(path: Path) -> AuditReport:
             problems.append(f"Before line {number}, lines were taken out, put in or changed.")
         previous, events = str(entry["hash"]), events + 1
         _follow(entry, open_writes)
+        if entry.get("event") == Event.LISTED:
+            listed.add(str(entry.get("sha256")))
     unexplained()
     if rest:
         problems.append(
             "The last line is cut off, by an interruption or by hand. The next write marks it."
         )
     return AuditReport(
-        events, previous if events else "", tuple(problems), tuple(open_writes.values())
+        path=path,
+        events=events,
+        last=previous if events else "",
+        problems=tuple(problems),
+        open_ends=tuple(open_writes.values()),
+        listed=frozenset(listed),
     )
+
+
+def lost_since(path: Path, mark: Mark) -> str:
+    """Say how a log is less than it once was; empty where all of that is still there.
+
+    Raises:
+        UsageError: The file cannot be read.
+    """
+    events = [entry for line in _content(path).split(b"\n") if (entry := _parse(line))]
+    if not events:
+        return f"{path} is missing or empty, and held {mark.events} events."
+    if len(events) < mark.events:
+        return f"{path} was cut: it holds {len(events)} events, and held {mark.events}."
+    if events[mark.events - 1]["hash"] != mark.last:
+        return f"Event {mark.events} of {path} is not the one that was written there."
+    return ""
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror or error}.") from None
 
 
 def _follow(entry: Mapping[str, object], open_writes: dict[str, str]) -> None:
@@ -180,17 +235,20 @@ def _follow(entry: Mapping[str, object], open_writes: dict[str, str]) -> None:
         open_writes.pop(write, None)
 
 
-def _line(previous: str, event: Event, facts: Mapping[str, object]) -> tuple[str, bytes]:
+def _line(end: Mark, event: Event, facts: Mapping[str, object]) -> tuple[Mark, bytes]:
+    """The line that follows, and where the log ends with it."""
     entry: dict[str, object] = {
+        "number": end.events + 1,
         "time": datetime.now().astimezone().isoformat(timespec="milliseconds"),
         "event": str(event),
         "os_user": _os_user(),
         "computer": socket.gethostname(),
         **facts,
-        "previous": previous,
+        "previous": end.last,
     }
     entry["hash"] = _hash(entry)
-    return str(entry["hash"]), (json.dumps(entry, ensure_ascii=False) + "\n").encode()
+    line = (json.dumps(entry, ensure_ascii=False) + "\n").encode()
+    return Mark(end.events + 1, str(entry["hash"])), line
 
 
 def _hash(entry: Mapping[str, object]) -> str:
@@ -227,18 +285,24 @@ def _parse(line: bytes) -> dict[str, object] | None:
     return entry if isinstance(entry, dict) and isinstance(entry.get("hash"), str) else None
 
 
-def _last_hash(path: Path, whole: list[bytes]) -> str:
-    """``hash`` of the last event; the first line of a chain follows zeros."""
+def _mark(path: Path, whole: list[bytes]) -> Mark:
+    """Where the log ends, by its last whole lines; the first line of a chain follows zeros."""
     for line in reversed(whole):
         entry = _parse(line)
         if entry is not None:
-            return str(entry["hash"])
+            number = entry.get("number")
+            if not isinstance(number, int):
+                raise UsageError(
+                    f"{path} was begun by an earlier state of this program. Nothing is written to "
+                    "Eclipse without a log: move the file away, or name another (--audit)."
+                )
+            return Mark(number, str(entry["hash"]))
     if whole:
         raise UsageError(
             f"{path} is not an audit log of this program. Nothing is written to Eclipse without "
-            "one: move the file away, or name another in the settings (audit)."
+            "one: move the file away, or name another (--audit)."
         )
-    return _FIRST
+    return Mark(0, _FIRST)
 
 
 def _os_user() -> str:

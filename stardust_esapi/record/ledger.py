@@ -33,10 +33,11 @@ from stardust_esapi.model import (
     TransferRequest,
 )
 from stardust_esapi.names import folding
+from stardust_esapi.record.audit import Mark
 from stardust_esapi.verify.manifest import RootEntry, SeriesManifest, manifest_digest
 
 LEDGER_NAME = "ledger.sqlite"
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 
 _LOCK_SECONDS = 10.0
 
@@ -83,6 +84,7 @@ CREATE TABLE events (
     event INTEGER PRIMARY KEY, run INTEGER NOT NULL REFERENCES runs, time TEXT NOT NULL,
     case_key TEXT NOT NULL REFERENCES cases, kind TEXT NOT NULL, state TEXT NOT NULL,
     detail TEXT NOT NULL);
+CREATE TABLE audit_logs (path TEXT PRIMARY KEY, events INTEGER NOT NULL, last TEXT NOT NULL);
 """
 
 
@@ -586,24 +588,34 @@ class Ledger:
 
     def series(self) -> list[RootEntry]:
         """Every series that is in its place, for the root manifest; a shared one once."""
-        rows = self._rows(
-            "SELECT folder, manifest_sha256, min(case_key) AS case_key, kind,"
-            " min(cases.state IN (?, ?)) AS exported FROM series JOIN cases USING (case_key)"
-            " WHERE series.state = ? GROUP BY folder, manifest_sha256, kind ORDER BY folder",
-            CaseState.EXPORTED,
-            CaseState.PARTIAL,
-            SeriesState.PLACED,
-        )
-        return [
-            RootEntry(
-                folder=row["folder"],
-                manifest_sha256=row["manifest_sha256"],
-                case_key=row["case_key"],
-                kind=Kind(row["kind"]),
-                exported=bool(row["exported"]),
+        return _root_entries(self._rows(*_PLACED))
+
+    def audited(self, path: Path, end: Mark) -> None:
+        """Record where an audit log ends.
+
+        Args:
+            path: The log; one in the output folder stays known when the folder is moved.
+            end: Its last event.
+
+        Raises:
+            UsageError: The log has become shorter since it was last recorded.
+        """
+        before = self.audit_logs().get(path)
+        if before and end.events <= before.events:
+            raise UsageError(
+                f"{path} was cut while this program wrote to it: it held {before.events} events, "
+                f"and holds {end.events}. Find out who did that before you run it again."
             )
-            for row in rows
-        ]
+        root = self.path.parent
+        name = path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
+        with self._transaction():
+            self._db.execute(
+                "INSERT OR REPLACE INTO audit_logs VALUES (?, ?, ?)", (name, end.events, end.last)
+            )
+
+    def audit_logs(self) -> dict[Path, Mark]:
+        """The audit logs that runs of this folder wrote to, and where each ended then."""
+        return _audit_logs(self.path.parent, self._rows("SELECT * FROM audit_logs"))
 
     def _open(self) -> None:
         self._db.row_factory = sqlite3.Row
@@ -730,27 +742,12 @@ def read_cases(root: Path) -> list[CaseRecord]:
     Raises:
         UsageError: The ledger is not there, damaged, of a newer version, or in use.
     """
-    path = root / LEDGER_NAME
-    if not path.is_file():
-        raise UsageError(f"{path} is missing. Give the output folder of an export.")
-    try:
-        # SQLite opens it for writing where it may: only so can what a kill left be rolled back.
-        with closing(sqlite3.connect(path, timeout=_LOCK_SECONDS)) as db:
-            db.row_factory = sqlite3.Row
-            version = db.execute("PRAGMA user_version").fetchone()[0]
-            if version != SCHEMA_VERSION:
-                raise sqlite3.DatabaseError(f"its format is {version}, not {SCHEMA_VERSION}")
-            db.execute("BEGIN")  # all of it as of one moment, should an export be running
-            cases = db.execute("SELECT * FROM cases ORDER BY listed, row, case_key").fetchall()
-            requests = db.execute("SELECT case_key, kind FROM requests ORDER BY kind").fetchall()
-            series = db.execute(
-                "SELECT * FROM series WHERE state = ? ORDER BY kind", (SeriesState.PLACED,)
-            ).fetchall()
-    except sqlite3.Error as error:
-        raise UsageError(
-            f"The ledger {path} cannot be read: {error}. If an export is using this folder, wait "
-            "for its end; if the file is damaged, restore it from a backup."
-        ) from None
+    with _reading(root) as db:
+        cases = db.execute("SELECT * FROM cases ORDER BY listed, row, case_key").fetchall()
+        requests = db.execute("SELECT case_key, kind FROM requests ORDER BY kind").fetchall()
+        series = db.execute(
+            "SELECT * FROM series WHERE state = ? ORDER BY kind", (SeriesState.PLACED,)
+        ).fetchall()
     asked: dict[str, list[Kind]] = {}
     for row in requests:
         asked.setdefault(row["case_key"], []).append(Kind(row["kind"]))
@@ -770,6 +767,73 @@ def read_cases(root: Path) -> list[CaseRecord]:
         )
         for row in cases
     ]
+
+
+def read_proof(root: Path) -> tuple[list[RootEntry], dict[Path, Mark]]:
+    """Read what the manifests and audit logs of an output folder are compared with.
+
+    Changes nothing; the folder may be write-protected.
+
+    Returns:
+        Every series that is in its place, and where each audit log ended.
+
+    Raises:
+        UsageError: The ledger is not there, damaged, of a newer version, or in use.
+    """
+    with _reading(root) as db:
+        placed, *values = _PLACED
+        series = db.execute(placed, values).fetchall()
+        logs = db.execute("SELECT * FROM audit_logs").fetchall()
+    return _root_entries(series), _audit_logs(root, logs)
+
+
+@contextmanager
+def _reading(root: Path) -> Iterator[sqlite3.Connection]:
+    """The ledger, all of it as of one moment, should an export be running."""
+    path = root / LEDGER_NAME
+    if not path.is_file():
+        raise UsageError(f"{path} is missing. Give the output folder of an export.")
+    try:
+        # SQLite opens it for writing where it may: only so can what a kill left be rolled back.
+        with closing(sqlite3.connect(path, timeout=_LOCK_SECONDS)) as db:
+            db.row_factory = sqlite3.Row
+            version = db.execute("PRAGMA user_version").fetchone()[0]
+            if version != SCHEMA_VERSION:
+                raise sqlite3.DatabaseError(f"its format is {version}, not {SCHEMA_VERSION}")
+            db.execute("BEGIN")
+            yield db
+    except sqlite3.Error as error:
+        raise UsageError(
+            f"The ledger {path} cannot be read: {error}. If an export is using this folder, wait "
+            "for its end; if the file is damaged, restore it from a backup."
+        ) from None
+
+
+_PLACED = (
+    "SELECT folder, manifest_sha256, min(case_key) AS case_key, kind,"
+    " min(cases.state IN (?, ?)) AS exported FROM series JOIN cases USING (case_key)"
+    " WHERE series.state = ? GROUP BY folder, manifest_sha256, kind ORDER BY folder",
+    CaseState.EXPORTED,
+    CaseState.PARTIAL,
+    SeriesState.PLACED,
+)
+
+
+def _root_entries(rows: Iterable[Any]) -> list[RootEntry]:
+    return [
+        RootEntry(
+            folder=row["folder"],
+            manifest_sha256=row["manifest_sha256"],
+            case_key=row["case_key"],
+            kind=Kind(row["kind"]),
+            exported=bool(row["exported"]),
+        )
+        for row in rows
+    ]
+
+
+def _audit_logs(root: Path, rows: Iterable[Any]) -> dict[Path, Mark]:
+    return {root / row["path"]: Mark(row["events"], row["last"]) for row in rows}
 
 
 def _series_record(row: Any) -> SeriesRecord:

@@ -36,6 +36,7 @@ class RunSummary:
         comments: Comments of the accepted rows, and how many carry each. People type names into
             them: for the terminal, not for a report.
         audit: What the audit log holds after the run, and the end of its chain; may be empty.
+        audit_problems: What is not as it was in the audit logs; none is well.
         pictures: PNG files by :attr:`Case.key` and kind.
     """
 
@@ -55,6 +56,7 @@ class RunSummary:
     list_notes: tuple[str, ...] = ()
     comments: tuple[tuple[str, int], ...] = ()
     audit: str = ""
+    audit_problems: tuple[str, ...] = ()
     pictures: Mapping[str, Mapping[Kind, bytes]] = field(default_factory=dict)
 
     @property
@@ -81,7 +83,9 @@ class RunSummary:
     def needs_a_look(self) -> bool:
         """Whether a person has to look: something failed, is doubtful, left out or not read."""
         left_out = self.partial or any(result.left_out for result in self.results)
-        return bool(self.failed or self.doubtful or left_out or self.row_problems)
+        return bool(
+            self.failed or self.doubtful or left_out or self.row_problems or self.audit_problems
+        )
 
     @property
     def failed(self) -> int:

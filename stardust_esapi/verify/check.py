@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -74,11 +75,15 @@ class VerifyReport:
         return not self.findings
 
 
-def verify_tree(root: Path) -> VerifyReport:
+def verify_tree(root: Path, recorded: Sequence[RootEntry] | None = None) -> VerifyReport:
     """Check an output root, or a single series folder, against its manifests.
 
     In an output root ``CT_Export``, ``KM_Export`` and ``MR_Export`` must hold exactly what the
     manifests name. Empty folders and whatever lies beside those three are left alone.
+
+    Args:
+        root: The folder.
+        recorded: What the ledger of an output root says is in its place; None without one.
 
     Raises:
         UsageError: The folder is neither.
@@ -86,7 +91,7 @@ def verify_tree(root: Path) -> VerifyReport:
     if not root.is_dir():
         raise UsageError(f"There is no folder {root}. Name an output folder or a series folder.")
     if any((root / kind.folder).is_dir() for kind in Kind):
-        return _verify_root(root)
+        return _verify_root(root, recorded)
     if not (root / MANIFEST_NAME).is_file():
         raise UsageError(
             f"{root} is neither an output folder nor a series folder: it holds neither "
@@ -96,7 +101,7 @@ def verify_tree(root: Path) -> VerifyReport:
         read_root_manifest(root)
     except VerifyError:
         return _verify_series(root)
-    return _verify_root(root)
+    return _verify_root(root, recorded)
 
 
 def _verify_series(folder: Path) -> VerifyReport:
@@ -108,7 +113,7 @@ def _verify_series(folder: Path) -> VerifyReport:
     return VerifyReport(folder, 1, verified, _sorted(findings), unverified)
 
 
-def _verify_root(root: Path) -> VerifyReport:
+def _verify_root(root: Path, recorded: Sequence[RootEntry] | None) -> VerifyReport:
     findings: list[Finding] = []
     unverified: list[str] = []
     try:
@@ -137,10 +142,14 @@ def _verify_root(root: Path) -> VerifyReport:
     for kind in Kind:
         if (root / kind.folder).is_dir():
             findings += _strangers(root, root / kind.folder, entries)
-    unverified.append(
-        f"Whether Eclipse still holds the same data, and whether someone changed files and "
-        f"{MANIFEST_NAME} together: the manifests are all that is compared."
-    )
+    unverified.append("Whether Eclipse still holds the same data.")
+    if recorded is None:
+        unverified.append(
+            f"Whether someone changed files and {MANIFEST_NAME} together: there is no ledger "
+            "beside the manifests, which are all that is compared."
+        )
+    else:
+        findings += _otherwise_recorded(entries, {entry.folder: entry for entry in recorded})
     return VerifyReport(root, len(entries), verified, _sorted(findings), tuple(unverified))
 
 
@@ -231,6 +240,25 @@ def _changed_manifest(where: str, manifest: SeriesManifest, entry: RootEntry) ->
         where,
         "Its SHA-256 is not the one in the root manifest: what it says of its files may be false.",
     )
+
+
+def _otherwise_recorded(
+    listed: Mapping[str, RootEntry], recorded: Mapping[str, RootEntry]
+) -> Iterator[Finding]:
+    """Where the root manifest and the ledger disagree."""
+    for folder in sorted(listed.keys() | recorded.keys()):
+        if folder not in recorded:
+            detail = "The ledger does not know this series, which the root manifest names."
+            yield Finding(Problem.FOREIGN, folder, detail)
+        elif folder not in listed:
+            detail = (
+                "The ledger says that it is in its place, but the root manifest does not name it: "
+                "a run was cut off, or somebody changed it. Run the export again."
+            )
+            yield Finding(Problem.CHANGED, MANIFEST_NAME, f"{folder}: {detail}")
+        elif listed[folder] != recorded[folder]:
+            detail = f"{folder}: the ledger has another digest, case or state of it."
+            yield Finding(Problem.CHANGED, MANIFEST_NAME, detail)
 
 
 def _strangers(root: Path, folder: Path, known: dict[str, RootEntry]) -> list[Finding]:

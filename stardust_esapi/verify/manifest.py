@@ -161,14 +161,19 @@ def holds_what_is_listed(folder: Path) -> bool:
     )
 
 
+def root_manifest_bytes(entries: Iterable[RootEntry]) -> bytes:
+    """The content of the output root's ``manifest.json``; entries are sorted by folder."""
+    document = _RootDocument(ROOT_FORMAT, tuple(sorted(entries, key=lambda e: e.folder)))
+    return _dump(_ROOT.dump_python(document, mode="json"))
+
+
 def write_root_manifest(root: Path, entries: Iterable[RootEntry]) -> None:
-    """Write the output root's ``manifest.json``, durably; entries are sorted by folder.
+    """Write the output root's ``manifest.json``, durably.
 
     Raises:
         OSError: The file system refuses.
     """
-    document = _RootDocument(ROOT_FORMAT, tuple(sorted(entries, key=lambda e: e.folder)))
-    atomic_write(root / MANIFEST_NAME, _dump(_ROOT.dump_python(document, mode="json")))
+    atomic_write(root / MANIFEST_NAME, root_manifest_bytes(entries))
 
 
 def read_root_manifest(root: Path) -> tuple[RootEntry, ...]:

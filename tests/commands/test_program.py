@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import os
 import shutil
@@ -507,43 +508,142 @@ def test_a_clinics_own_words(
     assert [entry["exported"] for entry in manifest["series"]] == [True]
 
 
-def test_verify_checks_the_audit_log_too(
+@pytest.fixture
+def export_small(
     clinic_of: ClinicOf, cases: Callable[..., Path], run: Run, tmp_path: Path
-) -> None:
+) -> Callable[..., Outcome]:
+    """Export one case into a folder; to be called again for another run."""
     clinic = clinic_of(SMALL)
+    listed = cases(row_of(clinic.patients[0]))
+
+    def export(out: str | Path = "out", *more: object) -> Outcome:
+        return run(
+            "export", "--cases", listed, "--out", tmp_path / out, "--esapi", clinic.esapi,
+            "--write", *more,
+        )  # fmt: skip
+
+    return export
+
+
+def events(log: Path) -> list[dict[str, str]]:
+    return [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+
+
+def test_verify_checks_the_audit_log_too(
+    export_small: Callable[..., Outcome], run: Run, tmp_path: Path
+) -> None:
     out = tmp_path / "out"
-    done = run(
-        "export", "--cases", cases(row_of(clinic.patients[0])), "--out", out,
-        "--esapi", clinic.esapi, "--write",
-    )  # fmt: skip
+    done = export_small()
     assert done.code == 0, done.text
-    last = json.loads((out / "audit.jsonl").read_text(encoding="utf-8").splitlines()[-1])["hash"]
-    assert f"3 events, the last one {last}" in (out / "report.html").read_text(encoding="utf-8")
-    verified = run("verify", out)
-    assert verified.code == 0
-    assert last in verified.out
     log = out / "audit.jsonl"
+    last = events(log)[-1]
+    assert last["event"] == "listed"
+    assert last["sha256"] == hashlib.sha256((out / "manifest.json").read_bytes()).hexdigest()
+    said = f"4 events, the last one {last['hash']}"
+    assert said in (out / "report.html").read_text(encoding="utf-8")
+    verified = run("verify", out)
+    assert verified.code == 0, verified.text
+    assert last["hash"] in verified.out
     log.write_text(log.read_text(encoding="utf-8").replace("0815", "0816", 1), encoding="utf-8")
     verified = run("verify", out)
     assert verified.code == 1
     assert "Line 1 was changed" in verified.out
+    assert export_small().code == 1
+    assert "Line 1 was changed" in (out / "report.html").read_text(encoding="utf-8")
 
 
-def test_the_audit_log_lies_where_the_settings_say(
-    clinic_of: ClinicOf, cases: Callable[..., Path], run: Run, tmp_path: Path
+@pytest.mark.parametrize("kept", [0, 2])
+def test_a_log_that_was_cut_or_deleted_is_said_and_stops_a_run(
+    export_small: Callable[..., Outcome], run: Run, tmp_path: Path, kept: int
 ) -> None:
-    clinic = clinic_of(SMALL)
+    out = tmp_path / "out"
+    export_small()
+    log = out / "audit.jsonl"
+    text = log.read_text(encoding="utf-8").splitlines(keepends=True)
+    log.unlink()
+    if kept:
+        log.write_text("".join(text[:kept]), encoding="utf-8")
+    said = f"holds {kept} events, and held 4" if kept else "is missing or empty, and held 4"
+    verified = run("verify", out)
+    assert verified.code == 1
+    assert said in verified.out
+    again = export_small()
+    assert again.code == 2
+    assert said in again.text
+    assert "Nothing was opened" in again.text
+    # Another log is a way on, and never an unsaid one.
+    elsewhere = tmp_path / "elsewhere.jsonl"
+    assert export_small("out", "--audit", elsewhere).code == 1
+    report = (out / "report.html").read_text(encoding="utf-8")
+    assert said in report
+    assert f"Earlier runs wrote to another audit log: {log}" in report
+    assert [e["event"] for e in events(elsewhere)] == ["listed"]
+    verified = run("verify", out)
+    assert verified.code == 1
+    assert said in verified.out
+
+
+def test_no_variable_says_where_the_audit_log_lies(
+    export_small: Callable[..., Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STARDUST_AUDIT", str(tmp_path / "nul"))
+    done = export_small()
+    assert done.code == 2
+    assert "no variable says where the audit log lies" in done.text
+    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "nul").exists()
+
+
+@pytest.mark.parametrize("way", ["flag", "settings"])
+def test_the_audit_log_lies_where_flag_or_settings_say(
+    export_small: Callable[..., Outcome], run: Run, tmp_path: Path, way: str
+) -> None:
     (tmp_path / "clinic").mkdir()
     log = tmp_path / "clinic" / "writes.jsonl"
     settings = tmp_path / "site.toml"
     settings.write_text(f'audit = "{log.as_posix()}"\n', encoding="utf-8")
-    done = run(
-        "export", "--cases", cases(row_of(clinic.patients[0])), "--out", tmp_path / "out",
-        "--esapi", clinic.esapi, "--write", "--settings", settings,
-    )  # fmt: skip
+    more = ("--audit", log) if way == "flag" else ("--settings", settings)
+    done = export_small("out", *more)
     assert done.code == 0, done.text
-    assert len(log.read_text(encoding="utf-8").splitlines()) == 3
+    assert len(events(log)) == 4
     assert not (tmp_path / "out" / "audit.jsonl").exists()
+    # Two folders may share it; each goes on from where the other has ended.
+    assert export_small("other", *more).code == 0
+    assert export_small("out", *more).code == 0
+    assert run("verify", tmp_path / "out").code == 0
+    log.unlink()
+    verified = run("verify", tmp_path / "out")
+    assert verified.code == 1
+    assert "writes.jsonl is missing" in verified.out
+
+
+def test_manifests_that_were_changed_together_disagree_with_the_ledger(
+    export_small: Callable[..., Outcome], run: Run, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    export_small()
+    path = next(out.glob("CT_Export/*/*/manifest.json"))
+    own = json.loads(path.read_bytes())
+    image = next(path.parent.glob("CT*.dcm"))
+    image.write_bytes(image.read_bytes()[:-1] + b"\x7f")
+    [entry] = [f for f in own["manifest"]["files"] if f["name"] == image.name]
+    entry["sha256"] = hashlib.sha256(image.read_bytes()).hexdigest()
+    text = json.dumps(own, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+    path.write_text(text, encoding="utf-8")
+    root = json.loads((out / "manifest.json").read_bytes())
+    root["series"][0]["manifest_sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    (out / "manifest.json").write_text(json.dumps(root), encoding="utf-8")
+    assert verify_tree(out).ok  # to themselves they are right
+    verified = run("verify", out)
+    assert verified.code == 1
+    assert "the ledger has another digest" in verified.out
+    assert "No audit log names its SHA-256" in verified.out
+    # Without the ledger the chain still tells.
+    (out / "ledger.sqlite").unlink()
+    verified = run("verify", out)
+    assert verified.code == 1
+    assert "there is no ledger beside the manifests" in verified.out
+    assert "No audit log names its SHA-256" in verified.out
 
 
 def test_export_and_training_files_in_one_go(

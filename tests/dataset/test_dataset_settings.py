@@ -16,6 +16,7 @@ workers = 2
 scheduler = "tcp://10.0.0.7:8786"
 key = "D:/keys/site.key"
 dicom = true
+words = ["Lunge", "Hirn"]
 
 [dataset.gates]
 gtv_ml = 0.1
@@ -56,6 +57,7 @@ def test_every_setting_can_stand_in_the_file(tmp_path: Path):
         scheduler="tcp://10.0.0.7:8786",
         key=Path("D:/keys/site.key"),
         dicom=True,
+        words=("Lunge", "Hirn"),
         gates=Gates(
             gtv_ml=0.1,
             gtv_voxels=20,

@@ -144,7 +144,7 @@ def test_the_console_exports_what_the_python_stub_does_byte_for_byte(
     )
     events = audited(tmp_path / "found")
     assert {e["script"] for e in events} == {"StardustExporter"}
-    assert {e["event"] for e in events} == {"begun", "saved", "exported"}
+    assert {e["event"] for e in events} == {"begun", "saved", "exported", "listed"}
     assert check(tmp_path / "found" / "audit.jsonl").problems == ()
     assert set_ids(installed.db) == set_ids(clinic.db)
 
@@ -234,7 +234,7 @@ def test_the_plug_in_exports_just_the_open_plan(
         "0815": ["CT_1", "CT_2", "zCopyFromPlan"],
         "0816": ["CT_2"],
     }
-    assert [e["event"] for e in audited(out)] == ["begun", "left", "exported"]
+    assert [e["event"] for e in audited(out)] == ["begun", "left", "exported", "listed"]
     assert {e["script"] for e in audited(out)} == {"StardustExporter.esapi"}
 
 

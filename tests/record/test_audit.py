@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stardust_esapi.errors import UsageError
-from stardust_esapi.record.audit import AuditLog, Event, check
+from stardust_esapi.record.audit import AuditLog, Event, Mark, check, lost_since
 from support import PATIENCE, ending
 
 FACTS = {"write": "a1", "patient_id": "Prüfkörper 12", "structure_sets": ["zCopyFromPlan"]}
@@ -47,9 +47,10 @@ def test_who_when_and_what_stand_in_every_line(log: AuditLog) -> None:
 
 def test_the_chain_holds_and_its_end_is_told(log: AuditLog) -> None:
     fill(log)
-    last = log.append(Event.EXPORTED, FACTS)
+    end = log.append(Event.EXPORTED, FACTS)
     report = check(log.path)
-    assert (report.events, report.last, report.problems, report.open_ends) == (7, last, (), ())
+    assert (report.events, report.last, report.problems, report.open_ends) == (7, end.last, (), ())
+    assert end.events == 7
 
 
 @pytest.mark.parametrize(
@@ -157,3 +158,62 @@ def test_two_programs_at_once_make_one_chain(log: AuditLog) -> None:
         assert [process.wait(PATIENCE) for process in both] == [0, 0]
     report = check(log.path)
     assert (report.events, report.problems) == (40, ())
+
+
+def test_each_event_is_numbered_and_kept_by_who_asked_for_it(tmp_path: Path) -> None:
+    ends: list[Mark] = []
+    log = AuditLog(tmp_path / "audit.jsonl", ends.append)
+    fill(log)
+    with log.path.open("ab") as file:
+        file.write(b'{"cut')
+    log.append(Event.BEGUN, FACTS)
+    entries = [json.loads(line) for line in lines(log) if line != '{"cut']
+    assert [entry["number"] for entry in entries] == [1, 2, 3, 4, 5, 6, 7, 8]
+    torn = entries[6]
+    assert torn["event"] == "torn"
+    assert ends == [Mark(e["number"], e["hash"]) for e in entries if e is not torn]
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda text: None, "is missing or empty, and held 6 events"),
+        (lambda text: "", "is missing or empty, and held 6 events"),
+        (lambda text: "".join(text.splitlines(True)[:4]), "it holds 4 events, and held 6"),
+        (lambda text: text.replace('"write": "2"', '"write": "9"'), ""),  # the chain tells
+    ],
+)
+def test_what_was_cut_off_is_found_by_where_it_ended(log: AuditLog, damage, said) -> None:
+    fill(log)
+    report = check(log.path)
+    end = Mark(report.events, report.last)
+    text = log.path.read_text(encoding="utf-8")
+    log.path.unlink()
+    if (damaged := damage(text)) is not None:
+        log.path.write_text(damaged, encoding="utf-8")
+    lost = lost_since(log.path, end)
+    assert (said in lost) if said else not lost
+    assert check(log.path, end).problems
+
+
+def test_another_whole_log_in_its_place_is_found(log: AuditLog) -> None:
+    fill(log)
+    report = check(log.path)
+    log.path.unlink()
+    fill(log)
+    log.append(Event.EXPORTED, FACTS)
+    [problem] = check(log.path, Mark(report.events, report.last)).problems
+    assert "Event 6" in problem
+
+
+def test_a_log_that_others_went_on_with_is_whole(log: AuditLog) -> None:
+    fill(log)
+    report = check(log.path)
+    fill(AuditLog(log.path))
+    assert check(log.path, Mark(report.events, report.last)).problems == ()
+
+
+def test_a_log_of_an_earlier_state_is_not_continued(log: AuditLog) -> None:
+    log.path.write_text('{"event": "saved", "previous": "0", "hash": "a"}\n', encoding="utf-8")
+    with pytest.raises(UsageError, match="earlier state of this program"):
+        log.append(Event.BEGUN, FACTS)

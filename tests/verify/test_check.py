@@ -61,7 +61,7 @@ def test_an_untouched_export_is_proven(root: Path) -> None:
     assert report.findings == ()
     assert report.ok
     assert (report.series, report.files) == (4, 4 + 3 + 3 + 4)
-    assert len(report.unverified) == 1
+    assert len(report.unverified) == 2  # Eclipse, and the ledger, which nobody has compared
     assert "Eclipse" in report.unverified[0]
 
 
@@ -274,3 +274,22 @@ def test_the_digest_in_the_root_is_that_of_the_file(root: Path, make) -> None:
     entry = next(e for e in read_root_manifest(root) if e.folder == CT)
     manifest = inspect_folder(root / CT, make.requests[Kind.CT], "case1")
     assert entry.manifest_sha256 == manifest_digest(manifest)
+
+
+def test_what_the_ledger_says_is_compared(root: Path) -> None:
+    recorded = list(read_root_manifest(root))
+    report = verify_tree(root, recorded)
+    assert report.ok
+    assert len(report.unverified) == 1
+    changed = [replace(e, manifest_sha256="0" * 64) if e.folder == CT else e for e in recorded]
+    unfinished = [replace(e, exported=False) if e.folder == CT else e for e in recorded]
+    for other in (changed, unfinished):
+        [finding] = verify_tree(root, other).findings
+        assert (finding.problem, finding.path) == (Problem.CHANGED, "manifest.json")
+        assert CT in finding.detail
+    [finding] = verify_tree(root, [e for e in recorded if e.folder != MR]).findings
+    assert (finding.problem, finding.path) == (Problem.FOREIGN, MR)
+    more = replace(recorded[0], folder="CT_Export/0044/1.7.1")
+    [finding] = verify_tree(root, [*recorded, more]).findings
+    assert (finding.problem, finding.path) == (Problem.CHANGED, "manifest.json")
+    assert more.folder in finding.detail

@@ -1,0 +1,75 @@
+"""David Clunie's dciodvfy, which knows PS3.3 by itself, finds no error in any file we write."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pydicom
+
+from stardust_esapi.dataset.pseudonym import Pseudonyms
+from stardust_esapi.dicom.deidentify import copy_deidentified
+from stardust_esapi.dicom.source import Device, PatientIdentity, RoiSource, StudyFacts
+from stardust_esapi.dicom.write_images import write_image_series
+from stardust_esapi.dicom.write_registration import write_registration
+from stardust_esapi.dicom.write_structure_set import write_structure_set
+
+OBJECTS = {"CT": "CTImage", "MR": "MRImage", "RS": "RTStructureSet", "RE": "SpatialRegistration"}
+
+
+def errors(path: Path) -> list[str]:
+    """What it says against a file; warnings are not among it."""
+    done = subprocess.run(
+        ["dciodvfy", "-input-file", path], capture_output=True, text=True, check=False
+    )
+    lines = (done.stdout + done.stderr).splitlines()
+    found = [line for line in lines if line.startswith(("Error", "Abort"))]
+    if OBJECTS[path.name[:2]] not in lines:
+        found.append(f"it is no {OBJECTS[path.name[:2]]}")
+    return found
+
+
+def checked(files: list[Path]) -> set[str]:
+    """Every kind of file among them that was checked."""
+    wrong = {path.name: found for path in files if (found := errors(path))}
+    assert wrong == {}
+    return {path.name[:2] for path in files}
+
+
+def test_no_error_in_any_exported_file(exported: Path) -> None:
+    assert checked(sorted(exported.rglob("*_Export/**/*.dcm"))) == set(OBJECTS)
+
+
+def test_no_error_in_a_deidentified_copy(exported: Path, tmp_path: Path) -> None:
+    patient = "A/17.bc-5566"
+    for kind in ("CT", "MR"):
+        [source] = exported.glob(f"{kind}_Export/A*/*")
+        copy_deidentified(source, tmp_path / kind, patient, Pseudonyms(bytes(32)))
+    assert checked(sorted(tmp_path.rglob("*.dcm"))) == set(OBJECTS)
+
+
+def test_no_error_where_hardly_anything_is_known(
+    make_series, make_structure_set, make_registration, tmp_path: Path
+) -> None:
+    """Nor where facts are odd: no device, no dates, a body drawn by points alone."""
+    nothing: dict[str, object] = {
+        "patient": PatientIdentity("1", "", ""),
+        "study": StudyFacts("1.2.3"),
+        "created": None,
+    }
+    for modality in ("CT", "MR"):
+        series = make_series(modality, device=Device("", "", ""), window=None, **nothing)
+        write_image_series(series, tmp_path)
+    points = RoiSource(2, "point", "", (0, 0, 0), {0: [series.geometry.to_patient([(1, 1, 0)])]})
+    write_structure_set(make_structure_set(series, rois=[points], **nothing), tmp_path)
+    write_registration(make_registration(**nothing), tmp_path)
+    assert checked(sorted(tmp_path.glob("*.dcm"))) == set(OBJECTS)
+
+
+def test_it_finds_what_is_wrong(exported: Path, tmp_path: Path) -> None:
+    dataset = pydicom.dcmread(next(exported.rglob("CT_Export/**/CT*.dcm")))
+    del dataset.ImagePositionPatient
+    path = tmp_path / "CT.dcm"
+    dataset.save_as(path)
+    [error] = errors(path)
+    assert "ImagePositionPatient" in error
