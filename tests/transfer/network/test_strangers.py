@@ -239,6 +239,28 @@ def test_idle_connections_do_not_keep_the_peer_out(
         assert len(inbox.quarantined) == 1
 
 
+def test_who_does_not_wait_to_be_accepted_ends_quietly(
+    network: Network, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """pynetdicom's thread died of it, with a traceback, now and then; its socket stayed open."""
+    failed: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", failed.append)
+    item = struct.Struct(">BxH")
+    syntax = ExplicitVRLittleEndian.encode()
+    context = b"\1\0\0\0" + item.pack(0x30, len(CTImageStorage)) + CTImageStorage.encode()
+    context += item.pack(0x40, len(syntax)) + syntax
+    request = titles(OUR_AET, PEER) + item.pack(0x10, 21) + b"1.2.840.10008.3.1.1.1"
+    request += item.pack(0x20, len(context)) + context
+    request += item.pack(0x50, 8) + struct.pack(">BxHL", 0x51, 4, 1 << 14)
+    with receiving(network, tmp_path):
+        for _ in range(20):
+            with connected(network) as hasty:
+                hasty.sendall(head(1, len(request)) + request + b"".join(store_pdus(b"data")))
+                hasty.shutdown(socket.SHUT_WR)
+                answer(hasty)
+    assert failed == []
+
+
 # The other way round: a peer that we call.
 
 
