@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from contextlib import suppress
 from socketserver import BaseServer
 from typing import Self
 
@@ -92,8 +91,10 @@ class Receiver:
         for association in self._entity.active_associations:
             if not association.is_established:  # pynetdicom fails to abort a mere connection
                 hang_up(association)
-                with suppress(RuntimeError):  # about to be started, to find the connection closed
+                try:
                     association.dul.join(self._network.timeout)
+                except RuntimeError:  # about to be started, to find the connection closed
+                    continue
             association.abort()
         BaseServer.shutdown(self._server)  # pynetdicom's own is for servers it has started
         self._server.server_close()
