@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from socketserver import BaseServer
 from typing import Self
 
@@ -89,13 +90,9 @@ class Receiver:
         if self._entity is None or self._server is None:
             return
         for association in self._entity.active_associations:
-            if not association.is_established:  # pynetdicom fails to abort a mere connection
-                hang_up(association)
-                try:
-                    association.dul.join(self._network.timeout)
-                except RuntimeError:  # about to be started, to find the connection closed
-                    continue
-            association.abort()
+            hang_up(association)  # pynetdicom fails to abort one that begins or ends
+            with suppress(RuntimeError):  # about to be started, to find the connection closed
+                association.dul.join(self._network.timeout)
         BaseServer.shutdown(self._server)  # pynetdicom's own is for servers it has started
         self._server.server_close()
 
