@@ -28,6 +28,8 @@ from pynetdicom.sop_class import (
     StudyRootQueryRetrieveInformationModelMove,
 )
 
+from support import until
+
 LOOPBACK = "127.0.0.1"
 # Presentation contexts: by abstract syntax and transfer syntax.
 CONTEXTS = {
@@ -223,6 +225,8 @@ class Liar:
         return self
 
     def __exit__(self, *_: object) -> None:
+        # Those who called end their associations; one that is ending must not be aborted.
+        until(lambda: not self._entity.active_associations)
         self._entity.shutdown()
         for connection in self._sockets:  # pynetdicom leaves those open that were broken off
             connection.close()

@@ -94,11 +94,9 @@ class Receiver:
         if self._entity is None or self._server is None:
             return
         for association in self._entity.active_associations:
-            if not association.is_established:  # pynetdicom fails to abort a mere connection
-                hang_up(association)
-                with suppress(RuntimeError):  # about to be started, to find the connection closed
-                    association.dul.join(self._network.timeout)
-            association.abort()
+            hang_up(association)  # pynetdicom fails to abort one that begins or ends
+            with suppress(RuntimeError):  # about to be started, to find the connection closed
+                association.dul.join(self._network.timeout)
         BaseServer.shutdown(self._server)  # pynetdicom's own is for servers it has started
         self._server.server_close()
 
