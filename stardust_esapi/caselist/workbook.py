@@ -39,6 +39,9 @@ _UNUSUAL = (
     re.compile(rb""":c[\s/>]"""),
 )
 _LAST_COLUMN = 702  # ZZ
+_VALUE = re.compile(rb"v[^<>]*>\s*([0-9]{1,9})\s*<")
+_SHORTEST_CELL = 20  # bytes, of one with a value
+_USUAL_TEXT = 1 << 30  # bytes: what a list cannot have, however often its longest text stands there
 CELL = 32
 """Bytes that a cell takes at least, as it is read."""
 
@@ -115,13 +118,15 @@ def _read(path: Path, content: bytes, most: int, wanted: str) -> Sheet:
     ):
         names = _candidates(path, book, wanted)
         for name in names:
-            rows, columns = _extent(parts[paths[name]])
+            sheet = parts[paths[name]]
+            rows, columns = _extent(sheet)
             if columns > _LAST_COLUMN:
                 raise UsageError(
                     f"The sheet {name} of the workbook {path} has values beyond column ZZ; delete "
                     "them, or choose another sheet with --sheet."
                 )
-            if rows * columns * CELL > most:
+            text = _shared_text(sheet, parts.get("xl/sharedstrings.xml", b""))
+            if rows * columns * CELL + text > most:
                 raise too_large(path, most)
         marks = {name: aside.submit(_marks, path, parts[paths[name]]) for name in names}
         sheets = {
@@ -156,6 +161,18 @@ def _extent(xml: bytes) -> tuple[int, int]:
             if len(element):
                 last_row, last_column = max(row, last_row), max(column, last_column)
     return last_row, last_column
+
+
+def _shared_text(xml: bytes, strings: bytes) -> int:
+    """Bytes of the texts of a sheet that lie in one place for all cells; none where it is usual.
+
+    Each cell gets a copy: a long text is stored once, and may stand in every cell.
+    """
+    lengths = [len(text) for text in strings.split(b"</si>")]
+    if max(lengths) * (len(xml) // _SHORTEST_CELL) < _USUAL_TEXT:
+        return 0
+    uses = (min(int(value), len(lengths) - 1) for value in _VALUE.findall(xml))
+    return sum(lengths[use] for use in uses)
 
 
 def _row_and_column(place: str) -> tuple[int, int]:

@@ -96,6 +96,24 @@ def test_a_far_cell_without_a_value_takes_no_room(workbook: Path) -> None:
     assert {problem.row for problem in read_case_list(workbook).problems} == {2}
 
 
+@pytest.mark.parametrize("length", [4, MB])
+def test_a_text_in_many_cells(workbook: Path, length: int) -> None:
+    """It is stored once (ECMA-376-1, 18.4.9), and each cell that shows it gets a copy."""
+    cell = '<c r="{}{}" t="s"><v>0</v></c>'
+    rows = (
+        f'<row r="{row}">' + "".join(cell.format(letter, row) for letter in "ABCDEFGHIJ") + "</row>"
+        for row in range(3, 203)
+    )
+    edit(workbook, "</sheetData>", "".join(rows) + "</sheetData>")
+    with zipfile.ZipFile(workbook, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("xl/sharedStrings.xml", f"<sst><si><t>{'x' * length}</t></si></sst>")
+    assert workbook.stat().st_size < MB
+    if length == MB:
+        assert_refused(workbook, CaseListSettings())
+    else:
+        assert len({problem.row for problem in read_case_list(workbook).problems}) == 201
+
+
 def test_many_short_rows_and_a_wide_one(tmp_path: Path) -> None:
     path = tmp_path / "cases.csv"
     path.write_text(";".join(MINING) + "\n" + ";" * 20_000 + "\n" * 20_000)
