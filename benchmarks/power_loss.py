@@ -97,6 +97,8 @@ def main() -> None:
 
         second = root / "dataset"
         shutil.copytree(world.out, second / "out")
+        # Another key, made anew after a loss, would give other pseudonyms.
+        (second / "set.key").write_text("00112233445566778899aabbccddeeff" * 2 + "\n")
         arguments = ["dataset", "--from", "out", "--out", "set", "--workers", "1"]
         more, also = cut(
             Work(

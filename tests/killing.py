@@ -392,10 +392,12 @@ def _ledger_state(path: Path) -> dict[str, Any]:
 def _log(path: Path) -> dict[str, int]:
     """The old program's log: how often each event stands there, but for failures.
 
-    A case that fails does so again in every run; a row that a kill cut off was not the event.
+    A case that fails or is doubtful is so again in every run; a row that a kill cut off was not the
+    event.
     """
     rows = path.read_text("utf-8").splitlines()
-    return dict(Counter(row for row in rows if ";failed: " not in row and CUT_OFF not in row))
+    again = re.compile(r';"?(failed|doubtful): ')
+    return dict(Counter(row for row in rows if not again.search(row) and CUT_OFF not in row))
 
 
 def _report(path: Path) -> list[str]:
