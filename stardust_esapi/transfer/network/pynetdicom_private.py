@@ -326,25 +326,23 @@ class _Reader:
     def _data(self, header: bytes | bytearray, length: int) -> bytes | bytearray:
         """Take a P-DATA-TF PDU; what of it, and of its header, is for pynetdicom."""
         association = self._association
-        if association.dimse.message is None:
-            self._unfinished = 0
-        self._unfinished += length
+        ongoing = association.dimse.message is not None
+        self._unfinished = length + (self._unfinished if ongoing else 0)
         if self._unfinished > self._most:
             raise ProtocolError(too_large(self._most))
-        if self._store is None:
-            return header
         items = self._room[: self._fill(self._room[:length])]
         if len(items) < length:
             return header + items
-        self._direct = self._direct or Direct(
-            _contexts(association), self._store, self._on_pending, self._send, self._most
-        )
         self._agreed = self._agreed or [
             cast(int, context.context_id) for context in association.accepted_contexts
         ]
         check_contexts(items, self._agreed)
-        # In the middle of a message of pynetdicom's all is its own.
-        rest = self._direct.take(items) if association.dimse.message is None else items
+        if self._store is None or ongoing:  # then all is pynetdicom's own
+            return header + items
+        self._direct = self._direct or Direct(
+            _contexts(association), self._store, self._on_pending, self._send, self._most
+        )
+        rest = self._direct.take(items)
         return _HEADER.pack(P_DATA_TF, len(rest)) + rest if rest else b""
 
     def _request(self, header: bytes | bytearray, length: int) -> bytes | bytearray:
