@@ -757,7 +757,7 @@ def spoilt(dicom: Path, old: bytes, new: bytes) -> str:
 @pytest.mark.parametrize(
     ("old", "new", "reason"),
     [
-        (b"\x08\x00\x20\x00DA", b"\x08\x00\x20\x00ZZ", "cannot be used"),  # no such VR
+        (b"\x08\x00\x70\x00LO", b"\x08\x00\x70\x00ZZ", "cannot be used"),  # no such VR
         (b"\x08\x00\x16\x00UI", b"\x08\x00\x15\x00UI", "SOPClassUID missing"),
         (b"\x02\x00\x00\x00UL\x04\x00", b"\x02\x00\x00\x00UL\x03\x00", "cannot be read"),
     ],
