@@ -23,7 +23,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("target", ["readers", "lists", "receiver"])
+@pytest.mark.parametrize("target", ["readers", "lists", "stub", "receiver"])
 def test_inputs_that_are_almost_right(target: str) -> None:
     """In a process of its own, which no other test has given memory."""
     ended = run(target, "--inputs", "150")

@@ -53,7 +53,10 @@ from esapi_stub.records import (
 
 _IMAGES = (CTImageStorage, MRImageStorage, PositronEmissionTomographyImageStorage)
 _TAKEN = (*_IMAGES, RTStructureSetStorage, RTPlanStorage, SpatialRegistrationStorage)
-_NEEDED = ("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "Modality")
+_NEEDED = (
+    *("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID"),
+    "Modality",
+)
 _NEEDED_BY_IMAGES = (
     *("FrameOfReferenceUID", "ImagePositionPatient", "ImageOrientationPatient"),
     *("PixelSpacing", "Rows", "Columns", "PixelData"),
@@ -260,7 +263,13 @@ class _Builder:
                 owners.setdefault(str(dataset.SeriesInstanceUID), set()).add(owner)
         mixed = {series for series, found in owners.items() if len(found) > 1}
         for patient_id in sorted(by_patient):
-            self._add_patient(by_patient[patient_id], mixed)
+            taken = len(self._sources)
+            try:
+                with _usable():
+                    self._add_patient(by_patient[patient_id], mixed)
+            except _Refused as refusal:  # by a value that nobody thought could be unreadable
+                del self._sources[taken:]
+                self._refuse_all(by_patient[patient_id], f"of its patient, a file {refusal}")
 
     def _add_patient(self, files: Files, mixed: set[str]) -> None:
         summary = _summary(files[0][1], f"patient-{len(self.patients) + 1}")

@@ -16,6 +16,8 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from pydicom.errors import BytesLengthException
+
 from esapi_stub.records import PatientRecord, SummaryRecord
 from esapi_stub.surface import VERSIONS
 from esapi_stub.system import ApplicationException
@@ -26,7 +28,7 @@ _FORMAT = 1
 # What reading a damaged file can raise, in pydicom too.
 DAMAGE = (
     *(OSError, EOFError, LookupError, ValueError, TypeError, AttributeError, RuntimeError),
-    *(ArithmeticError, struct.error, zlib.error),
+    *(ArithmeticError, struct.error, zlib.error, BytesLengthException),
 )
 
 

@@ -739,3 +739,33 @@ def test_pixels_are_read_as_they_are_stored(dicom, tmp_path, opened) -> None:
     write_phantom(dicom / "b", replace(SMALL, patient_id="P2"))
     reasons = set(not_taken(build(dicom, tmp_path / "db")).values())
     assert "unsupported image: its High Bit is not the last of its Bits Stored" in reasons
+
+
+# Found by benchmarks/fuzz.py: each ended the whole build.
+
+
+def spoilt(dicom: Path, old: bytes, new: bytes) -> str:
+    """Change the bytes of the first file beside the whole patient's; its name."""
+    write_phantom(dicom / "odd", replace(SMALL, patient_id="ODD"))
+    path = min((dicom / "odd").iterdir())
+    content = path.read_bytes()
+    assert content.count(old) == 1
+    path.write_bytes(content.replace(old, new))
+    return f"odd/{path.name}"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        (b"\x08\x00\x70\x00LO", b"\x08\x00\x70\x00ZZ", "cannot be used"),  # no such VR
+        (b"\x08\x00\x16\x00UI", b"\x08\x00\x15\x00UI", "SOPClassUID missing"),
+        (b"\x02\x00\x00\x00UL\x04\x00", b"\x02\x00\x00\x00UL\x03\x00", "cannot be read"),
+    ],
+)
+def test_a_damaged_value_costs_no_other_patient(
+    dicom: Path, tmp_path: Path, old: bytes, new: bytes, reason: str
+) -> None:
+    name = spoilt(dicom, old, new)
+    report = build(dicom, tmp_path / "db")
+    assert report.patients >= 1
+    assert any(one.what == name and reason in one.reason for one in report.not_taken)
