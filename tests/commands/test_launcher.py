@@ -51,7 +51,7 @@ def test_the_approved_launcher_writes_and_stands_in_the_audit_log(
     assert '"script": "StardustExporter", "script_version": "0.1.0.4711"' in text
     assert "ab" * 32 in text
     assert [line.split('"event": "')[1].split('"')[0] for line in text.splitlines()] == [
-        "begun", "saved", "exported",
+        "begun", "saved", "exported", "listed",
     ]  # fmt: skip
     assert check(tmp_path / "out" / "audit.jsonl").problems == ()
     assert host.current() == host.Host()

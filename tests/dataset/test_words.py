@@ -108,6 +108,7 @@ def test_what_a_scanners_user_typed_for_the_body_part_reaches_no_file(tmp_path: 
             dataset.BodyPartExamined = part
             dataset.save_as(path)
         manifest = read_manifest(folder)
-        write_manifest(folder, inspect_folder(folder, manifest.request, manifest.case_key))
+        inspected = inspect_folder(folder, manifest.request, manifest.case_key)
+        write_manifest(folder, inspected.manifest)
     document = made(source, tmp_path / "set")
     assert document["words"]["body_region"] == {"LUNG": 1, "other": 1}  # type: ignore[index]

@@ -610,6 +610,7 @@ def test_names_stay_out_of_every_log(
     assert "pynetdicom" not in caplog.text
 
 
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # of pynetdicom's own server
 def test_a_peer_without_the_service_is_said(
     archive, network_of, folder: Path, quarantine: Path
 ) -> None:
