@@ -21,6 +21,7 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -236,7 +237,9 @@ def receiver(folder: Path) -> Iterator[Target]:
     )
     failures: list[str] = []
     logger.add(failures.append, level="ERROR")
-    threading.excepthook = lambda failed: failures.append(repr(failed.exc_value))
+    threading.excepthook = lambda failed: failures.extend(
+        traceback.format_exception(failed.exc_value)
+    )
     # PS3.8 9.3.2 and PS3.7 9.3.1.
     whole = _associate("OURS", "PEER", CTImageStorage, ExplicitVRLittleEndian)
     stranger = _associate("OURS", "OTHER", CTImageStorage, ExplicitVRLittleEndian)
@@ -258,7 +261,7 @@ def receiver(folder: Path) -> Iterator[Target]:
                 kept.path.unlink()
         inbox.quarantined.clear()
         if failures:
-            raise AssertionError(failures)
+            raise AssertionError("".join(failures))
 
     with Receiver(network, inbox.store):
         yield Target(

@@ -37,6 +37,7 @@ from stardust_esapi.transfer.network.dimse import (
 )
 
 PRIVATE: Final = (
+    "acse.negotiate_association",
     "ae._create_socket",
     "dimse.get_msg",
     "dimse.message",
@@ -187,10 +188,11 @@ def _close_for_good(connection: AssociationSocket) -> None:
 
 
 def _end_in_any_state(association: Association) -> None:
-    """End the association where an event does not fit its state.
+    """End the association where an event does not fit its state, or what was asked for fails.
 
-    A caller that does not wait to be accepted, and leaves, brings that about. pynetdicom's thread
-    dies of it, with a traceback, and its socket stays open.
+    A caller that does not wait to be accepted, and leaves, brings about the one; a context without
+    a transfer syntax the other. pynetdicom's threads die of it, with a traceback, and the socket
+    stays open.
     """
     dul = association.dul
     own = dul.state_machine.do_action
@@ -204,6 +206,17 @@ def _end_in_any_state(association: Association) -> None:
             dul.kill_dul()
 
     dul.state_machine.do_action = do_action  # type: ignore[method-assign]
+    agree = association.acse.negotiate_association
+
+    def negotiate() -> None:
+        try:
+            agree()
+        except Exception:  # noqa: BLE001 - as above
+            hang_up(association)
+            association.kill()
+
+    if association.is_acceptor:
+        association.acse.negotiate_association = negotiate  # type: ignore[method-assign]
 
 
 def _leave_answers(association: Association) -> None:

@@ -43,6 +43,7 @@ def takes(it: object, *names: str) -> bool:
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 
 SHAPES: dict[str, Callable[[object], bool]] = {
+    "acse.negotiate_association": takes,
     "ae._create_socket": lambda it: takes(it, "assoc", "address", "tls_args"),
     "dimse.get_msg": lambda it: takes(it, "block"),
     "dimse.message": lambda it: it is None,

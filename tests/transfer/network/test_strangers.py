@@ -239,25 +239,36 @@ def test_idle_connections_do_not_keep_the_peer_out(
         assert len(inbox.quarantined) == 1
 
 
-def test_who_does_not_wait_to_be_accepted_ends_quietly(
-    network: Network, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """pynetdicom's thread died of it, with a traceback, now and then; its socket stayed open."""
-    failed: list[object] = []
-    monkeypatch.setattr(threading, "excepthook", failed.append)
+def request_of(context: bytes) -> bytes:
+    """An A-ASSOCIATE-RQ of the peer with one presentation context, whose id is 1."""
     item = struct.Struct(">BxH")
-    syntax = ExplicitVRLittleEndian.encode()
-    context = b"\1\0\0\0" + item.pack(0x30, len(CTImageStorage)) + CTImageStorage.encode()
-    context += item.pack(0x40, len(syntax)) + syntax
+    context = b"\1\0\0\0" + context
     request = titles(OUR_AET, PEER) + item.pack(0x10, 21) + b"1.2.840.10008.3.1.1.1"
     request += item.pack(0x20, len(context)) + context
     request += item.pack(0x50, 8) + struct.pack(">BxHL", 0x51, 4, 1 << 14)
+    return head(1, len(request)) + request
+
+
+ABSTRACT = struct.pack(">BxH", 0x30, len(CTImageStorage)) + CTImageStorage.encode()
+SYNTAX = struct.pack(">BxH", 0x40, len(ExplicitVRLittleEndian)) + ExplicitVRLittleEndian.encode()
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [request_of(ABSTRACT + SYNTAX) + b"".join(store_pdus(b"data")), request_of(ABSTRACT)],
+    ids=["does not wait to be accepted", "names no transfer syntax"],
+)
+def test_what_pynetdicom_did_not_think_of_ends_quietly(
+    network: Network, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, sent: bytes
+) -> None:
+    """Found by benchmarks/fuzz.py: its threads died, and the socket stayed open."""
+    failed: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", failed.append)
     with receiving(network, tmp_path):
         for _ in range(20):
-            with connected(network) as hasty:
-                hasty.sendall(head(1, len(request)) + request + b"".join(store_pdus(b"data")))
-                hasty.shutdown(socket.SHUT_WR)
-                answer(hasty)
+            with connected(network) as caller:
+                caller.sendall(sent)
+                answer(caller)
     assert failed == []
 
 
