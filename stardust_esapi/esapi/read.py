@@ -99,11 +99,11 @@ def read_image(image: API.Image) -> ImageView:
         study_uid=series.Study.UID,
         modality=str(series.Modality),
         frame_of_reference_uid=image.FOR,
-        geometry=_geometry(image),
+        geometry=read_geometry(image),
     )
 
 
-def _geometry(image: API.Image) -> ImageGeometry:
+def read_geometry(image: API.Image) -> ImageGeometry:
     """The voxel grid (``Image.Origin``, directions, resolutions in mm, sizes)."""
     return ImageGeometry(
         origin=_vector(image.Origin),

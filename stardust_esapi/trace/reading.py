@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stardust_esapi.geometry import FloatArray
+from stardust_esapi.esapi.read import read_geometry
+from stardust_esapi.geometry import FloatArray, ImageGeometry
 from stardust_esapi.model import Kind
 from stardust_esapi.trace.conceal import Json, number
 from stardust_esapi.trace.recorder import FAILED, Recorder, Thing
-from stardust_esapi.trace.shapes import Frame, voxels
+from stardust_esapi.trace.shapes import shapes, voxels
+from stardust_esapi.transfer.voxels import values_of
 
 ANSWERS_IN_WORDS = "Structure.CanEditSegmentVolume"
 """The one member whose answer is a sentence: the second part of it."""
@@ -71,7 +73,7 @@ def _plane(recorder: Recorder, image: Thing, plane: int) -> NDArray[np.int32]:
         voxels,
         plane,
     )
-    return np.empty(0, dtype=np.int32) if found is FAILED else found
+    return np.empty(0, dtype=np.int32) if found is FAILED else values_of(found)
 
 
 def _odd(occurring: NDArray[np.int32]) -> dict[str, int]:
@@ -137,9 +139,9 @@ def _structure_set(recorder: Recorder, structure_set: Thing) -> None:
             _contours(recorder, structure, image[1])
 
 
-def _image_below(structure_set: Any) -> tuple[str, Frame] | None:
+def _image_below(structure_set: Any) -> tuple[str, ImageGeometry] | None:
     image = structure_set.Image
-    return None if image is None else (image.Id, Frame.of(image))
+    return None if image is None else (image.Id, read_geometry(image))
 
 
 def _structure(recorder: Recorder, structure: Thing) -> None:
@@ -152,21 +154,21 @@ def _structure(recorder: Recorder, structure: Thing) -> None:
     )
 
 
-def _contours(recorder: Recorder, structure: Thing, frame: Frame) -> None:
+def _contours(recorder: Recorder, structure: Thing, geometry: ImageGeometry) -> None:
+    planes = geometry.size[2]
     drawn = recorder.ask(
         structure.place,
         "Structure.GetContoursOnImagePlane",
         lambda: {
-            plane: recorder.backend.read_contours(structure.api, plane)
-            for plane in range(frame.planes)
+            plane: recorder.backend.read_contours(structure.api, plane) for plane in range(planes)
         },
-        lambda found: {plane: frame.shapes(found[plane], plane) for plane in found if found[plane]},
+        lambda found: {at: shapes(found[at], at, geometry) for at in found if found[at]},
         "every plane",
     )
     empty = [] if drawn is FAILED else [plane for plane in drawn if not drawn[plane]]
     if empty:
         _odd_plane(recorder, structure, "an empty plane", empty[0])
-    _odd_plane(recorder, structure, "behind the last plane", frame.planes)
+    _odd_plane(recorder, structure, "behind the last plane", planes)
     _odd_plane(recorder, structure, "before the first plane", -1)
 
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stardust_esapi.geometry import FloatArray
+from stardust_esapi.geometry import FloatArray, ImageGeometry
 from stardust_esapi.trace.conceal import Json, number
 
 _GRIDS = (1, 2, 4, 8, 16, 32, 64)
@@ -30,58 +28,26 @@ def voxels(plane: NDArray[np.int32]) -> Json:
     }
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """Where an image lies: contours are told relative to it.
+def shapes(contours: Sequence[FloatArray], plane: int, geometry: ImageGeometry) -> Json:
+    """Of each contour what does not show whose it is: how many points, how large, where.
 
-    Attributes:
-        origin: Its first voxel, mm, patient space; shape (3,).
-        axes: Its directions; shape (3, 3), an axis a row.
-        spacing: Of its voxels, mm; shape (3,).
-        planes: How many it has.
+    In pixels from the image's first voxel: ``area``, the middle (``x``, ``y``), how far the points
+    lie off the plane (``off``), and the coarsest part of a pixel that all lie on (``grid``; None
+    for none).
     """
+    return [_shape(geometry.to_index(contour), plane) for contour in contours]
 
-    origin: FloatArray
-    axes: FloatArray
-    spacing: FloatArray
-    planes: int
 
-    @classmethod
-    def of(cls, image: Any) -> Frame:
-        """Read it of an ``Image``."""
-        origin, *axes = (
-            np.array([v.x, v.y, v.z])
-            for v in (image.Origin, image.XDirection, image.YDirection, image.ZDirection)
-        )
-        spacing = np.array([image.XRes, image.YRes, image.ZRes])
-        return cls(origin, np.array(axes), spacing, image.ZSize)
-
-    def relative(self, contour: FloatArray) -> FloatArray:
-        """Points (n, 3) as columns, rows and planes from the first voxel."""
-        return np.asarray((contour - self.origin) @ self.axes.T / self.spacing)
-
-    def patient(self, index: FloatArray) -> FloatArray:
-        """Points (n, 3) in patient space, mm, of columns, rows and planes."""
-        return np.asarray(self.origin + (index * self.spacing) @ self.axes)
-
-    def shapes(self, contours: Sequence[FloatArray], plane: int) -> Json:
-        """Of each contour what does not show whose it is: how many points, how large, where.
-
-        In pixels: ``area``, the middle (``x``, ``y``), how far the points lie off the plane
-        (``off``), and the coarsest part of a pixel that all lie on (``grid``; None for none).
-        """
-        return [self._shape(self.relative(contour), plane) for contour in contours]
-
-    def _shape(self, index: FloatArray, plane: int) -> Json:
-        x, y, z = index.T
-        area = 0.5 * np.sum(x * np.roll(y, -1) - y * np.roll(x, -1))
-        parts = [(n, index[:, :2] * n) for n in _GRIDS]
-        fine = [n for n, part in parts if np.abs(part - np.rint(part)).max() < _ON_GRID]
-        return {
-            "points": len(index),
-            "area": number(abs(area)),
-            "x": number(x.mean()),
-            "y": number(y.mean()),
-            "off": number(np.abs(z - plane).max()),
-            "grid": fine[0] if fine else None,
-        }
+def _shape(index: FloatArray, plane: int) -> Json:
+    x, y, z = index.T
+    area = 0.5 * np.sum(x * np.roll(y, -1) - y * np.roll(x, -1))
+    parts = [(n, index[:, :2] * n) for n in _GRIDS]
+    fine = [n for n, part in parts if np.abs(part - np.rint(part)).max() < _ON_GRID]
+    return {
+        "points": len(index),
+        "area": number(abs(area)),
+        "x": number(x.mean()),
+        "y": number(y.mean()),
+        "off": number(np.abs(z - plane).max()),
+        "grid": fine[0] if fine else None,
+    }

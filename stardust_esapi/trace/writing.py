@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 
 from stardust_esapi.errors import PrepareError
+from stardust_esapi.esapi.read import read_geometry
 from stardust_esapi.esapi.session import OpenPatient
 from stardust_esapi.esapi.write_gate import Approval, PlannedSet, WritePlan, modifications
 from stardust_esapi.esapi.writer import RecordWriter
 from stardust_esapi.patient import ImageView
 from stardust_esapi.trace.conceal import Json, Show, color, number, word
 from stardust_esapi.trace.recorder import FAILED, Recorder
-from stardust_esapi.trace.shapes import Frame
 
 _TYPES = (
     *("AVOIDANCE", "CAVITY", "CONTRAST_AGENT", "CTV", "EXTERNAL", "GTV", "IRRAD_VOLUME", "ORGAN"),
@@ -219,7 +219,7 @@ class _Trial:
     ) -> None:
         """Draw a square, and read what becomes of its points: pixels, from its own corner."""
         image = made.Image
-        frame, plane = Frame.of(image), image.ZSize // 2
+        geometry, plane = read_geometry(image), image.ZSize // 2
         start = np.array([image.XSize // 2 + corner, image.YSize // 2 + corner, plane])
         square = start + pixels * np.array([(0, 0, 0), (1, 0, 0), (1, 1, 0), (0, 1, 0)])
         vector = type(image.Origin)
@@ -227,13 +227,15 @@ class _Trial:
         def draw() -> Any:
             drawn = structure or self._new(made)
             drawn.AddContourOnImagePlane(
-                [vector(*p) for p in frame.patient(square).tolist()], plane
+                [vector(*p) for p in geometry.to_patient(square).tolist()], plane
             )
             return drawn
 
         def shown(drawn: Any) -> Json:
             contours = self._recorder.backend.read_contours(drawn, plane)
-            return [np.round(frame.relative(contour) - start, 4).tolist() for contour in contours]
+            return [
+                np.round(geometry.to_index(contour) - start, 4).tolist() for contour in contours
+            ]
 
         self.ask("Structure.AddContourOnImagePlane", draw, role, shown)
 

@@ -44,12 +44,12 @@ class Voxels:
         digests = []
         for plane in range(planes):
             voxels = read_plane(plane)
-            occurring = np.union1d(occurring, _values(voxels))
+            occurring = np.union1d(occurring, values_of(voxels))
             digests.append(digest(voxels))
         return cls(occurring, tuple(digests))
 
 
-def _values(voxels: NDArray[np.int32]) -> NDArray[np.int32]:
+def values_of(voxels: NDArray[np.int32]) -> NDArray[np.int32]:
     """The values in a plane, rising; counting them is many times as fast as sorting all voxels."""
     low, high = int(voxels.min()), int(voxels.max())
     if high - low > _STEPS:  # 16 bits cannot hold them anyway
