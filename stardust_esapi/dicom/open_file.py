@@ -31,8 +31,9 @@ def read_file(source: Path | bytes, **arguments: Any) -> pydicom.FileDataset:
         CaseError: It is deflated, and larger than any object should be.
         Exception: Whatever pydicom raises where it is damaged.
     """
+    may_be_deflated = isinstance(source, Path) or _DEFLATED in source
     with _opened(source) as file:
-        if not (isinstance(source, bytes) and _DEFLATED not in source) and _is_bomb(file):
+        if may_be_deflated and _is_bomb(file):
             raise CaseError(
                 f"it unpacks to more than {LARGEST_MB} MB. If that is what it should be, have it "
                 "sent without compression"
