@@ -24,6 +24,7 @@ from pynetdicom.sop_class import (
 )
 
 from stardust_esapi.dicom.instance import PREFIXES
+from stardust_esapi.transfer.network.dimse import Taking
 from stardust_esapi.transfer.network.entity import tune
 from support import PATIENCE, end, until
 
@@ -202,7 +203,7 @@ def send(
         port,
         ae_title=called,
         tls_args=(tls, LOOPBACK) if tls else None,
-        evt_handlers=[(evt.EVT_CONN_OPEN, tune, [PATIENCE])],
+        evt_handlers=[(evt.EVT_CONN_OPEN, tune, [Taking(PATIENCE, 1 << 28)])],
     )
     if not association.is_established:
         return []
@@ -342,7 +343,7 @@ class Rogue:
         tls = (self.tls_client, LOOPBACK) if self.tls_client else None
         wanted = list(self.script(self._matches(event.identifier)))
         contexts = [build_context(sop_class) for sop_class in PREFIXES]
-        handlers = [(evt.EVT_CONN_OPEN, tune, [PATIENCE])]
+        handlers = [(evt.EVT_CONN_OPEN, tune, [Taking(PATIENCE, 1 << 28)])]
         yield (
             LOOPBACK,
             self.our_port,

@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from types import TracebackType
 from typing import Final, Self
 
@@ -14,6 +15,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID
 from pynetdicom import AE, build_context, build_role, evt
 from pynetdicom.association import Association
+from pynetdicom.dsutils import decode
 from pynetdicom.status import (
     QR_FIND_SERVICE_CLASS_STATUS,
     QR_MOVE_SERVICE_CLASS_STATUS,
@@ -28,7 +30,7 @@ from stardust_esapi.choices import Retrieve
 from stardust_esapi.dicom.instance import PREFIXES
 from stardust_esapi.errors import TransferError, UsageError
 from stardust_esapi.settings import Network
-from stardust_esapi.transfer.network.dimse import MAX_PDU, Store
+from stardust_esapi.transfer.network.dimse import MAX_PDU, ProtocolError, Store, Taking
 from stardust_esapi.transfer.network.entity import (
     application_entity,
     proposed_contexts,
@@ -52,6 +54,10 @@ _WITHOUT: Final = {
     MODELS[Retrieve.GET]: 'Set network.retrieve to "move".',
 }
 _MOST_ROWS: Final = 100_000
+_TOO_MANY_ROWS: Final = (
+    "answered a query with more than {} rows, and no series has so many images. Ask its "
+    "administrator"
+)
 _MOVE_DESTINATION_UNKNOWN: Final = 0xA801
 # Asking again changes nothing: SOP class not supported, not authorized, destination unknown.
 _PERMANENT: Final = frozenset({0x0122, 0x0124, _MOVE_DESTINATION_UNKNOWN})
@@ -154,6 +160,7 @@ class PeerAssociation:
         self._destination = network.destination or network.aet
         self._association: Association | None = None
         self._message_ids = itertools.count(1)
+        self._rows: list[bytes] = []
         self._running: tuple[int, UID] | None = None
         self._broken = ""
         self._releasing = False
@@ -214,6 +221,7 @@ class PeerAssociation:
             PeerError: It does not answer or broke off.
         """
         rows = []
+        self._rows.clear()
         with self._request(FIND) as (association, message_id):
             for status, row in association.send_c_find(identifier, FIND, message_id):
                 code = self._code(status)
@@ -221,11 +229,7 @@ class PeerAssociation:
                 if category == STATUS_PENDING and row is not None:
                     rows.append(row)
                     if len(rows) > _MOST_ROWS:
-                        raise PeerError(
-                            f"the peer answered a query with more than {_MOST_ROWS} rows, and no "
-                            "series has so many images. Ask its administrator.",
-                            permanent=True,
-                        )
+                        raise PeerError(f"the peer {_TOO_MANY_ROWS.format(_MOST_ROWS)}.")
                 elif category not in {STATUS_PENDING, STATUS_SUCCESS, STATUS_WARNING}:
                     words = QR_FIND_SERVICE_CLASS_STATUS.get(code, ("", ""))[1] or category
                     raise QueryRefusedError(
@@ -233,7 +237,20 @@ class PeerAssociation:
                         f"{', ' + status.ErrorComment if 'ErrorComment' in status else ''}. "
                         "Ask its administrator."
                     )
-        return rows
+            return [*rows, *self._decoded(association)]
+
+    def _decoded(self, association: Association) -> list[Dataset]:
+        """The rows that came past pynetdicom, which has read none of them."""
+        [syntax] = {
+            one.transfer_syntax[0]
+            for one in association.accepted_contexts
+            if one.abstract_syntax == FIND
+        }
+        kind = syntax.is_implicit_VR, syntax.is_little_endian, syntax.is_deflated
+        try:
+            return [decode(BytesIO(row), *kind) for row in self._rows]
+        except Exception:  # noqa: BLE001 - damaged ones make the parser raise anything
+            raise PeerError("the peer answered a query with a row that cannot be read.") from None
 
     def retrieve(self, identifier: Dataset) -> Answer:
         """Send a C-MOVE or a C-GET and wait for its final response.
@@ -283,15 +300,26 @@ class PeerAssociation:
         self._association = event.assoc
         tune(
             event,
-            self._network.timeout,
-            self._store,
-            self.pulse.beat,
-            self._network.largest_mb << 20,
-            self._refused,
+            Taking(
+                self._network.timeout,
+                self._network.largest_mb << 20,
+                self._store,
+                on_pending=self.pulse.beat,
+                on_row=self._row,
+                on_refused=self._refused,
+            ),
         )
 
     def _refused(self, why: str) -> None:
         self._broken = self._broken or why
+        if self._association is not None:
+            wake(self._association)
+
+    def _row(self, identifier: bytes) -> None:
+        self.pulse.beat()
+        self._rows.append(identifier)
+        if len(self._rows) > _MOST_ROWS:
+            raise ProtocolError(_TOO_MANY_ROWS.format(_MOST_ROWS))
 
     def _associate(self, entity: AE, **arguments: object) -> Association:
         association = entity.associate(

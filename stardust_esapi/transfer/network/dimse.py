@@ -1,10 +1,10 @@
-"""The two messages that come with every image, read and answered without pynetdicom.
+"""The messages that come for every image, read and answered without pynetdicom.
 
-These are the C-STORE request, and the pending response to the C-MOVE or C-GET that caused it.
-pynetdicom decodes and encodes their command sets as pydicom datasets, which takes longer than
-reading and writing the pixels. Here they are read as they are (PS3.7 9.1.1, 9.3.1, 9.3.4 and E.1:
-Implicit VR Little Endian); anything about them that is not plain, and every other message, is left
-to pynetdicom.
+These are the pending response to the C-FIND that asks for it, the C-STORE request, and the pending
+response to the C-MOVE or C-GET that caused that. pynetdicom decodes and encodes their command sets
+as pydicom datasets, which takes longer than reading and writing the pixels. Here they are read as
+they are (PS3.7 9.1.1, 9.3.1, 9.3.2, 9.3.4 and E.1: Implicit VR Little Endian); anything about them
+that is not plain, and every other message, is left to pynetdicom.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from io import BytesIO
 from typing import Final
 
@@ -19,9 +20,11 @@ from loguru import logger
 
 _C_STORE_RQ: Final = 0x0001
 _C_STORE_RSP: Final = 0x8001
+_FIND_RSP: Final = 0x8020
 _RETRIEVE_RSP: Final = frozenset({0x8021, 0x8010})  # C-MOVE, C-GET
 _PENDING: Final = frozenset({0xFF00, 0xFF01})
 _NO_DATA_SET: Final = 0x0101
+_SOP_CLASS_NOT_SUPPORTED: Final = 0x0122
 _CANNOT_BE_TAKEN: Final = 0xC211  # of those that PS3.4 B.2.3 leaves to us, what pynetdicom says
 
 # Elements of group 0000 (PS3.7 E.1).
@@ -93,6 +96,36 @@ Store = Callable[[Sent], int]
 """Takes an instance, and gives the status for the sender (PS3.4 B.2.3)."""
 
 
+def _store_nothing(_: Sent) -> int:
+    return _SOP_CLASS_NOT_SUPPORTED
+
+
+def _nothing() -> None:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Taking:
+    """What an association takes, who is told, and within which bounds.
+
+    Attributes:
+        timeout: Seconds in which a PDU that has begun must be there, and of every other wait.
+        most: Bytes that a message may have.
+        store: Takes each instance that the peer sends.
+        on_pending: Told of each pending response to a C-MOVE or C-GET: a sign of life, and no more.
+        on_row: Given the encoded identifier of each pending response to a C-FIND; may raise a
+            ProtocolError. Where there is none, such responses are left to pynetdicom.
+        on_refused: Told, in a sentence, of a peer that was cut off for what it sent.
+    """
+
+    timeout: float
+    most: int
+    store: Store = _store_nothing
+    on_pending: Callable[[], None] = _nothing
+    on_row: Callable[[bytes], None] | None = None
+    on_refused: Callable[[str], None] = logger.warning
+
+
 def check_contexts(items: memoryview, agreed: Collection[int]) -> None:
     """Look at all items of a P-DATA-TF PDU, whoever takes them.
 
@@ -112,26 +145,18 @@ class Direct:
 
     Args:
         contexts: By their ids, those in which the peer may store.
-        store: Takes each instance.
-        on_pending: Told of each pending response to a C-MOVE or C-GET: a sign of life, and no more.
+        taking: Who takes what.
         send: Sends a PDU.
-        most: Bytes that an instance may have.
     """
 
     def __init__(
-        self,
-        contexts: Mapping[int, Context],
-        store: Store,
-        on_pending: Callable[[], None],
-        send: Callable[[bytes], None],
-        most: int,
+        self, contexts: Mapping[int, Context], taking: Taking, send: Callable[[bytes], None]
     ) -> None:
         self._contexts = contexts
-        self._store = store
-        self._on_pending = on_pending
+        self._taking = taking
         self._send = send
-        self._most = most
-        self._arriving: tuple[int, int, Sent] | None = None  # context, message id
+        # Of the message that has begun: context, dataset, and what to do when that is whole.
+        self._arriving: tuple[int, BytesIO, Callable[[], None]] | None = None
 
     def take(self, items: memoryview) -> memoryview:
         """Take the items of a P-DATA-TF PDU (PS3.8 9.3.5.1), each a fragment of a message.
@@ -153,21 +178,24 @@ class Direct:
         if self._arriving is None:
             whole = control & (_COMMAND | _LAST) == _COMMAND | _LAST
             return whole and self._begins(context_id, _read(bytes(fragment)))
-        expected, message_id, instance = self._arriving
+        expected, data, finish = self._arriving
         if control & _COMMAND or context_id != expected:
-            raise ProtocolError("sent a command in the middle of an instance")
-        if instance.data.tell() + len(fragment) > self._most:
-            raise ProtocolError(too_large(self._most))
-        instance.data.write(fragment)
+            raise ProtocolError("sent a command in the middle of a dataset")
+        if data.tell() + len(fragment) > self._taking.most:
+            raise ProtocolError(too_large(self._taking.most))
+        data.write(fragment)
         if control & _LAST:
             self._arriving = None
-            response = _store_response(instance, message_id, self._stored(instance))
-            self._send(_pdu(context_id, response))
+            finish()
         return True
+
+    def _answer(self, context_id: int, message_id: int, instance: Sent) -> None:
+        response = _store_response(instance, message_id, self._stored(instance))
+        self._send(_pdu(context_id, response))
 
     def _stored(self, instance: Sent) -> int:
         try:
-            return self._store(instance)
+            return self._taking.store(instance)
         except Exception:  # noqa: BLE001 - the peer is answered whatever happens, as by pynetdicom
             logger.exception(f"Instance {instance.sop_instance} could not be taken")
             return _CANNOT_BE_TAKEN
@@ -175,10 +203,14 @@ class Direct:
     def _begins(self, context_id: int, command: CommandSet) -> bool:
         """Whether this command is for us; if so, its message has begun."""
         kind = _number(command, _COMMAND_FIELD)
-        if kind in _RETRIEVE_RSP and _number(command, _STATUS) in _PENDING:
-            if _number(command, _DATA_SET_TYPE) != _NO_DATA_SET:
-                return False
-            self._on_pending()
+        has_data = _number(command, _DATA_SET_TYPE) not in {None, _NO_DATA_SET}
+        is_pending = _number(command, _STATUS) in _PENDING
+        data = BytesIO()
+        if kind in _RETRIEVE_RSP and is_pending and not has_data:
+            self._taking.on_pending()
+            return True
+        if kind == _FIND_RSP and is_pending and has_data and (on_row := self._taking.on_row):
+            self._arriving = context_id, data, lambda: on_row(data.getvalue())
             return True
         context, message_id = self._contexts.get(context_id), _number(command, _MESSAGE_ID)
         if (
@@ -186,14 +218,14 @@ class Direct:
             or context is None
             or message_id is None
             or not command.keys() <= _OF_A_STORE
-            or _number(command, _DATA_SET_TYPE) in {None, _NO_DATA_SET}
+            or not has_data
             or _uid(command, _SOP_CLASS) != context.sop_class
         ):
             return False
-        instance = Sent(context, _uid(command, _SOP_INSTANCE), BytesIO())
+        instance = Sent(context, _uid(command, _SOP_INSTANCE), data)
         if not instance.sop_instance:
             return False
-        self._arriving = context_id, message_id, instance
+        self._arriving = context_id, data, partial(self._answer, context_id, message_id, instance)
         return True
 
 

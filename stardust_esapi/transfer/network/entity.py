@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import socket
 import sys
-from collections.abc import Callable
 from contextlib import suppress
 from io import BytesIO
 from typing import cast
 
-from loguru import logger
 from pydicom.uid import (
     UID,
     ExplicitVRLittleEndian,
@@ -24,8 +22,8 @@ from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.presentation import PresentationContext
 
 from stardust_esapi.dicom.instance import IMAGE_CLASSES, PREFIXES
-from stardust_esapi.settings import LARGEST_MB, Network
-from stardust_esapi.transfer.network.dimse import MAX_PDU, Context, Sent, Store
+from stardust_esapi.settings import Network
+from stardust_esapi.transfer.network.dimse import MAX_PDU, Context, Sent, Store, Taking
 from stardust_esapi.transfer.network.pynetdicom_private import (
     Entity,
     make_good,
@@ -80,32 +78,16 @@ def proposed_contexts() -> list[PresentationContext]:
     return contexts
 
 
-def tune(
-    event: evt.Event,
-    timeout: float,
-    store: Store | None = None,
-    on_pending: Callable[[], None] = lambda: None,
-    most: int = LARGEST_MB << 20,
-    on_refused: Callable[[str], None] = logger.warning,
-) -> None:
-    """Handle EVT_CONN_OPEN: bound every wait and every PDU, answer at once, waste no time.
-
-    Args:
-        event: The event.
-        timeout: The longest wait, seconds.
-        store: Takes each instance that the peer sends; None where it sends none.
-        on_pending: Told of each pending response to a C-MOVE or C-GET.
-        most: Bytes that a message may have.
-        on_refused: Told, in a sentence, of a peer that was cut off for what it sent.
-    """
+def tune(event: evt.Event, taking: Taking) -> None:
+    """Handle EVT_CONN_OPEN: bound every wait and every PDU, answer at once, waste no time."""
     connection = open_socket(event.assoc)
     if connection is not None:
-        connection.settimeout(timeout)
+        connection.settimeout(taking.timeout)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if sys.platform == "linux":
             event.assoc.bind(evt.EVT_DATA_SENT, _acknowledge_at_once, [connection])
     make_good(event.assoc)
-    read_directly(event.assoc, timeout, store, on_pending, most, on_refused)
+    read_directly(event.assoc, taking)
 
 
 def take(event: evt.Event, store: Store) -> int:

@@ -19,6 +19,7 @@ from stardust_esapi.dicom.instance import IMAGE_CLASSES
 from stardust_esapi.errors import TransferError, UsageError
 from stardust_esapi.settings import Network
 from stardust_esapi.transfer.network.association import FIND, MODELS, PeerAssociation, offers
+from stardust_esapi.transfer.network.dimse import Taking
 from stardust_esapi.transfer.network.entity import application_entity, tune
 from stardust_esapi.transfer.network.file_daemon import FolderCollector
 from stardust_esapi.transfer.network.inbox import Expected, Inbox, Pulse
@@ -197,12 +198,13 @@ def _connected(network: Network, *services: UID) -> Iterator[Association]:
     peer = network.peer
     if peer is None:
         raise UsageError("No peer is set. Give --peer AE@HOST:PORT, or network.peer.")
+    taking = Taking(network.timeout, network.largest_mb << 20)
     association = application_entity(network).associate(
         peer.host,
         peer.port,
         contexts=[build_context(service) for service in services],
         ae_title=peer.ae_title,
-        evt_handlers=[(evt.EVT_CONN_OPEN, tune, [network.timeout])],
+        evt_handlers=[(evt.EVT_CONN_OPEN, tune, [taking])],
         tls_args=(client_context(network.tls), peer.host) if network.tls else None,
     )
     if not association.is_established:

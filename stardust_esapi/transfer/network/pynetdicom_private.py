@@ -14,7 +14,6 @@ import socket
 import ssl
 import struct
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from operator import attrgetter
 from typing import Any, Final, cast
@@ -31,7 +30,7 @@ from stardust_esapi.transfer.network.dimse import (
     Context,
     Direct,
     ProtocolError,
-    Store,
+    Taking,
     check_contexts,
     too_large,
 )
@@ -236,14 +235,7 @@ def _leave_answers(association: Association) -> None:
 # --- speed ---------------------------------------------------------------------------------------
 
 
-def read_directly(
-    association: Association,
-    timeout: float,
-    store: Store | None,
-    on_pending: Callable[[], None],
-    most: int,
-    on_refused: Callable[[str], None],
-) -> None:
+def read_directly(association: Association, taking: Taking) -> None:
     """Read what comes in place of pynetdicom, and take what comes with every image past it.
 
     Its own way of an image leads from the thread that reads, by way of queues that are looked
@@ -255,40 +247,24 @@ def read_directly(
 
     Args:
         association: One whose connection has just been opened.
-        timeout: Seconds in which a PDU that has begun must be there.
-        store: Takes each instance; None where none is taken.
-        on_pending: Told of each pending response to a C-MOVE or C-GET.
-        most: Bytes that a message may have.
-        on_refused: Told, in a sentence, why the association was aborted.
+        taking: What it takes, who is told, and within which bounds.
     """
     if AVAILABLE:
-        _Reader(association, timeout, store, on_pending, most, on_refused).install()
+        _Reader(association, taking).install()
 
 
 class _Reader:
     """Stands between the socket of an association and pynetdicom's state machine."""
 
-    def __init__(
-        self,
-        association: Association,
-        timeout: float,
-        store: Store | None,
-        on_pending: Callable[[], None],
-        most: int,
-        on_refused: Callable[[str], None],
-    ) -> None:
+    def __init__(self, association: Association, taking: Taking) -> None:
         connection = association.dul.socket
         assert connection is not None
         assert connection.socket is not None
         self._association = association
         self._send = connection.send
         self._socket: socket.socket = connection.socket
-        self._timeout = timeout
+        self._taking = taking
         self._until = 0.0
-        self._store = store
-        self._on_pending = on_pending
-        self._most = most
-        self._on_refused = on_refused
         self._direct: Direct | None = None
         self._agreed: list[int] = []
         self._has_refused = False
@@ -313,7 +289,7 @@ class _Reader:
         """Whether the next PDU was for us; otherwise pynetdicom has it."""
         if self._has_refused:  # and has said so; what else comes is not read
             self._socket.close()
-        self._until = time.monotonic() + self._timeout
+        self._until = time.monotonic() + self._taking.timeout
         header = self._received(_HEADER.size)
         if len(header) < _HEADER.size:  # the connection has ended
             return self._hand_on(header)
@@ -329,7 +305,7 @@ class _Reader:
         except ProtocolError as error:
             self._has_refused = True
             peer = self._association.remote
-            self._on_refused(
+            self._taking.on_refused(
                 f"{peer['ae_title'] or 'Somebody'} at {peer['address']} {error}. The association "
                 "was aborted."
             )
@@ -341,8 +317,8 @@ class _Reader:
         association = self._association
         ongoing = association.dimse.message is not None
         self._unfinished = length + (self._unfinished if ongoing else 0)
-        if self._unfinished > self._most:
-            raise ProtocolError(too_large(self._most))
+        if self._unfinished > self._taking.most:
+            raise ProtocolError(too_large(self._taking.most))
         items = self._room[: self._fill(self._room[:length])]
         if len(items) < length:
             return header + items
@@ -350,11 +326,9 @@ class _Reader:
             cast(int, context.context_id) for context in association.accepted_contexts
         ]
         check_contexts(items, self._agreed)
-        if self._store is None or ongoing:  # then all is pynetdicom's own
+        if ongoing:  # then all is pynetdicom's own
             return header + items
-        self._direct = self._direct or Direct(
-            _contexts(association), self._store, self._on_pending, self._send, self._most
-        )
+        self._direct = self._direct or Direct(_contexts(association), self._taking, self._send)
         rest = self._direct.take(items)
         return _HEADER.pack(P_DATA_TF, len(rest)) + rest if rest else b""
 

@@ -14,7 +14,7 @@ from pynetdicom.transport import ThreadedAssociationServer
 
 from stardust_esapi.errors import UsageError
 from stardust_esapi.settings import Network
-from stardust_esapi.transfer.network.dimse import Store
+from stardust_esapi.transfer.network.dimse import Store, Taking
 from stardust_esapi.transfer.network.entity import (
     application_entity,
     supported_contexts,
@@ -102,7 +102,8 @@ class Receiver:
 
     def _opened(self, event: evt.Event) -> None:
         """Handle EVT_CONN_OPEN; the peer says at once whose it is, and gets the place of others."""
-        tune(event, self._network.timeout, self._store, most=self._network.largest_mb << 20)
+        network = self._network
+        tune(event, Taking(network.timeout, network.largest_mb << 20, self._store))
         with self._lock:  # each connection has a thread of its own
             waiting = [one for one in self._unknown if _is_unknown(one)]
             self._unknown = [*waiting, event.assoc]

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from loguru import logger
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage
-from pynetdicom.dimse_messages import C_ECHO_RQ, C_MOVE_RSP, C_STORE_RQ, C_STORE_RSP
-from pynetdicom.dimse_primitives import C_ECHO, C_MOVE, C_STORE
+from pynetdicom.dimse_messages import C_ECHO_RQ, C_FIND_RSP, C_MOVE_RSP, C_STORE_RQ, C_STORE_RSP
+from pynetdicom.dimse_primitives import C_ECHO, C_FIND, C_MOVE, C_STORE
 from pynetdicom.pdu import P_DATA_TF
 from pynetdicom.pdu_primitives import P_DATA
 
@@ -23,6 +23,7 @@ from stardust_esapi.transfer.network.dimse import (
     Direct,
     ProtocolError,
     Sent,
+    Taking,
     _read,
     check_contexts,
 )
@@ -41,8 +42,10 @@ class Wire:
         self.sent: list[bytes] = []
         self.taken: list[Sent] = []
         self.pending = 0
+        self.rows: list[bytes] = []
         self._take = take
-        self.direct = Direct({1: CONTEXT}, self._store, self._beat, self.sent.append, most=1 << 20)
+        taking = Taking(1, 1 << 20, self._store, on_pending=self._beat, on_row=self.rows.append)
+        self.direct = Direct({1: CONTEXT}, taking, self.sent.append)
 
     def _store(self, instance: Sent) -> int:
         self.taken.append(instance)
@@ -224,6 +227,33 @@ def test_pending_responses_are_signs_of_life_and_final_ones_are_left() -> None:
     command, _ = fragments_of(message_of(C_MOVE_RSP, final))
     assert wire.receive(command) == items_of(command)
     assert wire.pending == 2
+
+
+def find_response(status: int, row: bytes | None) -> Any:
+    response = C_FIND()
+    response.MessageIDBeingRespondedTo = 1
+    response.AffectedSOPClassUID = "1.2.840.10008.5.1.4.1.2.2.1"
+    response.Status = status
+    if row is not None:
+        response.Identifier = BytesIO(row)
+    return message_of(C_FIND_RSP, response)
+
+
+@given(st.binary(min_size=1, max_size=3000), st.sampled_from([0xFF00, 0xFF01]))
+def test_what_a_query_finds_is_taken_row_by_row(row: bytes, status: int) -> None:
+    wire = Wire()
+    for turn in range(1, 3):
+        assert wire.receive_message(find_response(status, row), 256) == b""
+        assert wire.rows == turn * [row]
+    assert wire.sent == wire.taken == []
+
+
+@pytest.mark.parametrize(("status", "row"), [(0x0000, None), (0xA700, b"why"), (0xFF00, None)])
+def test_every_other_answer_to_a_query_is_left(status: int, row: bytes | None) -> None:
+    wire = Wire()
+    command = fragments_of(find_response(status, row))[0]
+    assert wire.receive(command) == items_of(command)
+    assert wire.rows == []
 
 
 @pytest.mark.parametrize(
