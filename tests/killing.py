@@ -24,9 +24,13 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from pathlib import Path
+from pkgutil import walk_packages
 from typing import Any
 
+import esapi_stub
+import stardust_esapi
 from esapi_stub.database import describe
 from stardust_esapi.commands import program
 from stardust_esapi.errors import StardustError, VerifyError
@@ -537,10 +541,12 @@ def _fork(order: list[Any]) -> dict[str, Any]:
 
 def main() -> None:
     """Answer orders, one a line, until there are no more."""
-    import matplotlib.backends.backend_agg
-    import matplotlib.figure
-    import matplotlib.patheffects  # noqa: F401 - the report's pictures import it on their way
-
+    for package in (stardust_esapi, esapi_stub):
+        for module in walk_packages(package.__path__, f"{package.__name__}."):
+            if not module.name.endswith("__main__"):
+                import_module(module.name)
+    for name in ("matplotlib.backends.backend_agg", "matplotlib.patheffects", "scipy.ndimage"):
+        import_module(name)  # the report's pictures import them on their way
     gc.freeze()  # what the children share stays shared
     for line in sys.stdin:
         print(json.dumps(_fork(json.loads(line))), flush=True)  # noqa: T201
