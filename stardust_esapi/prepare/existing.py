@@ -89,6 +89,17 @@ class Redrawing:
 
     pixel: float
 
+    def differences(self, one: StructureShape, other: StructureShape) -> list[str]:
+        """Say how a copy differs from its source, with at most one clause."""
+        if one.is_high_resolution and not other.is_high_resolution:
+            # Eclipse says nothing where a shape loses it.
+            return [f"{one.structure_id} is of default resolution, its source of high"]
+        return _plane_differences(one, other, self.pixel * _OUTLINE_TOLERANCE)
+
+    def volumes(self, one: StructureShape, other: StructureShape) -> tuple[float, float]:
+        """The volumes of source and copy, in a unit that both have."""
+        return one.area_sum, other.area_sum
+
 
 @dataclass(frozen=True, slots=True)
 class Resampling:
@@ -106,6 +117,25 @@ class Resampling:
     volume_tolerance: float
     center_tolerance: float
 
+    def differences(self, one: StructureShape, other: StructureShape) -> list[str]:
+        """Say how a copy differs from its source, with at most one clause."""
+        source_volume, volume = self.volumes(one, other)
+        # A plane more or less at either end is the resampling's own error.
+        largest = max((plane.area for plane in one.planes.values()), default=0.0)
+        allowed = self.volume_tolerance * source_volume + largest * self.target_spacing
+        if abs(source_volume - volume) > allowed:
+            return [
+                f"{one.structure_id} holds {volume / 1000:.2f} ml, "
+                f"its source {source_volume / 1000:.2f} ml"
+            ]
+        if float(np.linalg.norm(one.center - other.center)) > self.center_tolerance:
+            return [f"{one.structure_id} lies elsewhere than its source"]
+        return []
+
+    def volumes(self, one: StructureShape, other: StructureShape) -> tuple[float, float]:
+        """The volumes of source and copy, mm³."""
+        return one.area_sum * self.source_spacing, other.area_sum * self.target_spacing
+
 
 def differences(
     expected: Sequence[StructureShape],
@@ -120,8 +150,8 @@ def differences(
         expected: The source structures under their new ids and types.
         found: The structures that are there.
         how: How closely.
-        may_be_clipped: Ids of structures that reach out of the image, whose volume and centre
-            therefore say nothing.
+        may_be_clipped: Ids of structures that reach out of the image that the copy lies on, whose
+            volume and centre therefore say nothing. On the same grid there are none.
 
     Returns:
         One clause a difference; none when the set holds what would be created.
@@ -134,20 +164,9 @@ def differences(
         one, other = wanted[key], there[key]
         if one.dicom_type != other.dicom_type:
             clauses.append(f"{one.structure_id} has type {other.dicom_type}, not {one.dicom_type}")
-        elif isinstance(how, Redrawing) or one.structure_id not in may_be_clipped:
-            clauses += _shape_differences(one, other, how)
+        elif one.structure_id not in may_be_clipped:
+            clauses += how.differences(one, other)
     return tuple(sorted(clauses))
-
-
-def _shape_differences(
-    one: StructureShape, other: StructureShape, how: Redrawing | Resampling
-) -> list[str]:
-    if isinstance(how, Redrawing):
-        if one.is_high_resolution and not other.is_high_resolution:
-            # Eclipse says nothing where a shape loses it.
-            return [f"{one.structure_id} is of default resolution, its source of high"]
-        return _plane_differences(one, other, how.pixel * _OUTLINE_TOLERANCE)
-    return _volume_differences(one, other, how)
 
 
 def _plane_differences(one: StructureShape, other: StructureShape, allowed: float) -> list[str]:
@@ -161,24 +180,6 @@ def _plane_differences(one: StructureShape, other: StructureShape, allowed: floa
         ):
             return [f"{one.structure_id} has another shape on plane {plane}"]
     if np.linalg.norm(one.center - other.center) > allowed:  # up or down
-        return [f"{one.structure_id} lies elsewhere than its source"]
-    return []
-
-
-def _volume_differences(
-    one: StructureShape, other: StructureShape, resampling: Resampling
-) -> list[str]:
-    source_volume = one.area_sum * resampling.source_spacing
-    volume = other.area_sum * resampling.target_spacing
-    # A plane more or less at either end is the resampling's own error.
-    largest = max((plane.area for plane in one.planes.values()), default=0.0)
-    allowed = resampling.volume_tolerance * source_volume + largest * resampling.target_spacing
-    if abs(source_volume - volume) > allowed:
-        return [
-            f"{one.structure_id} holds {volume / 1000:.2f} ml, "
-            f"its source {source_volume / 1000:.2f} ml"
-        ]
-    if float(np.linalg.norm(one.center - other.center)) > resampling.center_tolerance:
         return [f"{one.structure_id} lies elsewhere than its source"]
     return []
 
@@ -213,14 +214,11 @@ def _source_of(
     """Id of the source that a structure was copied from: the closest that it holds."""
     if copy is None or not copy.planes:
         return None
-    held = [s for s in sources if s.planes and not _shape_differences(s, copy, how)]
-    spacing, copy_spacing = (
-        (how.source_spacing, how.target_spacing) if isinstance(how, Resampling) else (1.0, 1.0)
-    )
+    held = [s for s in sources if s.planes and not how.differences(s, copy)]
 
     def distance(source: StructureShape) -> float:
         moved = float(np.linalg.norm(source.center - copy.center))
-        edges = np.cbrt([source.area_sum * spacing, copy.area_sum * copy_spacing])
+        edges = np.cbrt(how.volumes(source, copy))
         return moved + abs(float(edges[0] - edges[1]))
 
     return min(held, key=distance).structure_id if held else None
