@@ -5,8 +5,9 @@ Registration consist of, and what becomes of each. That is never less than PS3.1
 Profile) asks: UIDs that DICOM does not define are replaced, dates shifted, the same in all of a
 patient's files. Nothing has to be known of what is not listed, whoever invented it.
 
-Not done: pixels are copied as they are. Images that say that text is burned in are refused; a face
-can be made from the slices of a head.
+Of pixels the grey values are copied, uncompressed, and nothing of what may lie beside them: old
+overlays in unused bits, a codec's comments. What they show stays: images that say that text is
+burned in are refused; a face can be made from the slices of a head.
 """
 
 from __future__ import annotations
@@ -22,12 +23,14 @@ from pydicom.datadict import dictionary_VR
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.errors import InvalidDicomError
 from pydicom.multival import MultiValue
+from pydicom.pixels import pixel_array, set_pixel_data
 from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID
 
 from stardust_esapi.dicom.body_parts import BODY_PARTS
 from stardust_esapi.dicom.open_file import read_file
+from stardust_esapi.dicom.read_series import keep_stored_bits
 from stardust_esapi.errors import CaseError
 from stardust_esapi.files import make_folder, place_folder, remove_tree
 
@@ -130,8 +133,8 @@ def copy_deidentified(source: Path, target: Path, patient_id: str, pseudonyms: R
         How many files there are.
 
     Raises:
-        CaseError: A file cannot be read, is another patient's, or says that text is burned into
-            its pixels. The sentence names no patient.
+        CaseError: A file cannot be read, is another patient's, says that text is burned into its
+            pixels, or has pixels that cannot be decoded. The sentence names no patient.
         OSError: The file system refuses.
     """
     staging = target.with_name(f".{target.name}.part")
@@ -163,13 +166,16 @@ def deidentify(dataset: Dataset, pseudonym: str, patient_id: str, pseudonyms: Re
         pseudonyms: Those of the dataset.
 
     Raises:
-        CaseError: It says that identifying text is burned into its pixels.
+        CaseError: It says that identifying text is burned into its pixels, or these cannot be
+            decoded.
     """
     if str(dataset.get("BurnedInAnnotation", "NO")).strip().upper() == "YES":
         raise CaseError(
             "An image says that text is burned into its pixels (0028,0301): no DICOM copy may be "
             "made of it. Run without --dicom, or leave the case out."
         )
+    if "PixelData" in dataset:
+        _keep_grey_values(dataset)
     _Cleaner(pseudonym, timedelta(days=pseudonyms.days(patient_id)), pseudonyms.uid).clean(dataset)
     dataset.PatientIdentityRemoved = "YES"
     dataset.DeidentificationMethod = list(METHOD)
@@ -182,6 +188,27 @@ def deidentify(dataset: Dataset, pseudonym: str, patient_id: str, pseudonyms: Re
     meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
     dataset.file_meta = meta
     dataset.preamble = b"\0" * 128
+
+
+def _keep_grey_values(dataset: Dataset) -> None:
+    """Leave nothing in Pixel Data but the stored bits of each pixel (PS3.5 8.1.1)."""
+    try:
+        bits = dataset.BitsStored
+        is_compressed = dataset.file_meta.TransferSyntaxUID.is_encapsulated
+        if bits == dataset.BitsAllocated and not is_compressed:
+            return
+        if dataset.get("HighBit", bits - 1) != bits - 1:
+            raise ValueError("the stored bits lie elsewhere")
+        values = pixel_array(dataset)
+        keep_stored_bits(values, bits)
+        set_pixel_data(
+            dataset, values, dataset.PhotometricInterpretation, bits, generate_instance_uid=False
+        )
+    except Exception:  # noqa: BLE001 - decoders and damaged files raise anything
+        raise CaseError(
+            "The pixels of an image cannot be decoded, and may hold more than grey values: no "
+            "DICOM copy may be made of it. Run without --dicom, or leave the case out."
+        ) from None
 
 
 def _code(code: tuple[str, str]) -> Dataset:

@@ -84,7 +84,7 @@ class _Common:
     intercept: float  # Rescale Intercept (0028,1052); 0 without one
     padding: tuple[float, float] | None  # what fills what was not imaged, after rescale
     dtype: str  # NumPy type of the stored values where they lie uncompressed in the file
-    unused_bits: int  # of these above the stored ones: overlays, or nothing that means anything
+    bits_stored: int  # how many bits of these they are
     is_uncompressed: bool  # whether they lie there as NumPy takes them
 
     def agrees(self, other: _Common, name: str) -> bool:
@@ -191,11 +191,7 @@ class Stack(Slices):
                 stored = _decoded(one.path)
             else:
                 stored = np.fromfile(one.path, one.common.dtype, rows * columns, offset=one.offset)
-                if (
-                    one.common.unused_bits
-                ):  # up and down again, which extends the sign (PS3.5 8.1.1)
-                    np.left_shift(stored, one.common.unused_bits, out=stored)
-                    np.right_shift(stored, one.common.unused_bits, out=stored)
+            keep_stored_bits(stored, one.common.bits_stored)
             values = np.empty((rows, columns), dtype=np.float32) if into is None else into
             np.copyto(values, stored.reshape(rows, columns))
         except Exception as error:  # noqa: BLE001 - decoders and damaged files raise anything
@@ -383,7 +379,7 @@ def _common(ds: Any) -> _Common:
         intercept=intercept,
         padding=_padding(ds, slope, intercept),
         dtype="<i2" if ds.PixelRepresentation else "<u2",
-        unused_bits=16 - ds.BitsStored,
+        bits_stored=int(ds.BitsStored),
         is_uncompressed=(
             ds.file_meta.get("TransferSyntaxUID") in _PLAIN
             and (ds.BitsAllocated, ds.SamplesPerPixel) == (16, 1)
@@ -391,6 +387,17 @@ def _common(ds: Any) -> _Common:
             and int(ds.get("NumberOfFrames") or 1) == 1
         ),
     )
+
+
+def keep_stored_bits(values: NDArray[Any], bits_stored: int) -> None:
+    """Take out, in place, what lies above the stored bits of values: old overlays, or anything.
+
+    The sign is that of the stored bits (PS3.5 8.1.1). pydicom does so too, but not with JPEG 2000
+    and JPEG-LS, whose precision may be that of all bits.
+    """
+    if unused := 8 * values.itemsize - bits_stored:
+        np.left_shift(values, unused, out=values)
+        np.right_shift(values, unused, out=values)
 
 
 def _padding(ds: Any, slope: float, intercept: float) -> tuple[float, float] | None:

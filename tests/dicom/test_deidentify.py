@@ -14,7 +14,12 @@ from pydicom.datadict import dictionary_VR, keyword_for_tag, tag_for_keyword
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.tag import Tag
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import (
+    CTImageStorage,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    RLELossless,
+)
 
 from stardust_esapi.dataset.pseudonym import Pseudonyms
 from stardust_esapi.dicom.deidentify import copy_deidentified, deidentify
@@ -207,11 +212,56 @@ def test_keeps_what_training_needs() -> None:
     dataset.PixelSpacing, dataset.ImagePositionPatient = [1, 1], [1.5, 2.5, 3.5]
     dataset.PixelData = bytes(range(64))
     dataset["PixelData"].VR = "OW"
+    dataset.BitsAllocated = dataset.BitsStored = 16
     cleaned(dataset)
     assert (dataset.BodyPartExamined, dataset.Manufacturer) == ("BRAIN", "Maker")
     assert dataset.ImagePositionPatient == [1.5, 2.5, 3.5]
     assert dataset.PixelData == bytes(range(64))
     assert dataset.SOPClassUID == CTImageStorage  # DICOM's own UIDs stay
+
+
+def with_pixels(values: np.ndarray, *, signed: bool, compressed: bool) -> Dataset:
+    """An image of 12 of 16 bits."""
+    dataset = Dataset()
+    dataset.PatientID, dataset.SOPClassUID = PATIENT, CTImageStorage
+    dataset.SOPInstanceUID = "1.2.276.2"
+    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
+    dataset.Rows, dataset.Columns = values.shape
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 16, 12, 11
+    dataset.PixelRepresentation = int(signed)
+    dataset.add_new("PixelData", "OW", values.astype("<u2").tobytes())
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    if compressed:
+        dataset.compress(RLELossless, generate_instance_uid=False)
+    return dataset
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("signed", [False, True])
+def test_keeps_of_pixels_the_stored_bits_alone(signed: bool, compressed: bool) -> None:
+    """An overlay in the bits above may be a name; a sign without extension stays what it is."""
+    stored = np.arange(48).reshape(6, 8) - (24 if signed else 0)
+    odd = stored & 0x0FFF
+    odd[2:4, 1:7] |= 0x9000
+    dataset = cleaned(with_pixels(odd, signed=signed, compressed=compressed))
+    left = np.frombuffer(dataset.PixelData, "<i2").reshape(6, 8)
+    np.testing.assert_array_equal(left, stored)
+    assert dataset["PixelData"].VR == "OW"
+    assert (dataset.BitsStored, dataset.HighBit) == (12, 11)
+    assert dataset.file_meta.TransferSyntaxUID == ExplicitVRLittleEndian
+    assert dataset.SOPInstanceUID == PSEUDONYMS.uid("1.2.276.2")
+
+
+def test_pixels_that_nobody_can_decode_have_no_copy() -> None:
+    dataset = with_pixels(np.zeros((6, 8)), signed=False, compressed=True)
+    dataset.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.4.57"  # which they are not
+    with pytest.raises(CaseError, match="cannot be decoded"):
+        cleaned(dataset)
+    dataset = with_pixels(np.zeros((6, 8)), signed=False, compressed=False)
+    dataset.HighBit = 15
+    with pytest.raises(CaseError, match="cannot be decoded"):
+        cleaned(dataset)
 
 
 def test_replaces_uids_but_those_of_dicom_and_of_what_an_object_is() -> None:

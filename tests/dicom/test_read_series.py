@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
 import pydicom
 import pytest
 import SimpleITK
-from pydicom.uid import DeflatedExplicitVRLittleEndian, RLELossless
+from PIL import Image
+from pydicom.encaps import encapsulate
+from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEG2000Lossless, RLELossless
 
 from dataset_series import AXIAL, FEET_FIRST, OBLIQUE, SAGITTAL, grid, write_series
 from stardust_esapi.dataset.write import direction
@@ -100,6 +103,22 @@ def test_bits_above_the_stored_ones_are_no_grey_values(folder: Path):
     values = read_stack(folder).values()
     for plane in range(6):
         np.testing.assert_array_equal(values[plane], ramp(plane) + 500 - 24)
+
+
+def test_nor_are_they_where_a_codec_has_kept_all_bits(folder: Path):
+    expected = read_stack(folder).values()
+    for plane, path in enumerate(files(folder)):
+        with_overlay = (ramp(plane) & 0x0FFF).astype(np.uint16)  # no sign extension either
+        with_overlay[4:9, 3:20] |= 0x9000
+        packed = io.BytesIO()
+        Image.fromarray(with_overlay).save(packed, "JPEG2000", no_jp2=True, num_resolutions=1)
+        image = pydicom.dcmread(path)
+        image.BitsStored, image.HighBit, image.PixelRepresentation = 12, 11, 1
+        image.PixelData = encapsulate([packed.getvalue()])
+        image["PixelData"].VR = "OB"
+        image.file_meta.TransferSyntaxUID = JPEG2000Lossless
+        image.save_as(path)
+    np.testing.assert_array_equal(read_stack(folder).values(), expected)
 
 
 @pytest.mark.parametrize("bits", [11, 12, 15, 16])
