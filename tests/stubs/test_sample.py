@@ -435,6 +435,16 @@ class TestCohort:
             expected = {"PH-PLAN": "Plan9", "Prüfkörper 12": ""}.get(row[0], plan.RTPlanLabel)
             assert row[at["PlanID"]] == expected
 
+    def test_no_tumour_is_the_brightest_of_an_mr(self, cohort) -> None:
+        """The window of training files ends where the brightest 0.5 % begin."""
+        path, (header, *rows) = cohort
+        mrs = [row[header.index("MR_Series_UID")] for row in rows[:9]]
+        assert len([uid for uid in mrs if uid]) == 3
+        for folder, uid in zip(sorted((path.parent / "dicom").iterdir()), mrs, strict=True):
+            if uid:
+                signal = np.stack([image.pixel_array for image in series(read(folder), uid)])
+                assert np.percentile(signal[signal > 0], 99.5) > 850 + 30
+
     def test_the_faults_are_there(self, cohort) -> None:
         path, (header, *rows) = cohort
         faults = {}

@@ -91,6 +91,7 @@ def _phantom(number: int) -> Phantom:
     """The phantom that is patient ``number`` (from 2)."""
     structures = default_structures()
     without_gtv = tuple(replace(s, shape=Empty()) if s.id == "GTV1" else s for s in structures)
+    mr = PhantomMr(noise=30)
     cohort = (
         Phantom(
             "0004711", patient_name="Phantom^Wasser", contrast=PhantomContrast(), approved=True
@@ -108,7 +109,7 @@ def _phantom(number: int) -> Phantom:
             patient_position="HFP",
             reversed_on_disk=True,
             rescale_intercept=0.0,
-            mr=PhantomMr(),
+            mr=mr,
         ),
         Phantom("PH-LEER", patient_name="Phantom^Leer", structures=without_gtv),
         Phantom(
@@ -122,18 +123,21 @@ def _phantom(number: int) -> Phantom:
             patient_name="Phantom^Abgeschnitten",
             contrast=PhantomContrast(slices=8),
         ),
-        Phantom("0000815", patient_name="Phantom^Nullen", mr=PhantomMr(registered=False)),
+        Phantom("0000815", patient_name="Phantom^Nullen", mr=replace(mr, registered=False)),
     )
-    if number - 2 < len(cohort):
-        return cohort[number - 2]
-    return Phantom(
+    phantom = Phantom(
         f"PH{number:05d}",
         patient_name=f"Phantom^Nummer{number}",
         patient_position=("HFS", "FFS", "HFP", "FFP")[number % 4],
         reversed_on_disk=number % 3 == 0,
         contrast=PhantomContrast() if number % 2 else None,
-        mr=PhantomMr() if number % 5 == 0 else None,
+        mr=mr if number % 5 == 0 else None,
     )
+    if number - 2 < len(cohort):
+        phantom = cohort[number - 2]
+    # Marrow: were the tumour brightest on an MR, the window of a training file would cut it off.
+    with_marrow = (replace(s, hu=300) if s.id == "PRV Cord" else s for s in phantom.structures)
+    return replace(phantom, structures=tuple(with_marrow))
 
 
 def _real_row(uids: PatientUids) -> Row:

@@ -169,10 +169,12 @@ def paint(grid: Grid, anatomy: Anatomy, values: Sequence[float]) -> NDArray[np.i
     return np.stack([table[anatomy(grid.points(plane))] for plane in range(grid.size[2])])
 
 
-def add_noise(voxels: NDArray[np.int16], seed: str, lowest: int) -> NDArray[np.int16]:
+def add_noise(
+    voxels: NDArray[np.int16], seed: str, lowest: int, most: int = 8
+) -> NDArray[np.int16]:
     """Add mild noise, the same for the same seed; no value falls under ``lowest``."""
     generator = np.random.default_rng(int(seed.rpartition(".")[2]))
-    noise = generator.integers(-8, 9, size=voxels.shape, dtype=np.int16)
+    noise = generator.integers(-most, most, size=voxels.shape, dtype=np.int16, endpoint=True)
     return np.asarray(np.maximum(voxels + noise, lowest), dtype=np.int16)
 
 

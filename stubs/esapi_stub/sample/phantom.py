@@ -221,6 +221,7 @@ class PhantomMr:
         registered: Whether a Spatial Registration with it is written.
         spacing: As :attr:`Grid.spacing`.
         size: As :attr:`Grid.size`.
+        noise: The largest, where the brightest tissue has 900.
     """
 
     rotation: Vector = (2.0, -3.0, 5.0)
@@ -228,6 +229,7 @@ class PhantomMr:
     registered: bool = True
     spacing: Vector = (3.0, 2.5, 4.0)
     size: tuple[int, int, int] = (48, 56, 14)
+    noise: int = 8
 
 
 @dataclass(frozen=True)
@@ -344,6 +346,7 @@ def write_phantom(folder: Path, phantom: Phantom) -> PatientUids:
             mr_frame,
             lambda points: phantom.anatomy(transform(to_ct, points)),
             mr_signal(phantom.hounsfield(enhanced=True)),
+            phantom.mr.noise,
         )
         if phantom.mr.registered:
             registration_uid = phantom.uid("REG")
@@ -382,6 +385,7 @@ def write_mr(
     frame: str,
     anatomy: Anatomy,
     signal: Sequence[float],
+    noise: int = 8,
 ) -> None:
     """Paint and write an MR series.
 
@@ -392,13 +396,14 @@ def write_mr(
         frame: Its Frame of Reference UID.
         anatomy: Labels at points of the MR's frame of reference.
         signal: Signal of each label.
+        noise: The largest.
     """
     series, planes = header.SeriesInstanceUID, grid.size[2]
     write_images(
         folder,
         image_header(header, grid, frame, "HFS"),
         grid,
-        add_noise(paint(grid, anatomy, signal), series, lowest=0),
+        add_noise(paint(grid, anatomy, signal), series, lowest=0, most=noise),
         [derived_uid(series, str(plane)) for plane in range(planes)],
         files=range(planes),
         instances=range(1, planes + 1),
