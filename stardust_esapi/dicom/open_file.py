@@ -57,9 +57,9 @@ def _is_bomb(file: BinaryIO) -> bool:
     )
     if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
         return False
-    inflate, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
-    while piece := file.read(_PIECE):
-        while piece and size <= _MOST:
-            size += len(inflate.decompress(piece, _PIECE))
-            piece = inflate.unconsumed_tail
+    inflate, size, packed = zlib.decompressobj(-zlib.MAX_WBITS), 0, b""
+    # What stands behind the end, such as a byte of padding, stays in the tail for good.
+    while size <= _MOST and not inflate.eof and (packed := packed or file.read(_PIECE)):
+        size += len(inflate.decompress(packed, _PIECE))
+        packed = inflate.unconsumed_tail
     return size > _MOST

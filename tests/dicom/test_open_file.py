@@ -49,6 +49,15 @@ def test_a_deflated_file_is_read(deflated: Path) -> None:
     assert identify("CT.1.dcm", deflated.read_bytes()).sop_instance_uid == "1.2.3"
 
 
+@pytest.mark.parametrize("behind", [b"", b"\0"])
+def test_a_large_one_is_read_with_the_padding_behind_it(deflated: Path, behind: bytes) -> None:
+    ds = read_file(deflated)
+    ds.PixelData = bytes(MB)
+    ds.save_as(deflated, enforce_file_format=True)
+    deflated.write_bytes(deflated.read_bytes() + behind)
+    assert len(read_file(deflated).PixelData) == MB
+
+
 def test_a_bomb_is_refused_without_unpacking_it(bomb: Path) -> None:
     content = bomb.read_bytes()
     assert len(content) < MB
