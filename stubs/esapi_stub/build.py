@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import shutil
 import warnings
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,10 +22,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
 from pydicom.errors import InvalidDicomError
+from pydicom.filereader import read_dataset
 from pydicom.multival import MultiValue
 from pydicom.pixels.utils import pixel_array
 from pydicom.uid import (
     CTImageStorage,
+    DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     MRImageStorage,
     PositronEmissionTomographyImageStorage,
@@ -64,8 +67,11 @@ _NEEDED_BY_IMAGES = (
 _GENERATION = "generation-"
 _OURS = re.compile(r"database\.json(\.tmp)?|" + _GENERATION + r"\d+")
 _PARALLEL = 1e-4
+_PIECE = 1 << 16
 _SEXES = {"M": "Male", "F": "Female", "O": "Other"}
 _LARGEST_COMMON_VALUE = 65535
+LARGEST_MB = 256
+"""What a deflated file may unpack to; pydicom unpacks it whole."""
 
 Files = list[tuple[str, Dataset]]
 """Path relative to the folder and the dataset (without its pixels)."""
@@ -180,6 +186,24 @@ def _usable() -> Iterator[None]:
         raise _Refused(f"cannot be used: {error}") from None
 
 
+def _unpacks_to_more(path: Path, most: int) -> bool:
+    """Whether a file is deflated (PS3.5 A.5), and longer than that many bytes."""
+    with path.open("rb") as file:
+        file.seek(128)
+        if file.read(4) != b"DICM":
+            return False
+        # To its end, whatever its length claims to be; the packed dataset follows.
+        meta = read_dataset(file, False, True, stop_when=lambda tag, *_: tag.group != 2)
+        if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
+            return False
+        inflate, size, packed = zlib.decompressobj(-zlib.MAX_WBITS), 0, b""
+        # What stands behind the end stays in the tail for good.
+        while size <= most and not inflate.eof and (packed := packed or file.read(_PIECE)):
+            size += len(inflate.decompress(packed, _PIECE))
+            packed = inflate.unconsumed_tail
+    return size > most
+
+
 class _Builder:
     """Reads the files of a folder, sorts them into patients, copies what is taken."""
 
@@ -217,6 +241,8 @@ class _Builder:
 
     def _read(self, path: Path) -> Dataset:
         try:
+            if _unpacks_to_more(path, LARGEST_MB << 20):
+                raise _Refused(f"unpacks to more than {LARGEST_MB} MB")
             dataset = dcmread(path)
         except InvalidDicomError:
             raise _Refused("not DICOM") from None

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+import tracemalloc
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
@@ -739,6 +740,28 @@ def test_pixels_are_read_as_they_are_stored(dicom, tmp_path, opened) -> None:
     write_phantom(dicom / "b", replace(SMALL, patient_id="P2"))
     reasons = set(not_taken(build(dicom, tmp_path / "db")).values())
     assert "unsupported image: its High Bit is not the last of its Bits Stored" in reasons
+
+
+def test_a_file_that_unpacks_to_more_than_memory_should_hold_is_not_unpacked(
+    dicom, tmp_path, monkeypatch
+) -> None:
+    def write(dataset: pydicom.Dataset) -> None:
+        dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+        dataset.add_new("EncapsulatedDocument", "OB", bytes(3 << 20))
+
+    edit(dicom, "CT", write)
+    assert build(dicom, tmp_path / "db").not_taken == ()
+    largest = max(path.stat().st_size for path in dicom.rglob("*.dcm"))
+    assert largest < 1 << 20
+    monkeypatch.setattr("esapi_stub.build.LARGEST_MB", 2)
+    write_phantom(dicom / "b", replace(SMALL, patient_id="P2"))
+    tracemalloc.start()
+    try:
+        reasons = set(not_taken(build(dicom, tmp_path / "db")).values())
+        assert tracemalloc.get_traced_memory()[1] < 3 << 20
+    finally:
+        tracemalloc.stop()
+    assert "unpacks to more than 2 MB" in reasons
 
 
 # Found by benchmarks/fuzz.py: each ended the whole build.
