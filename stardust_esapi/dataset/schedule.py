@@ -10,7 +10,6 @@ import multiprocessing
 import os
 import signal
 import sys
-import warnings
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 from concurrent import futures
 from concurrent.futures import (
@@ -56,8 +55,6 @@ def _do(parcel: _Parcel[Item, Result]) -> Result:
     """What a worker does."""
     if parcel.version != __version__:
         raise _other_versions({__version__}, parcel.version)
-    # pydicom's warnings quote values, and standard error of a worker may be a log.
-    warnings.filterwarnings("ignore", module="pydicom")
     return parcel.work(parcel.item)
 
 
