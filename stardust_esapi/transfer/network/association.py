@@ -13,7 +13,7 @@ from typing import Final, Self
 
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
-from pynetdicom import AE, build_context, build_role, evt
+from pynetdicom import build_context, build_role, evt
 from pynetdicom.association import Association
 from pynetdicom.dsutils import decode
 from pynetdicom.status import (
@@ -30,9 +30,9 @@ from stardust_esapi.choices import Retrieve
 from stardust_esapi.dicom.instance import PREFIXES
 from stardust_esapi.errors import TransferError, UsageError
 from stardust_esapi.settings import Network
-from stardust_esapi.transfer.network.dimse import MAX_PDU, ProtocolError, Store, Taking
+from stardust_esapi.transfer.network.dimse import ProtocolError, Store, Taking
 from stardust_esapi.transfer.network.entity import (
-    application_entity,
+    associate,
     proposed_contexts,
     take,
     tune,
@@ -40,7 +40,6 @@ from stardust_esapi.transfer.network.entity import (
 from stardust_esapi.transfer.network.inbox import Pulse
 from stardust_esapi.transfer.network.pynetdicom_private import end_release, hang_up, wake
 from stardust_esapi.transfer.network.query import QueryRefusedError
-from stardust_esapi.transfer.network.tls import client_context
 
 # Study Root Query/Retrieve Information Model (PS3.4 C.6.2.3).
 FIND: Final = UID("1.2.840.10008.5.1.4.1.2.2.1")
@@ -172,8 +171,6 @@ class PeerAssociation:
             PeerError: The peer does not take it.
             UsageError: The TLS certificates cannot be used.
         """
-        entity = application_entity(self._network)
-        tls = self._network.tls
         contexts = [build_context(FIND), build_context(self._model)]
         handlers: list[evt.EventHandlerType] = [(evt.EVT_CONN_OPEN, self._opened)]
         roles = []
@@ -181,15 +178,10 @@ class PeerAssociation:
             contexts += proposed_contexts()
             handlers.append((evt.EVT_C_STORE, take, [self._store]))
             roles = [build_role(sop_class, scp_role=True) for sop_class in PREFIXES]
-        elif tls:
+        elif self._network.tls:
             contexts.append(build_context(MODELS[Retrieve.GET]))  # only to know, see _advice
-        association = self._associate(
-            entity,
-            contexts=contexts,
-            ext_neg=roles,
-            evt_handlers=handlers,
-            tls_args=(client_context(tls), self._peer.host) if tls else None,
-        )
+        association = associate(self._network, contexts, handlers, roles)
+        self._check_established(association)
         # The pulse decides how long to wait, see above.
         association.dimse_timeout = None
         self._association = association
@@ -321,17 +313,10 @@ class PeerAssociation:
         if len(self._rows) > _MOST_ROWS:
             raise ProtocolError(_TOO_MANY_ROWS.format(_MOST_ROWS))
 
-    def _associate(self, entity: AE, **arguments: object) -> Association:
-        association = entity.associate(
-            self._peer.host,
-            self._peer.port,
-            ae_title=self._peer.ae_title,
-            max_pdu=MAX_PDU,
-            **arguments,  # type: ignore[arg-type]
-        )
+    def _check_established(self, association: Association) -> None:
         if association.is_established:
             self.pulse.beat()
-            return association
+            return
         if self._broken:
             raise PeerError(self._broken)
         refusal = association.acceptor.primitive

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import sys
+from collections.abc import Iterable
 from contextlib import suppress
 from io import BytesIO
 from typing import cast
@@ -18,10 +19,13 @@ from pydicom.uid import (
     RLETransferSyntaxes,
 )
 from pynetdicom import AE, build_context, evt
+from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
 from pynetdicom.presentation import PresentationContext
 
 from stardust_esapi.dicom.instance import IMAGE_CLASSES, PREFIXES
+from stardust_esapi.errors import UsageError
 from stardust_esapi.settings import Network
 from stardust_esapi.transfer.network.dimse import MAX_PDU, Context, Sent, Store, Taking
 from stardust_esapi.transfer.network.pynetdicom_private import (
@@ -30,6 +34,7 @@ from stardust_esapi.transfer.network.pynetdicom_private import (
     open_socket,
     read_directly,
 )
+from stardust_esapi.transfer.network.tls import client_context
 
 _UNCOMPRESSED: list[str | UID] = [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
 _COMPRESSED = [
@@ -49,6 +54,32 @@ def application_entity(network: Network) -> AE:
     entity.dimse_timeout = network.timeout
     entity.network_timeout = network.timeout
     return entity
+
+
+def associate(
+    network: Network,
+    contexts: Iterable[PresentationContext],
+    handlers: Iterable[evt.EventHandlerType],
+    roles: Iterable[SCP_SCU_RoleSelectionNegotiation] = (),
+) -> Association:
+    """Ask the peer for an association; whether it is established is for the caller to see.
+
+    Raises:
+        UsageError: No peer is set, or the TLS certificates cannot be used.
+    """
+    peer = network.peer
+    if peer is None:
+        raise UsageError("No peer is set. Give --peer AE@HOST:PORT, or network.peer.")
+    return application_entity(network).associate(
+        peer.host,
+        peer.port,
+        contexts=list(contexts),
+        ae_title=peer.ae_title,
+        max_pdu=MAX_PDU,
+        ext_neg=list(roles),
+        evt_handlers=list(handlers),
+        tls_args=(client_context(network.tls), peer.host) if network.tls else None,
+    )
 
 
 def supported_contexts() -> list[PresentationContext]:

@@ -20,12 +20,11 @@ from stardust_esapi.errors import TransferError, UsageError
 from stardust_esapi.settings import Network
 from stardust_esapi.transfer.network.association import FIND, MODELS, PeerAssociation, offers
 from stardust_esapi.transfer.network.dimse import Taking
-from stardust_esapi.transfer.network.entity import application_entity, tune
+from stardust_esapi.transfer.network.entity import associate, tune
 from stardust_esapi.transfer.network.file_daemon import FolderCollector
 from stardust_esapi.transfer.network.inbox import Expected, Inbox, Pulse
 from stardust_esapi.transfer.network.query import identifier, studies_of
 from stardust_esapi.transfer.network.receiver import Receiver
-from stardust_esapi.transfer.network.tls import client_context
 
 _SERVICES: Final = {
     "C-FIND": FIND,
@@ -195,22 +194,14 @@ def _an_image(association: PeerAssociation, patient_id: str) -> tuple[str, str, 
 @contextmanager
 def _connected(network: Network, *services: UID) -> Iterator[Association]:
     """An association that proposes services, of which the peer may take some."""
-    peer = network.peer
-    if peer is None:
-        raise UsageError("No peer is set. Give --peer AE@HOST:PORT, or network.peer.")
     taking = Taking(network.timeout, network.largest_mb << 20)
-    association = application_entity(network).associate(
-        peer.host,
-        peer.port,
-        contexts=[build_context(service) for service in services],
-        ae_title=peer.ae_title,
-        evt_handlers=[(evt.EVT_CONN_OPEN, tune, [taking])],
-        tls_args=(client_context(network.tls), peer.host) if network.tls else None,
+    association = associate(
+        network, map(build_context, services), [(evt.EVT_CONN_OPEN, tune, [taking])]
     )
     if not association.is_established:
         raise TransferError(
-            f"{peer} does not take our association as {network.aet}. Check that it runs, its AE "
-            "title, that it knows ours, and the firewall."
+            f"{network.peer} does not take our association as {network.aet}. Check that it runs, "
+            "its AE title, that it knows ours, and the firewall."
         )
     try:
         yield association
