@@ -1,4 +1,4 @@
-"""Cut the power after every write of an export and of a dataset; the next run must end the same.
+"""Cut the power after every write of an export, a transfer, a dataset; the next run ends the same.
 
 Run ``python benchmarks/power_loss.py``; it needs Linux and strace. ``tests/power.py`` says what a
 power loss takes away, and what it leaves in this model.
@@ -12,14 +12,16 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from esapi_stub.build import build
+from esapi_stub.daemon import Daemon
 from esapi_stub.sample import write_sample
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from killing import Ended, Runner, World, differences
+from dicom_peers import LOOPBACK, OUR_AET, free_port
+from killing import Ended, Runner, Transfer, World, differences
 from power import Disk, traced
 
 
@@ -87,13 +89,28 @@ def main() -> None:
         build(root / "dicom", root / "db")
         world = World.make(root / "export", root / "db", cases)
 
-        def judge_export(folder: Path, ended: Ended) -> list[str]:
-            one = World(folder, cases, [])
-            found = one.unfinished() + differences(world.result(), one.result())
-            return found if ended.code in (0, 1) else [*found, ended.text]
+        def judged(whole: World) -> Callable[[Path, Ended], list[str]]:
+            def judge(folder: Path, ended: Ended) -> list[str]:
+                one = replace(whole, folder=folder)
+                found = one.unfinished() + differences(whole.result(), one.result())
+                return found if ended.code in (0, 1) else [*found, ended.text]
 
-        export = Work("export", world.folder, world.arguments, "db", judge_export)
-        cuts, wrong = cut(export, runner, wanted.most)
+            return judge
+
+        cuts, wrong = cut(
+            Work("export", world.folder, world.arguments, "db", judged(world)), runner, wanted.most
+        )
+
+        db, port = world.folder / "db", free_port()
+        moved = Transfer.make(root / "transfer", db, world.out / "export_list.csv")
+        with Daemon(db, destinations={OUR_AET: (LOOPBACK, port)}) as peer:
+            moved.network = ("--peer", f"VMSDBD1@{LOOPBACK}:{peer.port}", "--port", str(port))
+            more, also = cut(
+                Work("transfer", moved.folder, moved.arguments, "db", judged(moved)),
+                runner,
+                wanted.most,
+            )
+        cuts, wrong = cuts + more, wrong + also
 
         second = root / "dataset"
         shutil.copytree(world.out, second / "out")

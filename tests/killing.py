@@ -236,6 +236,21 @@ class World:
         }
 
 
+@dataclass
+class Transfer(World):
+    """The same for ``transfer``: ``cases`` is a ready list, and the database is the peer's.
+
+    Attributes:
+        network: The options that name the peer.
+    """
+
+    network: tuple[str, ...] = ()
+
+    @property
+    def arguments(self) -> list[str]:
+        return ["transfer", "--list", str(self.cases), "--out", "out", *self.network]
+
+
 def differences(one: Result, other: Result) -> list[str]:
     """Say in what two results differ."""
     found = []

@@ -25,6 +25,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from support import PATIENCE
+
 _CALLS = (
     "open openat creat close dup dup2 dup3 read readv lseek write writev pwrite64 pwritev ftruncate"
     " truncate fallocate sendfile copy_file_range fsync fdatasync sync syncfs rename renameat"
@@ -136,7 +138,9 @@ class Disk:
         """
         seen = set()
         for thread, call, arguments, result in _calls(log):
-            self._files = self._open.setdefault(thread, {})
+            if thread not in self._open:  # the first, or one that its maker's call has yet to tell
+                self._open[thread] = next(iter(self._open.values()), {})
+            self._files = self._open[thread]
             where = self._do(call, arguments, result)
             if where is None:
                 continue
@@ -276,7 +280,25 @@ class Disk:
 
 
 def traced(folder: Path, arguments: Sequence[str], log: Path) -> subprocess.CompletedProcess[str]:
-    """Run the command line in a folder, and write down its calls."""
+    """Run the command line in a folder, and write down its calls.
+
+    Raises:
+        RuntimeError: There is no strace, or it may not trace here; says what to do.
+    """
+    try:
+        subprocess.run(
+            ["strace", "-o", os.devnull, "true"],
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise RuntimeError(
+            f"strace cannot be used here: {getattr(error, 'stderr', '') or error}. It sees the "
+            "writes that a power loss takes away. Install it (as root, scripts/test does), and let "
+            "it trace: in a container that takes --cap-add=SYS_PTRACE."
+        ) from None
     return subprocess.run(
         [
             *("strace", "-f", "-qq", "-y", "-xx", "-s", "100000000", "-o", str(log)),
@@ -286,6 +308,7 @@ def traced(folder: Path, arguments: Sequence[str], log: Path) -> subprocess.Comp
         cwd=folder,
         capture_output=True,
         text=True,
+        timeout=PATIENCE,
         check=False,
         env=os.environ | {"SOURCE_DATE_EPOCH": "1700000000"},
     )

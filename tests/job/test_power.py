@@ -5,16 +5,18 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
+from dicom_peers import LOOPBACK, OUR_AET, free_port
 from esapi_stub.build import build
+from esapi_stub.daemon import Daemon
 from esapi_stub.sample import Box, Phantom, PhantomStructure, Sphere, write_phantom
-from killing import Result, Runner, World, differences
+from killing import Result, Runner, Transfer, World, differences
 from power import Disk, traced
-from support import row_of, write_case_list
+from support import PATIENCE, row_of, write_case_list
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs strace")
 
@@ -50,8 +52,10 @@ class Traced:
 
 @pytest.fixture(scope="module")
 def runner() -> Iterator[Runner]:
-    with Runner() as started:
-        yield started
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STARDUST_NETWORK__TIMEOUT", str(PATIENCE))
+        with Runner() as started:
+            yield started
 
 
 @pytest.fixture(scope="module")
@@ -67,14 +71,59 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Traced:
     return Traced(world, before, root / "calls", world.result())
 
 
+@pytest.mark.parametrize(
+    "strace",
+    ["", "#!/bin/sh\necho PTRACE_TRACEME: not permitted >&2; exit 1\n"],
+    ids=["not there", "not allowed"],
+)
+def test_without_strace_a_sentence_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, strace: str
+) -> None:
+    if strace:
+        (tmp_path / "strace").write_text(strace)
+        (tmp_path / "strace").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(RuntimeError, match=r"(No such file|not permitted)(.|\n)*Install it"):
+        traced(tmp_path, ["--version"], tmp_path / "calls")
+
+
+def on_disk(folder: Path) -> dict[str, bytes | None]:
+    return {
+        path.relative_to(folder).as_posix(): None if path.is_dir() else path.read_bytes()
+        for path in folder.rglob("*")
+    }
+
+
 def test_the_model_of_the_disk_ends_with_what_lies_on_the_real_one(run: Traced) -> None:
     disk = run.before.copy()
     assert list(disk.losses(run.log, names=False))
-    real = {
-        path.relative_to(run.world.folder).as_posix(): None if path.is_dir() else path.read_bytes()
-        for path in run.world.folder.rglob("*")
-    }
-    assert disk.now() == real
+    assert disk.now() == on_disk(run.world.folder)
+
+
+def test_a_transfer_goes_on_after_a_power_loss(run: Traced, runner: Runner, tmp_path: Path) -> None:
+    """At a few places, by either model; ``benchmarks/power_loss.py`` has them all."""
+    db, ready = run.world.folder / "db", run.world.out / "export_list.csv"
+    port = free_port()
+    whole = Transfer.make(tmp_path / "whole", db, ready)
+    before = Disk(whole.folder, "db")
+    with Daemon(db, destinations={OUR_AET: (LOOPBACK, port)}) as peer:
+        whole.network = ("--peer", f"VMSDBD1@{LOOPBACK}:{peer.port}", "--port", str(port))
+        ended = traced(whole.folder, whole.arguments, tmp_path / "calls")
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+        found = list(before.copy().losses(tmp_path / "calls", names=False))
+        named = list(before.losses(tmp_path / "calls", names=True))
+        assert before.now() == on_disk(whole.folder)
+        assert len(found) >= 50
+        for loss in found[::10] + named[::25]:
+            cut = replace(whole, folder=tmp_path / "cut")
+            cut.folder.mkdir()
+            loss.lay_out(cut.folder)
+            wrong = cut.problems()
+            again = cut.run(runner)
+            wrong += cut.unfinished() + differences(whole.result(), cut.result())
+            assert not wrong, loss.after
+            assert again.code == 0, (loss.after, again.text)
+            shutil.rmtree(cut.folder)
 
 
 @pytest.mark.slow
