@@ -19,6 +19,7 @@ from PIL import Image
 from pydicom.datadict import dictionary_description
 from pydicom.dataelem import RawDataElement
 from pydicom.encaps import get_frame
+from pydicom.errors import InvalidDicomError
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import (
     UID,
@@ -31,7 +32,7 @@ from pydicom.uid import (
 )
 
 from stardust_esapi.dicom.open_file import read_file
-from stardust_esapi.errors import VerifyError
+from stardust_esapi.errors import CaseError, VerifyError
 
 IMAGE_CLASSES: Final = {"CT": CTImageStorage, "MR": MRImageStorage}
 """The SOP class of the images of each modality."""
@@ -201,7 +202,10 @@ def _parse(name: str, data: bytes, describe: Callable[[pydicom.Dataset], _T]) ->
     except VerifyError as error:
         raise VerifyError(f"{name} {error}") from None
     except Exception as error:  # noqa: BLE001 - a damaged file makes the parser raise anything
-        raise VerifyError(f"{name} is damaged or no DICOM file ({error})") from None
+        # What is missing is named; other messages may quote a value, such as a birth date.
+        is_plain = isinstance(error, CaseError | AttributeError | InvalidDicomError)
+        why = str(error) if is_plain else type(error).__name__
+        raise VerifyError(f"{name} is damaged or no DICOM file ({why})") from None
 
 
 def _owner(dataset: pydicom.Dataset) -> tuple[str, str]:

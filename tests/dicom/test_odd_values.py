@@ -14,7 +14,10 @@ from pydicom.config import IGNORE
 from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+from pydicom.uid import ExplicitVRLittleEndian, SpatialRegistrationStorage
+
+from stardust_esapi.dicom.instance import read_instance
+from stardust_esapi.errors import VerifyError
 
 ODD = {
     "PatientName": "Geheim=Gerda=Geheim=Geheim",
@@ -42,14 +45,15 @@ thread.join()
 @pytest.fixture
 def odd(tmp_path: Path) -> Path:
     ds = Dataset()
-    ds.SOPClassUID, ds.SOPInstanceUID = CTImageStorage, "1.2.3"
+    ds.SOPClassUID, ds.SOPInstanceUID = SpatialRegistrationStorage, "1.2.3"
+    ds.RegistrationSequence = [Dataset()]
     for keyword, value in ODD.items():
         vr = dictionary_VR(keyword)
         ds[keyword] = DataElement(keyword, vr, value, validation_mode=IGNORE)
     ds.file_meta = FileMetaDataset()
     ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    ds.save_as(tmp_path / "CT.1.dcm", enforce_file_format=True)
-    return tmp_path / "CT.1.dcm"
+    ds.save_as(tmp_path / "RE.1.dcm", enforce_file_format=True)
+    return tmp_path / "RE.1.dcm"
 
 
 def test_pydicom_would_quote_them(odd: Path) -> None:
@@ -69,3 +73,13 @@ def test_they_do_not_reach_the_terminal(odd: Path, module: str) -> None:
         env=os.environ | {"PYTHONWARNINGS": "always"},
     )
     assert (done.stdout, done.stderr) == ("", "")
+
+
+def test_nor_do_they_stand_in_the_message_of_a_damaged_file(odd: Path) -> None:
+    """A name that says it is a number of eight bytes: what pydicom says then quotes it."""
+    content = odd.read_bytes()
+    spoilt = content.replace(b"\x10\x00\x10\x00PN", b"\x10\x00\x10\x00FD")
+    assert spoilt != content
+    with pytest.raises(VerifyError, match="damaged") as refused:
+        read_instance("RE.1.dcm", spoilt)
+    assert "Geheim" not in str(refused.value)
