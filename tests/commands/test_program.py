@@ -105,7 +105,7 @@ def test_the_whole_job(
         folder = out / f"{kind}_Export" / whole.patient_id / series
         prefix = "MR" if kind == "MR" else "CT"
         assert len(list(folder.glob(f"{prefix}*.dcm"))) == images
-        assert len(list(folder.glob("RS*.dcm"))) == (kind != "MR")
+        assert len(list(folder.glob("RS*.dcm"))) == 1  # that of the MR is derived
         assert len(list(folder.glob("RE*.dcm"))) == (kind == "MR")
 
     ready = read_ready_list(out / "export_list.csv")
@@ -311,9 +311,44 @@ def test_two_cases_of_one_series_never_share_a_folder_with_two_structure_sets(
     ]
     for folder in patient.iterdir():
         assert len(list(folder.glob("RS*.dcm"))) == 1
-    # The MR is one and the same for both: it is exported once.
-    assert len(list((out / "MR_Export" / uids.patient_id).iterdir())) == 1
+    # So does the MR: what is derived onto it is of the one or of the other.
+    of_mr = list((out / "MR_Export" / uids.patient_id).iterdir())
+    assert len({path.name for folder in of_mr for path in folder.glob("RS*.dcm")}) == 2
     assert run("verify", out).code == 0
+
+
+def test_an_mr_gets_structures_where_its_ct_is_exported(
+    clinic_of: ClinicOf, cases: Callable[..., Path], run: Run, tmp_path: Path
+) -> None:
+    clinic = clinic_of(WHOLE)
+    [uids] = clinic.patients
+    listed = cases(row_of(uids))
+
+    def derived(out: str, *flags: str) -> tuple[list[str], str]:
+        done = run(
+            "export", "--cases", listed, "--out", tmp_path / out, "--esapi", clinic.esapi,
+            "--write", *flags,
+        )  # fmt: skip
+        assert done.code == 0, done.text
+        assert run("verify", tmp_path / out).code == 0
+        found = (tmp_path / out / "MR_Export").rglob("RS*.dcm")
+        return [path.name for path in found], (tmp_path / out / "report.html").read_text("utf-8")
+
+    # The CT may have come by an earlier run; the UID is always the same.
+    derived("one", "--kinds", "ct")
+    [name], _ = derived("one", "--kinds", "mr")
+    assert derived("two", "--kinds", "mr,ct")[0] == [name]
+    # An MR that is in its place stays as it is.
+    assert derived("two", "--kinds", "ct,km,mr", "--no-mr-structures")[0] == [name]
+    without, report = derived("three", "--kinds", "mr")
+    assert without == []
+    assert "The MR has no structure set" in report
+    assert derived("three", "--kinds", "ct,mr")[0] == []
+    shutil.rmtree(tmp_path / "three" / "MR_Export")
+    assert derived("three", "--kinds", "ct,mr")[0] == [name]
+    without, report = derived("four", "--no-mr-structures")
+    assert without == []
+    assert "The MR has no structure set" not in report
 
 
 @pytest.mark.parametrize("hostile", ["../../outside", "CON", "dots.", "x" * 64, "Ü/ö"])
