@@ -90,16 +90,17 @@ def derive_structure_set(
     shown = [roi for roi in rois if roi.contours]
     if not shown:
         raise CaseError("it shows none of the structures that are drawn on the CT.")
+    study_uid = str(same.get("StudyInstanceUID", ""))
     dataset = structure_set_dataset(
         StructureSetSource(
-            patient=PatientIdentity(str(same.PatientID)),
-            study=StudyFacts(str(same.StudyInstanceUID)),
+            patient=PatientIdentity(str(same.get("PatientID", ""))),
+            study=StudyFacts(study_uid),
             sop_instance_uid=sop_instance_uid,
             series_uid=derived_uid("series of structure set", sop_instance_uid),
             label=LABEL,
             frame_of_reference_uid=mr.frame_of_reference_uid,
             images=ReferencedSeries(
-                study_uid=str(same.StudyInstanceUID),
+                study_uid=study_uid,
                 series_uid=mr.series_uid,
                 sop_class_uid=IMAGE_CLASSES["MR"],
                 sop_instance_uids=mr.sop_instance_uids,
@@ -122,7 +123,7 @@ def derive_structure_set(
     return dataset, tuple(roi.name for roi in rois if not roi.contours)
 
 
-def _same(image: Path | None) -> Any:
+def _same(image: Path | None) -> Dataset:
     """Whose an image is."""
     if image is None:
         raise CaseError("there are no images (MR*.dcm) in its folder. Export it again.")

@@ -150,14 +150,15 @@ def _derive(
     case: Case, request: TransferRequest, staging: Path, ledger: Ledger, root: Path
 ) -> tuple[str, ...]:
     """Put the derived structure set beside a staged MR; gives sentences that must be read."""
-    drawn = structures_for_mr(ledger.requests(case))
-    if drawn is None or not request.derived_structure_set_uid:
+    uid = request.derived_structure_set_uid
+    drawn = structures_for_mr(ledger.requests(case)) if uid else None
+    if drawn is None:
         return ()
     series = ledger.series_of(case)[drawn.kind]
     is_placed = series.state is SeriesState.PLACED
     ct = root / series.folder if is_placed else _staging(case, drawn.kind, root)
     try:
-        derived, lacking = derive_structure_set(staging, ct, request.derived_structure_set_uid)
+        derived, lacking = derive_structure_set(staging, ct, uid)
     except CaseError as error:  # the MR itself is none the worse
         return (f"The MR has no structure set: {error}",)
     write_dataset(derived, staging)

@@ -10,7 +10,7 @@ import numpy as np
 import pydicom
 import pytest
 
-from consumer.reader import Consumed, Mask, mask_of, read_case
+from consumer.reader import Consumed, Mask, mask_of, read_case, read_folder
 from esapi_stub.sample import (
     PatientUids,
     Phantom,
