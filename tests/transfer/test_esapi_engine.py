@@ -600,7 +600,7 @@ def test_two_exports_of_one_state_are_equal_byte_by_byte(
         (result,) = export(rows, tmp_path, db, name)
         assert result.state is CaseState.EXPORTED, result.reason
     one, two = tree(tmp_path / "one"), tree(tmp_path / "two")
-    assert len(one) == 20 + 18 + 14 + 2 + 1 + 3  # images, RS, RE, manifests
+    assert len(one) == 20 + 18 + 14 + 3 + 1 + 3  # images, RS, RE, manifests
     assert one == two
 
 
