@@ -201,15 +201,6 @@ class TransferRequest:
     derived_structure_set_uid: str = ""
 
 
-def structures_for_mr(requests: Iterable[TransferRequest]) -> TransferRequest | None:
-    """The series whose structures an MR of the case gets; None where none has any.
-
-    The registration leads to the planning CT; a contrast CT may lie elsewhere.
-    """
-    drawn = {request.kind: request for request in requests if request.structure_set_uid}
-    return drawn.get(Kind.CT) or drawn.get(Kind.KM)
-
-
 @dataclass(frozen=True, slots=True)
 class CaseResult:
     """What one run says of one case, for the summary and the report.
@@ -248,3 +239,12 @@ class CaseResult:
     def why(self) -> str:
         """The reason without the case's name, for places that name the case themselves."""
         return self.reason.removeprefix(f"{self.case}: ")
+
+
+def structures_for_mr(requests: Iterable[TransferRequest]) -> TransferRequest | None:
+    """The series whose structures an MR of the case gets; None where none has any.
+
+    The registration leads to the planning CT; a contrast CT may lie elsewhere.
+    """
+    drawn = {request.kind: request for request in requests if request.structure_set_uid}
+    return drawn.get(Kind.CT) or drawn.get(Kind.KM)

@@ -70,15 +70,15 @@ def inspect_folder(folder: Path, request: TransferRequest, case_key: str) -> Ins
     Every file is read once, whole: that also shows a file that was cut off. The images must be as
     many as asked for, of the kind's SOP class, of the patient, study and series, of one size,
     spacing and orientation, each at a place of its own; the structure set and the registration
-    those asked for, or derived, the structure set of the same study; images and structure set of
-    one person, as far as they say; SOP Instance UIDs unique; frames of reference and the structure
-    set's references to images (Contour Image Sequence (3006,0016), PS3.3 C.8.8.5 and C.8.8.6)
-    resolved within the folder; file names as the consumer expects them; and there must be nothing
-    else but a manifest.
+    those asked for, the structure set of the same study; images and structure set of one person,
+    as far as they say; SOP Instance UIDs unique; frames of reference and the structure set's
+    references to images (Contour Image Sequence (3006,0016), PS3.3 C.8.8.5 and C.8.8.6) resolved
+    within the folder; file names as the consumer expects them; and there must be nothing else but
+    a manifest.
 
     Args:
         folder: The series folder, staged or in place.
-        request: What was asked for.
+        request: What was asked for; a structure set that is derived may be missing.
         case_key: ``Case.key`` of the case.
 
     Raises:

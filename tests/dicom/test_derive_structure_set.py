@@ -23,6 +23,8 @@ from dataset_series import (
     write_structures,
 )
 from esapi_stub.sample.dicom import rigid
+from stardust_esapi.dataset.pseudonym import Pseudonyms
+from stardust_esapi.dicom.deidentify import deidentify
 from stardust_esapi.dicom.derive_structure_set import derive_structure_set
 from stardust_esapi.dicom.onto_mr import carry
 from stardust_esapi.dicom.read_series import read_stack
@@ -110,6 +112,11 @@ def test_it_says_what_it_is(series: tuple[Path, Path], tmp_path: Path) -> None:
     assert predecessor.ReferencedSOPInstanceUID == drawn.SOPInstanceUID
     for keyword in ("PatientID", "PatientName", "StudyInstanceUID", "FrameOfReferenceUID"):
         assert read[keyword].value == image[keyword].value
+    # In a de-identified copy too.
+    pseudonyms = Pseudonyms(bytes(32))
+    deidentify(copied := pydicom.dcmread(path), "somebody", "0815", pseudonyms)
+    [predecessor] = copied.PredecessorStructureSetSequence
+    assert predecessor.ReferencedSOPInstanceUID == pseudonyms.uid(drawn.SOPInstanceUID)
     [frame] = read.ReferencedFrameOfReferenceSequence
     [of_mr] = frame.RTReferencedStudySequence[0].RTReferencedSeriesSequence
     assert of_mr.SeriesInstanceUID == image.SeriesInstanceUID
