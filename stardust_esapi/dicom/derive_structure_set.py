@@ -31,9 +31,6 @@ from stardust_esapi.dicom.write_structure_set import structure_set_dataset
 from stardust_esapi.errors import CaseError
 from stardust_esapi.mask import outlines, rasterise
 
-LABEL = "DERIVED ON MR"
-"""Structure Set Label (3006,0002) of a derived structure set."""
-
 # Whose it is, in the very words of the images: C.7.1.1, C.7.2.1.
 _SAME = [
     "AccessionNumber",
@@ -97,7 +94,7 @@ def derive_structure_set(
             study=StudyFacts(study_uid),
             sop_instance_uid=sop_instance_uid,
             series_uid=derived_uid("series of structure set", sop_instance_uid),
-            label=LABEL,
+            label="DERIVED ON MR",
             frame_of_reference_uid=mr.frame_of_reference_uid,
             images=ReferencedSeries(
                 study_uid=study_uid,

@@ -132,8 +132,11 @@ def _stage(
     files.remove_tree(staging)
     files.make_folder(staging)
     fetched = engine.fetch(request, staging, lambda images: advance(request, images))
-    remarks = _derive(case, request, staging, ledger, root)
     inspected = inspect_folder(staging, request, case.key)
+    remarks: tuple[str, ...] = ()
+    if request.derived_structure_set_uid:  # of files that are proven, and then proven itself
+        remarks = _derive(case, request, staging, ledger, root)
+        inspected = inspect_folder(staging, request, case.key)
     write_manifest(staging, inspected.manifest)
     ledger.staged(
         case,
@@ -150,15 +153,14 @@ def _derive(
     case: Case, request: TransferRequest, staging: Path, ledger: Ledger, root: Path
 ) -> tuple[str, ...]:
     """Put the derived structure set beside a staged MR; gives sentences that must be read."""
-    uid = request.derived_structure_set_uid
-    drawn = structures_for_mr(ledger.requests(case)) if uid else None
+    drawn = structures_for_mr(ledger.requests(case))
     if drawn is None:
         return ()
     series = ledger.series_of(case)[drawn.kind]
     is_placed = series.state is SeriesState.PLACED
     ct = root / series.folder if is_placed else _staging(case, drawn.kind, root)
     try:
-        derived, lacking = derive_structure_set(staging, ct, uid)
+        derived, lacking = derive_structure_set(staging, ct, request.derived_structure_set_uid)
     except CaseError as error:  # the MR itself is none the worse
         return (f"The MR has no structure set: {error}",)
     write_dataset(derived, staging)
