@@ -11,6 +11,7 @@ import pytest
 from pydicom import dcmread
 
 from esapi_stub.sample import PatientUids, Phantom, PhantomContrast, PhantomMr, write_phantom
+from stardust_esapi.dicom.derive_structure_set import derive_structure_set
 from stardust_esapi.errors import CaseError, TransferError
 from stardust_esapi.model import Case, Kind, TransferRequest
 from stardust_esapi.record.ledger import Ledger, SeriesState
@@ -193,3 +194,17 @@ def test_an_mr_that_cannot_have_structures_is_exported_and_that_is_said(
     assert not list((tmp_path / delivered.folders[Kind.MR]).glob("RS*.dcm"))
     [remark] = ledger.series_of(case)[Kind.MR].remarks
     assert remark.startswith("The MR has no structure set: MR and CT lie in different frames")
+
+
+def test_a_label_of_which_the_mr_shows_nothing_is_named(
+    tmp_path: Path, source: Path, ledger: Ledger, with_mr: list[TransferRequest], case_of, mocker
+) -> None:
+    def without_labels(mr: Path, ct: Path, uid: str):
+        return derive_structure_set(mr, ct, uid)[0], ("Lung", "gtv+", "target+")
+
+    mocker.patch("stardust_esapi.transfer.deliver.derive_structure_set", without_labels)
+    case = case_of("GTV1")
+    ledger.prepared(case, with_mr)
+    deliver(case, with_mr, Copier(source), ledger, tmp_path, lambda *_: None)
+    remarks = ledger.series_of(case)[Kind.MR].remarks
+    assert remarks == ("The MR shows nothing of gtv+ and target+.",)
