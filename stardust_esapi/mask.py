@@ -1,4 +1,4 @@
-"""Contours to voxels: a voxel belongs to a structure when its centre lies within its contours.
+"""Contours to voxels, and back: a voxel is a structure's when its centre lies in its contours.
 
 Within means an odd number of times: an inner ring is a hole, a ring in it an island, and the
 channel of a keyhole contour, walked once each way, is nothing (PS3.3 C.8.8.6.3). What is inside is
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +37,9 @@ _THINNEST = 0.1
 # Of a voxel: far below what a contour's digits tell, far above rounding on the way into the index
 # space. Without it an edge through voxel centres would fall to either side by chance.
 _DIGITS = 6
+# Of a voxel: how far outlines lie beyond the centres of the outermost voxels. Half a voxel is their
+# edge, which a reader that rounds may round away from them; the rest leaves room for its rounding.
+_BEYOND = 0.45
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +201,52 @@ def rasterise(contours: Sequence[FloatArray], stack: Slices) -> Mask:
         finer=int(np.count_nonzero(finer)),
         united=united,
     )
+
+
+def outlines(mask: Mask, stack: Slices) -> dict[int, list[FloatArray]]:
+    """Contours of which :func:`rasterise` makes the very voxels of a mask.
+
+    They lie just within the voxels' edges, so that every point of them is nearest to a voxel of the
+    mask: who rounds points to voxels and fills what they enclose, borders included, as MedSAM2's
+    reader does, comes to the same voxels. A hole is a contour in another one (PS3.3 C.8.8.6.3), and
+    voxels that meet at a corner alone lie in contours of their own.
+
+    Args:
+        mask: The mask.
+        stack: The slices that it is of.
+
+    Returns:
+        By slice, closed polygons of shape (n, 3) in patient space, mm.
+    """
+    from contourpy import contour_generator  # takes a while, and few need it
+
+    x, y, _ = stack.axes
+    across, down, _ = stack.geometry.spacing
+    planes, rows, columns = mask.box
+    found = {}
+    for number, inside in enumerate(mask.inside, start=planes.start):
+        # One voxel more all around: lines are closed also where the image ends.
+        generator = contour_generator(
+            np.arange(columns.start - 1, columns.stop + 1),
+            np.arange(rows.start - 1, rows.stop + 1),
+            np.pad(inside, 1).astype(float),
+        )
+        polygons = []
+        for line in cast("list[FloatArray]", generator.lines(1 - _BEYOND)):
+            u, v = _turns(line[:-1]).T[:, :, None]
+            polygons.append(stack.origins[number] + u * across * x + v * down * y)
+        if polygons:
+            found[number] = polygons
+    return found
+
+
+def _turns(polygon: FloatArray) -> FloatArray:
+    """A polygon (n, 2) without the points that lie on the line between their neighbours."""
+    before = polygon - np.roll(polygon, 1, axis=0)
+    after = np.roll(polygon, -1, axis=0) - polygon
+    crosses = before[:, 0] * after[:, 1] - before[:, 1] * after[:, 0]
+    turns: FloatArray = polygon[np.abs(crosses) > 10**-_DIGITS]
+    return turns
 
 
 def _assign(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
@@ -185,6 +186,8 @@ class TransferRequest:
         structure_set_uid: SOP Instance UID of the prepared RT Structure Set; empty for MR.
         registration_uid: SOP Instance UID of the Spatial Registration; empty but for MR.
         images: How many images the series has.
+        derived_structure_set_uid: Of an MR: SOP Instance UID of the structure set that is derived
+            from the CT's and lies beside it; Eclipse does not know it. Else empty.
     """
 
     kind: Kind
@@ -195,6 +198,7 @@ class TransferRequest:
     structure_set_uid: str = ""
     registration_uid: str = ""
     images: int = 0
+    derived_structure_set_uid: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,3 +239,12 @@ class CaseResult:
     def why(self) -> str:
         """The reason without the case's name, for places that name the case themselves."""
         return self.reason.removeprefix(f"{self.case}: ")
+
+
+def structures_for_mr(requests: Iterable[TransferRequest]) -> TransferRequest | None:
+    """The series whose structures an MR of the case gets; None where none has any.
+
+    The registration leads to the planning CT; a contrast CT may lie elsewhere.
+    """
+    drawn = {request.kind: request for request in requests if request.structure_set_uid}
+    return drawn.get(Kind.CT) or drawn.get(Kind.KM)

@@ -382,6 +382,8 @@ class Settings(BaseSettings):
     limit: int | None = Field(None, ge=1)
     on_existing: OnExisting = OnExisting.STOP
     on_missing: OnMissing = OnMissing.SKIP
+    mr_structures: bool = True
+    """Whether a structure set derived from the CT's lies beside an MR."""
     fail_fast: bool = False
     audit: Path | None = None
     """The audit log of writes to Eclipse; by default ``audit.jsonl`` of the output folder."""

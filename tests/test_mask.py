@@ -10,6 +10,8 @@ import pytest
 import SimpleITK
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image, ImageDraw
+from scipy.ndimage import binary_fill_holes, gaussian_filter
 from skimage.draw import polygon2mask
 
 from dataset_series import (
@@ -31,7 +33,7 @@ from esapi_stub.sample.real import DATA
 from stardust_esapi.dicom.read_series import Stack, read_stack
 from stardust_esapi.dicom.read_structure_set import read_structures
 from stardust_esapi.errors import CaseError
-from stardust_esapi.mask import Mask, empty, overlap, rasterise
+from stardust_esapi.mask import Mask, empty, outlines, overlap, rasterise, regular_slices
 
 AXES = {"axial": AXIAL, "feet first": FEET_FIRST, "sagittal": SAGITTAL, "oblique": OBLIQUE}
 SPACINGS = {"even": (1.0, 1.0, 1.0), "slices": (0.9, 0.9, 3.0), "anisotropic": (0.7, 1.6, 2.5)}
@@ -440,3 +442,50 @@ def test_the_real_breast_has_the_volume_that_eclipse_says(tmp_path: Path):
     millilitres = mask.voxels * np.prod(stack.geometry.spacing) / 1000
     assert millilitres == pytest.approx(400.05, rel=0.01)
     assert mask.off_slice_mm < 0.01
+
+
+def marked(kind: str, shape: tuple[int, int, int]) -> np.ndarray:
+    """Voxels in blobs with holes and islands, without any order, or up to the rim."""
+    random = np.random.default_rng(7).random(shape)
+    if kind == "blobs":
+        return gaussian_filter(random, (0, 1.5, 1.5)) > 0.5
+    return random < {"noise": 0.5, "dense": 0.9, "all": 2.0}[kind]
+
+
+@pytest.mark.parametrize("kind", ["blobs", "noise", "dense", "all"])
+def test_outlines_hold_the_very_voxels_for_us_and_for_who_rounds_them(kind: str) -> None:
+    geometry = grid(OBLIQUE, (0.7, 0.9, 3.3), (40, 34, 3))
+    stack = regular_slices(geometry)
+    inside = marked(kind, stack.shape)
+    mask = Mask((slice(0, 3), slice(0, 34), slice(0, 40)), inside)
+    # As files hold them.
+    found = {n: [one.round(4) for one in all_] for n, all_ in outlines(mask, stack).items()}
+    assert list(found) == [0, 1, 2]
+    back = rasterise([polygon for polygons in found.values() for polygon in polygons], stack)
+    assert back.united == 0
+    np.testing.assert_array_equal(back.full(stack.shape), inside)
+    # MedSAM2's reader: points become voxels, borders belong to it, and so do holes.
+    for number, polygons in found.items():
+        image = Image.new("1", geometry.size[:2])
+        for polygon in polygons:
+            points = geometry.to_index(polygon)[:, :2].round().astype(int)
+            ImageDraw.Draw(image).polygon(list(map(tuple, points.tolist())), fill=1, outline=1)
+        filled = binary_fill_holes(inside[number], np.ones((3, 3)))
+        np.testing.assert_array_equal(np.array(image), filled)
+
+
+def test_outlines_of_a_part_of_the_volume_lie_where_it_does(plain: Stack) -> None:
+    ring = np.ones((1, 5, 6), dtype=bool)
+    ring[0, 1:4, 1:5] = False
+    mask = Mask((slice(2, 3), slice(3, 8), slice(4, 10)), ring)
+    found = outlines(mask, plain)
+    assert {n: len(polygons) for n, polygons in found.items()} == {2: 2}
+    outer, hole = sorted(found[2], key=np.ptp, reverse=True)
+    assert outer.min(axis=0) == pytest.approx((3.55, 2.55, 2.0))
+    assert outer.max(axis=0) == pytest.approx((9.45, 7.45, 2.0))
+    assert len(outer) == 8  # no points along straight lines
+    assert hole.min(axis=0) == pytest.approx((4.45, 3.45, 2.0))
+    np.testing.assert_array_equal(
+        rasterise([outer, hole], plain).full(plain.shape), mask.full(plain.shape)
+    )
+    assert outlines(empty(), plain) == {}

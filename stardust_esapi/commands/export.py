@@ -35,6 +35,7 @@ def export(
     sheet: options.Sheet = None,
     kinds: options.Kinds = None,
     on_missing: options.Missing = None,
+    mr_structures: options.MrStructures = None,
     on_existing: Annotated[
         OnExisting | None,
         typer.Option(
@@ -69,6 +70,7 @@ def export(
         "kinds": kinds,
         "on_existing": on_existing,
         "on_missing": on_missing,
+        "mr_structures": mr_structures,
         "fail_fast": fail_fast,
         "caselist": options.given(sheet=sheet),
         "network": options.given(peer=peer, aet=aet, port=port, retrieve=retrieve, deliver=deliver),

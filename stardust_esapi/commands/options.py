@@ -42,6 +42,14 @@ Missing = Annotated[
         show_default="skip",
     ),
 ]
+MrStructures = Annotated[
+    bool | None,
+    typer.Option(
+        "--mr-structures/--no-mr-structures",
+        help="Put a structure set derived from the CT's beside an MR.",
+        show_default="mr-structures",
+    ),
+]
 AcceptDoubtful = Annotated[
     bool,
     typer.Option(

@@ -30,6 +30,7 @@ def transfer(
     settings: options.SettingsFile = None,
     audit: options.Audit = None,
     *,
+    mr_structures: options.MrStructures = None,
     fail_fast: options.FailFast = None,
     commands_only: Annotated[
         bool,
@@ -48,6 +49,7 @@ def transfer(
         "limit": limit,
         "audit": audit,
         "kinds": kinds,
+        "mr_structures": mr_structures,
         "fail_fast": fail_fast,
         "network": options.given(peer=peer, aet=aet, port=port, retrieve=retrieve, deliver=deliver),
     }

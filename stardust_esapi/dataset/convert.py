@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from stardust_esapi import __version__
-from stardust_esapi.dataset import gates, labels, onto_mr, write
+from stardust_esapi.dataset import gates, labels, write
 from stardust_esapi.dataset.entry import UNKNOWN_REGION, Entry, failed
 from stardust_esapi.dataset.facts import CaseFacts
 from stardust_esapi.dataset.labels import Labelled, Named
 from stardust_esapi.dataset.pseudonym import Pseudonyms
 from stardust_esapi.dataset.tasks import CHANGED, Task
 from stardust_esapi.dataset.words import OTHER, listed
+from stardust_esapi.dicom import onto_mr
 from stardust_esapi.dicom.body_parts import BODY_PARTS
 from stardust_esapi.dicom.deidentify import copy_deidentified
 from stardust_esapi.dicom.read_registration import read_mr_to_ct

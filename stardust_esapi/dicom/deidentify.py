@@ -75,7 +75,8 @@ KEPT = {
         StructureSetROISequence ROINumber ROIName ROIGenerationAlgorithm ROIVolume
         ReferencedFrameOfReferenceUID ROIContourSequence ReferencedROINumber ROIDisplayColor
         ContourSequence ContourNumber ContourGeometricType NumberOfContourPoints ContourData
-        RTROIObservationsSequence ObservationNumber ROIObservationLabel RTROIInterpretedType""",
+        RTROIObservationsSequence ObservationNumber ROIObservationLabel RTROIInterpretedType
+        PredecessorStructureSetSequence""",
     # C.20.2
     "registrations": """
         RegistrationSequence MatrixRegistrationSequence MatrixSequence

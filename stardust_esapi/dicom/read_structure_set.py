@@ -22,6 +22,8 @@ _CONTOUR_DATA = 0x30060050
 # as (PS3.3 C.8.8.6.3).
 _CLOSED = frozenset({"CLOSED_PLANAR", "CLOSEDPLANAR_XOR", ""})
 _FARTHEST_MM = 1e6
+Color = tuple[int, int, int]
+YELLOW: Color = (255, 255, 0)
 _TAGS = [
     "ROIContourSequence",
     "RTROIObservationsSequence",
@@ -41,6 +43,8 @@ class Roi:
         frame_of_reference_uid: Referenced Frame of Reference UID (3006,0024).
         contours: Closed polygons, each of shape (n, 3) with n > 2, mm; none in an empty ROI.
         not_closed: How many contours are points, open lines or empty, and were left out.
+        color: ROI Display Color (3006,002A): red, green, blue, each 0-255; yellow where
+            there is none.
     """
 
     number: int
@@ -49,6 +53,7 @@ class Roi:
     frame_of_reference_uid: str
     contours: tuple[FloatArray, ...] = field(repr=False)
     not_closed: int = 0
+    color: Color = YELLOW
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +170,16 @@ def _roi(item: Any, contour_item: Any, types: dict[int, str]) -> Roi:
         frame_of_reference_uid=str(item.get("ReferencedFrameOfReferenceUID") or ""),
         contours=tuple(closed),
         not_closed=not_closed,
+        color=_color(contour_item),
     )
+
+
+def _color(contour_item: Any) -> Color:
+    try:
+        red, green, blue = map(int, contour_item.ROIDisplayColor)
+    except (AttributeError, TypeError, ValueError):  # none, or nonsense, which hurts nobody
+        return YELLOW
+    return red, green, blue
 
 
 def _points(contour: Dataset) -> FloatArray:

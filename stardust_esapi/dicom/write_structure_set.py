@@ -45,47 +45,65 @@ def write_structure_set(source: StructureSetSource, folder: Path) -> Path:
         TransferError: The structure set cannot be written as it is.
     """
     with naming(f"Patient {source.patient.patient_id}, structure set {source.label}"):
-        dataset = new_dataset(source.patient, source.study, RTStructureSetStorage)
+        return write_dataset(structure_set_dataset(source), folder)
 
-        # RT Series and Frame of Reference Modules: C.8.8.1, C.7.4.1
-        put(
-            dataset,
-            SOPInstanceUID=source.sop_instance_uid,
-            SeriesInstanceUID=source.series_uid,
-            FrameOfReferenceUID=source.frame_of_reference_uid,
-            StructureSetLabel=source.label,
+
+def structure_set_dataset(source: StructureSetSource) -> Dataset:
+    """A structure set as it is written.
+
+    Raises:
+        TransferError: It cannot be written as it is.
+    """
+    dataset = new_dataset(source.patient, source.study, RTStructureSetStorage)
+
+    # RT Series and Frame of Reference Modules: C.8.8.1, C.7.4.1
+    put(
+        dataset,
+        SOPInstanceUID=source.sop_instance_uid,
+        SeriesInstanceUID=source.series_uid,
+        FrameOfReferenceUID=source.frame_of_reference_uid,
+        StructureSetLabel=source.label,
+    )
+    dataset.Modality = "RTSTRUCT"
+    dataset.SeriesNumber = None
+    dataset.OperatorsName = ""
+    dataset.PositionReferenceIndicator = ""
+    put_own_equipment(dataset)
+
+    # Structure Set, ROI Contour and RT ROI Observations Modules: C.8.8.5, C.8.8.6, C.8.8.8
+    put_moment(dataset, "StructureSet", source.created)
+    dataset.ReferencedFrameOfReferenceSequence = [_frame_of_reference(source)]
+    dataset.StructureSetROISequence = []
+    dataset.ROIContourSequence = []
+    dataset.RTROIObservationsSequence = []
+    images = [_image(source.images, uid) for uid in source.images.sop_instance_uids]
+    numbers = set()
+    for roi in source.rois:
+        numbers.add(roi.number)
+        dataset.StructureSetROISequence.append(_structure(roi, source.frame_of_reference_uid))
+        dataset.ROIContourSequence.append(_roi_contour(roi, images))
+        dataset.RTROIObservationsSequence.append(_observation(roi))
+    if len(numbers) < len(dataset.StructureSetROISequence):
+        raise TransferError(
+            "two structures have the same ROI number. "
+            "Correct them in Eclipse, then export the case again."
         )
-        dataset.Modality = "RTSTRUCT"
-        dataset.SeriesNumber = None
-        dataset.OperatorsName = ""
-        dataset.PositionReferenceIndicator = ""
-        put_own_equipment(dataset)
+    if not numbers:
+        raise TransferError("it has no structures. Prepare the case again.")
 
-        # Structure Set, ROI Contour and RT ROI Observations Modules: C.8.8.5, C.8.8.6, C.8.8.8
-        put_moment(dataset, "StructureSet", source.created)
-        dataset.ReferencedFrameOfReferenceSequence = [_frame_of_reference(source)]
-        dataset.StructureSetROISequence = []
-        dataset.ROIContourSequence = []
-        dataset.RTROIObservationsSequence = []
-        images = [_image(source.images, uid) for uid in source.images.sop_instance_uids]
-        numbers = set()
-        for roi in source.rois:
-            numbers.add(roi.number)
-            dataset.StructureSetROISequence.append(_structure(roi, source.frame_of_reference_uid))
-            dataset.ROIContourSequence.append(_roi_contour(roi, images))
-            dataset.RTROIObservationsSequence.append(_observation(roi))
-        if len(numbers) < len(dataset.StructureSetROISequence):
-            raise TransferError(
-                "two structures have the same ROI number. "
-                "Correct them in Eclipse, then export the case again."
-            )
-        if not numbers:
-            raise TransferError("it has no structures. Prepare the case again.")
+    return dataset
 
-        path = folder / f"RS.{source.sop_instance_uid}.dcm"
-        # With explicit VR, Contour Data ends at 65,534 bytes (PS3.5 7.1.2): 2,000 points or so.
-        write_file(dataset, path, ImplicitVRLittleEndian)
-        return path
+
+def write_dataset(dataset: Dataset, folder: Path) -> Path:
+    """Write the dataset of a structure set as ``RS.<SOP Instance UID>.dcm``.
+
+    Raises:
+        TransferError: The file cannot be written.
+    """
+    path = folder / f"RS.{dataset.SOPInstanceUID}.dcm"
+    # With explicit VR, Contour Data ends at 65,534 bytes (PS3.5 7.1.2): 2,000 points or so.
+    write_file(dataset, path, ImplicitVRLittleEndian)
+    return path
 
 
 def _image(images: ReferencedSeries, sop_instance_uid: str) -> Dataset:

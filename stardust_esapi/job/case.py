@@ -10,6 +10,7 @@ from typing import Protocol
 
 from loguru import logger
 
+from stardust_esapi.dicom.uids import derived_uid
 from stardust_esapi.errors import CaseError, NotApprovedError, UsageError, in_words
 from stardust_esapi.esapi.session import OpenPatient
 from stardust_esapi.esapi.write_gate import Approval
@@ -21,6 +22,7 @@ from stardust_esapi.model import (
     Kind,
     StructureOutcome,
     TransferRequest,
+    structures_for_mr,
 )
 from stardust_esapi.prepare.create import FailedStructuresError, create
 from stardust_esapi.prepare.locate import Located, locate
@@ -117,7 +119,7 @@ def prepare_case(
             *_unsaved(created.values(), patient),
         ),
     )
-    record_prepared(result, ledger, root)
+    result = record_prepared(result, ledger, root, mr_structures=settings.mr_structures)
     return result, _colors(sets)
 
 
@@ -152,13 +154,25 @@ def _examined(
     )
 
 
-def record_prepared(result: CaseResult, ledger: Ledger, root: Path) -> None:
+def record_prepared(
+    result: CaseResult, ledger: Ledger, root: Path, *, mr_structures: bool
+) -> CaseResult:
     """Record that a case is ready for transfer.
+
+    Args:
+        result: The case.
+        ledger: Keeps it.
+        root: The output folder.
+        mr_structures: Whether an MR gets a structure set that is derived from the CT's.
+
+    Returns:
+        The case; the request of its MR names the structure set that it gets.
 
     Raises:
         CaseError: One of its folders is damaged, or was exported for something else.
     """
     check_places(result.case, ledger, root)
+    result = _with_mr_structures(result, ledger, wanted=mr_structures)
     ledger.prepared(
         result.case,
         result.requests,
@@ -168,6 +182,33 @@ def record_prepared(result: CaseResult, ledger: Ledger, root: Path) -> None:
         left_out=result.left_out,
         doubts=result.doubts,
     )
+    return result
+
+
+def _with_mr_structures(result: CaseResult, ledger: Ledger, *, wanted: bool) -> CaseResult:
+    """The same with the UID of the structure set on the MR: of its own content always the same."""
+    placed = ledger.folders(result.case)
+    before = {r.kind: r for r in ledger.requests(result.case) if r.kind in placed}
+    now = {r.kind: r for r in result.requests}
+    if Kind.MR not in now or not (wanted or Kind.MR in before):
+        return result
+    mr, drawn = now[Kind.MR], structures_for_mr((before | now).values())
+    uid = ""
+    if wanted and drawn:
+        parts = (drawn.structure_set_uid, mr.registration_uid, mr.series_uid)
+        uid = derived_uid("structure set on MR", *parts)
+    # An MR that is in its place stays as it is, with one or without.
+    if Kind.MR in before and not (uid and before[Kind.MR].derived_structure_set_uid):
+        uid = before[Kind.MR].derived_structure_set_uid
+    now[Kind.MR] = replace(mr, derived_structure_set_uid=uid)
+    notes = result.notes if uid or not wanted else (*result.notes, _NO_MR_STRUCTURES)
+    return replace(result, requests=tuple(now.values()), notes=notes)
+
+
+_NO_MR_STRUCTURES = (
+    "The MR has no structure set: it is exported without the CT that the structures are drawn on. "
+    "To have one, export kinds ct,mr together; move the MR's folder away first, where it is there."
+)
 
 
 def deliver_case(

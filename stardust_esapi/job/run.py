@@ -252,9 +252,10 @@ class _ReadyList:
         return [request.kind for request in self._ready[case].requests]
 
     def prepare(self, todo: Sequence[Case], ledger: Ledger) -> Iterator[CaseResult]:
+        wanted = self._job.settings.mr_structures
+
         def record(case: Case) -> CaseResult:
-            record_prepared(self._ready[case], ledger, self._job.out)
-            return self._ready[case]
+            return record_prepared(self._ready[case], ledger, self._job.out, mr_structures=wanted)
 
         return (guarded(case, partial(record, case)) for case in todo)
 

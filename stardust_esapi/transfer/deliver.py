@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stardust_esapi import files
+from stardust_esapi.dicom.derive_structure_set import derive_structure_set
 from stardust_esapi.dicom.instance import Person
-from stardust_esapi.errors import TransferError, VerifyError
-from stardust_esapi.model import Case, Kind, TransferRequest
-from stardust_esapi.names import folder_name
+from stardust_esapi.dicom.write_structure_set import write_dataset
+from stardust_esapi.errors import CaseError, TransferError, VerifyError
+from stardust_esapi.model import Case, Kind, Role, TransferRequest, structures_for_mr
+from stardust_esapi.names import folder_name, role_of
 from stardust_esapi.record.ledger import Ledger, SeriesRecord, SeriesState
 from stardust_esapi.transfer.engine import Engine
 from stardust_esapi.verify.inspect import NAME, differing, inspect_folder, persons_of
@@ -46,7 +48,8 @@ def deliver(
 ) -> Delivered:
     """Export the series of a prepared case, but those that are in their places already.
 
-    Each is written to a staging folder and verified against its request. When all are there and
+    Each is written to a staging folder and verified against its request; an MR gets the structure
+    set that is derived from the CT's before, where its request names one. When all are there and
     of one person, each appears under its final name by one rename. Killed at any point, the next
     run finds a series whole or starts it again.
 
@@ -64,7 +67,7 @@ def deliver(
     """
     folders: dict[Kind, str] = {}
     persons: set[Person] = set()
-    for request in requests:
+    for request in sorted(requests, key=lambda one: one.kind is Kind.MR):  # it needs the CT
         kind = request.kind
         folders[kind] = ledger.claim_folder(case, kind, _candidates(case, request))
         if _is_in_place(case, kind, ledger, root):
@@ -130,6 +133,10 @@ def _stage(
     files.make_folder(staging)
     fetched = engine.fetch(request, staging, lambda images: advance(request, images))
     inspected = inspect_folder(staging, request, case.key)
+    remarks: tuple[str, ...] = ()
+    if request.derived_structure_set_uid:  # of files that are proven, and then proven itself
+        remarks = _derive(case, request, staging, ledger, root)
+        inspected = inspect_folder(staging, request, case.key)
     write_manifest(staging, inspected.manifest)
     ledger.staged(
         case,
@@ -137,9 +144,28 @@ def _stage(
         inspected.manifest,
         fetched.sender_report,
         clean=fetched.clean,
-        remarks=inspected.remarks,
+        remarks=(*inspected.remarks, *remarks),
     )
     return inspected.persons
+
+
+def _derive(
+    case: Case, request: TransferRequest, staging: Path, ledger: Ledger, root: Path
+) -> tuple[str, ...]:
+    """Put the derived structure set beside a staged MR; gives sentences that must be read."""
+    drawn = structures_for_mr(ledger.requests(case))
+    if drawn is None:
+        return ()
+    series = ledger.series_of(case)[drawn.kind]
+    is_placed = series.state is SeriesState.PLACED
+    ct = root / series.folder if is_placed else _staging(case, drawn.kind, root)
+    try:
+        derived, lacking = derive_structure_set(staging, ct, request.derived_structure_set_uid)
+    except CaseError as error:  # the MR itself is none the worse
+        return (f"The MR has no structure set: {error}",)
+    write_dataset(derived, staging)
+    labels = [name for name in lacking if role_of(name) is not Role.OTHER]
+    return (f"The MR shows nothing of {' and '.join(labels)}.",) if labels else ()
 
 
 def _staging(case: Case, kind: Kind, root: Path) -> Path:

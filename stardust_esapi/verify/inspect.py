@@ -78,7 +78,7 @@ def inspect_folder(folder: Path, request: TransferRequest, case_key: str) -> Ins
 
     Args:
         folder: The series folder, staged or in place.
-        request: What was asked for.
+        request: What was asked for; a structure set that is derived may be missing.
         case_key: ``Case.key`` of the case.
 
     Raises:
@@ -184,7 +184,9 @@ def _mismatches(files: list[_File], request: TransferRequest) -> Iterator[str]:
     for uid, count in counted.items():
         if count > 1:
             yield f"{count} files share SOP Instance UID {uid}"
-    yield from _companion("structure set", structure_sets, request.structure_set_uid)
+    # A derived one may be missing: who could not derive it has said so.
+    derived = request.derived_structure_set_uid if structure_sets else ""
+    yield from _companion("structure set", structure_sets, request.structure_set_uid or derived)
     yield from _companion("registration", registrations, request.registration_uid)
     yield from _frame_problems(images, structure_sets, registrations)
     uids = {f.entry.sop_instance_uid for f in images}

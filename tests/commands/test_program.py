@@ -105,7 +105,7 @@ def test_the_whole_job(
         folder = out / f"{kind}_Export" / whole.patient_id / series
         prefix = "MR" if kind == "MR" else "CT"
         assert len(list(folder.glob(f"{prefix}*.dcm"))) == images
-        assert len(list(folder.glob("RS*.dcm"))) == (kind != "MR")
+        assert len(list(folder.glob("RS*.dcm"))) == 1  # that of the MR is derived
         assert len(list(folder.glob("RE*.dcm"))) == (kind == "MR")
 
     ready = read_ready_list(out / "export_list.csv")
@@ -311,9 +311,40 @@ def test_two_cases_of_one_series_never_share_a_folder_with_two_structure_sets(
     ]
     for folder in patient.iterdir():
         assert len(list(folder.glob("RS*.dcm"))) == 1
-    # The MR is one and the same for both: it is exported once.
-    assert len(list((out / "MR_Export" / uids.patient_id).iterdir())) == 1
+    # So does the MR: what is derived onto it is of the one or of the other.
+    of_mr = list((out / "MR_Export" / uids.patient_id).iterdir())
+    assert len({path.name for folder in of_mr for path in folder.glob("RS*.dcm")}) == 2
     assert run("verify", out).code == 0
+
+
+def test_an_mr_gets_structures_where_its_ct_is_exported(
+    clinic_of: ClinicOf, cases: Callable[..., Path], run: Run, tmp_path: Path
+) -> None:
+    clinic = clinic_of(WHOLE)
+    listed = cases(row_of(clinic.patients[0]))
+
+    def derived(out: Path, kinds: str, *flags: str) -> list[str]:
+        done = run(
+            "export", "--cases", listed, "--out", out, "--esapi", clinic.esapi, "--write",
+            "--kinds", kinds, *flags,
+        )  # fmt: skip
+        assert done.code == 0, done.text
+        return [path.name for path in (out / "MR_Export").rglob("RS*.dcm")]
+
+    # The CT may have come by an earlier run.
+    one, other = tmp_path / "one", tmp_path / "other"
+    derived(one, "ct")
+    [name] = derived(one, "mr")
+    # An MR that is in its place stays as it is, with structures or without.
+    assert derived(one, "ct,km,mr", "--no-mr-structures") == [name]
+    said = "The MR has no structure set"
+    assert derived(other, "mr", "--no-mr-structures") == []
+    assert said not in (other / "report.html").read_text("utf-8")
+    assert derived(other, "ct,mr") == []
+    assert said in (other / "report.html").read_text("utf-8")
+    shutil.rmtree(other / "MR_Export")
+    assert derived(other, "ct,mr") == [name]  # of the same input the same UID
+    assert run("verify", other).code == 0
 
 
 @pytest.mark.parametrize("hostile", ["../../outside", "CON", "dots.", "x" * 64, "Ü/ö"])

@@ -10,7 +10,7 @@ import numpy as np
 import pydicom
 import pytest
 
-from consumer.reader import Consumed, Mask, mask_of, read_case
+from consumer.reader import Consumed, Mask, mask_of, read_case, read_folder
 from esapi_stub.sample import (
     PatientUids,
     Phantom,
@@ -19,6 +19,11 @@ from esapi_stub.sample import (
     Sphere,
     default_structures,
 )
+from stardust_esapi.dataset.convert import convert
+from stardust_esapi.dataset.pseudonym import Pseudonyms
+from stardust_esapi.dataset.tasks import find_tasks
+from stardust_esapi.model import Kind
+from stardust_esapi.settings import Dataset
 from support import Clinic, Outcome, row_of, write_case_list
 
 Run = Callable[..., Outcome]
@@ -92,3 +97,19 @@ def test_on_the_contrast_ct_the_labels_have_the_volumes_of_their_sources(
             + z * read.spacing[2] * read.normal
         )
         np.testing.assert_allclose(centre, (-20.0, 10.0, 3.0), atol=1.5)
+
+
+def test_on_the_mr_it_finds_the_labels_that_the_dataset_has(exported: Path, tmp_path: Path) -> None:
+    tasks = [task for task in find_tasks(exported) if task.kind is Kind.MR]
+    assert len(tasks) == 2
+    for task in tasks:
+        read = read_folder(task.folder)
+        entry = convert(task, Dataset(), Pseudonyms(bytes(32)), tmp_path)
+        (name,) = (name for name in entry.files if name.endswith(".npz"))
+        with np.load(tmp_path / name) as data:
+            gts = data["gts"]
+        assert read.label_1 is not None
+        assert read.label_2 is not None
+        np.testing.assert_array_equal(read.label_1.mask, gts == 1)
+        np.testing.assert_array_equal(read.label_2.mask & ~read.label_1.mask, gts == 2)
+        assert len(read.others) == len(np.unique(gts)) - 3

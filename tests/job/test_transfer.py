@@ -82,7 +82,7 @@ def test_save_then_transfer_whole(
     report = verify_tree(out)
     assert report.ok
     assert report.series == 5
-    assert len(dicom_files(out)) == 3 * (14 + 1) + 18 + 1 + 10 + 1
+    assert len(dicom_files(out)) == 3 * (14 + 1) + 18 + 1 + 10 + 2  # RE and RS of the MR
     # The daemon sends the files as they are: with Eclipse's own SOP Instance UIDs.
     uids = clinic.patients[0].sop_instance_uids
     folder = out / "CT_Export" / "4711 KM" / clinic.patients[0].series_uid
@@ -110,7 +110,7 @@ def test_transfer_from_a_ready_list_without_esapi(
     assert "All 3 cases exported" in done.out
     assert not esapi.called
     assert verify_tree(out).ok
-    assert len(dicom_files(out)) == 3 * (14 + 1) + 18 + 1 + 10 + 1
+    assert len(dicom_files(out)) == 3 * (14 + 1) + 18 + 1 + 10 + 2  # RE and RS of the MR
     assert "without ESAPI" in (out / "report.html").read_text(encoding="utf-8")
     again = run(*arguments)
     assert again.code == 0
@@ -214,7 +214,7 @@ def test_ctrl_c_ends_a_transfer_and_the_next_run_goes_on(
         daemon.faults = Faults()
         assert run(*arguments).code == 0
     assert verify_tree(out).ok
-    assert len(dicom_files(out)) == 3 * (14 + 1) + 18 + 1 + 10 + 1
+    assert len(dicom_files(out)) == 3 * (14 + 1) + 18 + 1 + 10 + 2  # RE and RS of the MR
 
 
 def test_an_engine_without_a_peer_is_wrong_use(clinic: Clinic, run: Run, tmp_path: Path) -> None:

@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 from pydicom import dcmread
 
-from esapi_stub.sample import PatientUids, Phantom, PhantomContrast, write_phantom
+from esapi_stub.sample import PatientUids, Phantom, PhantomContrast, PhantomMr, write_phantom
+from stardust_esapi.dicom.derive_structure_set import derive_structure_set
 from stardust_esapi.errors import CaseError, TransferError
 from stardust_esapi.model import Case, Kind, TransferRequest
 from stardust_esapi.record.ledger import Ledger, SeriesState
 from stardust_esapi.transfer.deliver import deliver
 from stardust_esapi.transfer.engine import Fetched
+from stardust_esapi.verify.inspect import inspect_folder
+from stardust_esapi.verify.manifest import read_manifest
 
-PHANTOM = Phantom("0815", size=(16, 16, 5), contrast=PhantomContrast(slices=4))
+PHANTOM = Phantom(
+    "0815", size=(16, 16, 5), contrast=PhantomContrast(slices=4), mr=PhantomMr(size=(16, 18, 6))
+)
+NAMES = {"CT": "CT", "MR": "MR", "RTSTRUCT": "RS", "REG": "RE"}
 
 
 @dataclass
 class Copier:
-    """An engine that copies images out of a folder."""
+    """An engine that copies what is asked for out of a folder."""
 
     source: Path
     before: Callable[[TransferRequest], None] = lambda request: None
@@ -35,8 +41,10 @@ class Copier:
         self.before(request)
         self.fetched.append(request.kind)
         for number, path in enumerate(sorted(self.source.rglob("*.dcm"))):
-            if dcmread(path, stop_before_pixels=True).SeriesInstanceUID == request.series_uid:
-                shutil.copy(path, folder / f"CT.{number}.dcm")
+            header = dcmread(path, stop_before_pixels=True)
+            uids = {request.series_uid, request.structure_set_uid, request.registration_uid}
+            if {header.SeriesInstanceUID, header.SOPInstanceUID} & uids:
+                shutil.copy(path, folder / f"{NAMES[header.Modality]}.{number}.dcm")
                 advance(number)
         return Fetched()
 
@@ -151,3 +159,52 @@ def test_a_folder_that_came_from_elsewhere_is_left_alone(
         deliver(case, requests, Copier(source), ledger, tmp_path, lambda *_: None)
     assert list(foreign.iterdir()) == []
     assert not (tmp_path / "CT_Export").exists()
+
+
+@pytest.fixture
+def with_mr(uids: PatientUids, requests: list[TransferRequest]) -> list[TransferRequest]:
+    """An MR that gets a structure set, before the CT that it gets it from."""
+    mr = TransferRequest(
+        Kind.MR, "0815", uids.plan_id, uids.mr_study_uid, uids.mr_series_uid,
+        registration_uid=uids.registration_uid, images=6, derived_structure_set_uid="1.2.3.9",
+    )  # fmt: skip
+    return [mr, replace(requests[0], structure_set_uid=uids.structure_set_uid)]
+
+
+def test_an_mr_has_its_structures_before_it_has_its_name(
+    tmp_path: Path, source: Path, ledger: Ledger, with_mr: list[TransferRequest], case_of
+) -> None:
+    case = case_of("GTV1")
+    ledger.prepared(case, with_mr)
+    delivered = deliver(case, with_mr, Copier(source), ledger, tmp_path, lambda *_: None)
+    folder = tmp_path / delivered.folders[Kind.MR]
+    [file] = [file for file in read_manifest(folder).files if file.name.startswith("RS")]
+    assert (file.name, file.sop_instance_uid) == ("RS.1.2.3.9.dcm", "1.2.3.9")
+    assert ledger.series_of(case)[Kind.MR].remarks == ()
+    assert inspect_folder(folder, with_mr[0], case.key).manifest == read_manifest(folder)
+
+
+def test_an_mr_that_cannot_have_structures_is_exported_and_that_is_said(
+    tmp_path: Path, source: Path, ledger: Ledger, with_mr: list[TransferRequest], case_of
+) -> None:
+    case = case_of("GTV1")
+    with_mr[0] = replace(with_mr[0], registration_uid="")
+    ledger.prepared(case, with_mr)
+    delivered = deliver(case, with_mr, Copier(source), ledger, tmp_path, lambda *_: None)
+    assert not list((tmp_path / delivered.folders[Kind.MR]).glob("RS*.dcm"))
+    [remark] = ledger.series_of(case)[Kind.MR].remarks
+    assert remark.startswith("The MR has no structure set: MR and CT lie in different frames")
+
+
+def test_a_label_of_which_the_mr_shows_nothing_is_named(
+    tmp_path: Path, source: Path, ledger: Ledger, with_mr: list[TransferRequest], case_of, mocker
+) -> None:
+    def without_labels(mr: Path, ct: Path, uid: str):
+        return derive_structure_set(mr, ct, uid)[0], ("Lung", "gtv+", "target+")
+
+    mocker.patch("stardust_esapi.transfer.deliver.derive_structure_set", without_labels)
+    case = case_of("GTV1")
+    ledger.prepared(case, with_mr)
+    deliver(case, with_mr, Copier(source), ledger, tmp_path, lambda *_: None)
+    remarks = ledger.series_of(case)[Kind.MR].remarks
+    assert remarks == ("The MR shows nothing of gtv+ and target+.",)

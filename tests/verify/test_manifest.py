@@ -178,6 +178,20 @@ def test_a_structure_set_that_was_not_asked_for(ct) -> None:
     assert "RS.1.dcm is a structure set that was not asked for" in refusal(ct[0], request)
 
 
+def test_the_structure_set_that_is_derived_onto_an_mr(mr, make) -> None:
+    folder, request = mr
+    asked = replace(request, derived_structure_set_uid="1.2.8")
+    inspect_folder(folder, asked, "case1")  # who could not derive it has said so
+    made = make.structure_set(replace(request, structure_set_uid="1.2.8"), frame="1.9")
+    path = make.save(made, folder / "RS.1.dcm")
+    manifest = inspect_folder(folder, asked, "case1").manifest
+    assert manifest.request.derived_structure_set_uid == "1.2.8"
+    assert [file.sop_instance_uid for file in manifest.files if file.name == path.name] == ["1.2.8"]
+    assert "a structure set that was not asked for" in refusal(folder, request)
+    edit(path, SOPInstanceUID="1.2.9")
+    assert "another structure set (1.2.9) than asked for (1.2.8)" in refusal(folder, asked)
+
+
 def test_a_structure_set_of_another_frame(ct, make) -> None:
     make.save(make.structure_set(ct[1], frame="1.7"), ct[0] / "RS.1.dcm")
     assert "RS.1.dcm lies in another frame of reference than the images" in refusal(*ct)

@@ -23,7 +23,7 @@ from dataset_series import (
     write_series,
 )
 from esapi_stub.sample.dicom import rigid
-from stardust_esapi.dataset.onto_mr import carry, share_shown
+from stardust_esapi.dicom.onto_mr import carry, share_shown
 from stardust_esapi.dicom.read_registration import read_mr_to_ct
 from stardust_esapi.dicom.read_series import Stack, read_stack
 from stardust_esapi.dicom.uids import derived_uid
