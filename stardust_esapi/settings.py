@@ -14,7 +14,7 @@ import re
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
@@ -319,8 +319,10 @@ class Gates(_Frozen):
 class Format(StrEnum):
     """How a training file is written."""
 
-    NPZ = "npz"
+    NPZ = "npz"  # as MedSAM2 trains on
     NIFTI = "nifti"
+    NNUNET = "nnunet"  # nnU-Net's raw datasets
+    SEG = "seg"  # DICOM Segmentation
 
 
 BUTTONS = (
@@ -367,6 +369,15 @@ class Dataset(_Frozen):
         if isinstance(value, (list, tuple)):
             value = tuple(dict.fromkeys(value))
         return value
+
+    @pydantic.model_validator(mode="after")
+    def _has_the_images_of_a_segmentation(self) -> Self:
+        if Format.SEG in self.formats and not self.dicom:
+            raise ValueError(
+                "seg refers to the images of the de-identified copy: give --dicom too, or write "
+                "dicom = true"
+            )
+        return self
 
 
 class Settings(BaseSettings):

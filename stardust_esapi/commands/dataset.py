@@ -19,7 +19,9 @@ def dataset(
     out: Annotated[Path, typer.Option("--out", help="Folder of the dataset.", show_default=False)],
     formats: Annotated[
         str | None,
-        typer.Option("--format", help="What to write, such as npz,nifti.", show_default="npz"),
+        typer.Option(
+            "--format", help="What to write: npz, nifti, nnunet, seg.", show_default="npz"
+        ),
     ] = None,
     split: Annotated[
         float | None,

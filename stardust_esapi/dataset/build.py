@@ -22,6 +22,7 @@ from filelock import FileLock, Timeout
 from pydantic import TypeAdapter
 
 from stardust_esapi import __version__
+from stardust_esapi.dataset import nnunet
 from stardust_esapi.dataset.convert import DICOM_FOLDER, Conversion, remove_files
 from stardust_esapi.dataset.entry import Entry, entry_line, failed, read_entry
 from stardust_esapi.dataset.pseudonym import (
@@ -31,7 +32,7 @@ from stardust_esapi.dataset.pseudonym import (
     write_mapping,
 )
 from stardust_esapi.dataset.schedule import run_all
-from stardust_esapi.dataset.split import Split, read_parts, update_split
+from stardust_esapi.dataset.split import Part, Split, read_parts, update_split
 from stardust_esapi.dataset.tasks import Task, find_tasks
 from stardust_esapi.dataset.words import MODALITIES, OTHER, listed
 from stardust_esapi.errors import UsageError
@@ -297,7 +298,11 @@ def _journal(out: Path) -> Iterator[IO[bytes]]:
 
 def _sweep(out: Path) -> None:
     """Remove what a kill left half-written."""
-    for path in (*out.glob("cases/*/.*.part"), *out.glob(f"{DICOM_FOLDER}/*/.*.part")):
+    for path in (
+        *out.glob("cases/*/.*.part"),
+        *out.glob(f"{DICOM_FOLDER}/*/.*.part"),
+        *out.glob(f"{nnunet.FOLDER}/*/*/.*.part"),
+    ):
         if path.is_dir():
             remove_tree(path)
         else:
@@ -349,6 +354,8 @@ def _finish(
         _looked_for(replace(entries[name], seconds=0.0), out) for name in sorted(entries)
     )
     split = update_split(out, ordered, settings.split, settings.seed)
+    testing = {name for name, part in split.patients.items() if part is not Part.TRAIN}
+    ordered = tuple(nnunet.arrange(out, ordered, testing))
     summary = DatasetSummary(ordered, split, settings, unchanged, from_before)
     atomic_write(out / DATASET_NAME, _document_bytes(summary, pseudonyms))
     write_overview(summary, out / OVERVIEW_NAME)

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from stardust_esapi import __version__
-from stardust_esapi.dataset import gates, labels, onto_mr, write
+from stardust_esapi.dataset import gates, labels, nnunet, onto_mr, write
 from stardust_esapi.dataset.entry import UNKNOWN_REGION, Entry, failed
 from stardust_esapi.dataset.facts import CaseFacts
-from stardust_esapi.dataset.labels import Labelled, Named
+from stardust_esapi.dataset.labels import GTV_LABEL, TARGET_LABEL, Labelled, Named
 from stardust_esapi.dataset.pseudonym import Pseudonyms
 from stardust_esapi.dataset.tasks import CHANGED, Task
 from stardust_esapi.dataset.words import OTHER, listed
@@ -22,13 +22,14 @@ from stardust_esapi.dicom.deidentify import copy_deidentified
 from stardust_esapi.dicom.read_registration import read_mr_to_ct
 from stardust_esapi.dicom.read_series import Stack, VolumeFacts, read_stack
 from stardust_esapi.dicom.read_structure_set import Roi, Structures, read_structures_on
+from stardust_esapi.dicom.write_segmentation import write_segmentation
 from stardust_esapi.errors import CaseError, StardustError, VerifyError
 from stardust_esapi.files import make_folder, remove_tree
 from stardust_esapi.geometry import FloatArray
 from stardust_esapi.mask import rasterise
 from stardust_esapi.model import Kind, Role
 from stardust_esapi.names import role_of
-from stardust_esapi.settings import Dataset
+from stardust_esapi.settings import Dataset, Format
 from stardust_esapi.verify.manifest import MANIFEST_NAME, damage
 
 SIDECAR_FORMAT = "stardust-esapi training case 2"
@@ -85,9 +86,7 @@ def convert(
     """
     started = time.perf_counter()
     try:
-        entry = _created(task, settings, pseudonyms, out)
-        if settings.dicom and entry.created:
-            entry = _with_dicom(entry, task, pseudonyms, out, task.case_key in with_structures)
+        entry = _created(task, settings, pseudonyms, out, task.case_key in with_structures)
     except StardustError as error:
         entry = failed(task, pseudonyms, f"{str(error)[:1].upper()}{str(error)[1:]}")
     except OSError as error:
@@ -123,11 +122,11 @@ def remove_files(out: Path, entry: Entry) -> None:
     Raises:
         OSError: The file system refuses.
     """
-    stem = out / entry.name
-    for ending in ENDINGS:
-        name = f"{stem.name}{ending}"
-        for path in (stem.with_name(name), stem.with_name(f".{name}.part")):
-            path.unlink(missing_ok=True)
+    names = [f"{entry.name}{ending}" for ending in ENDINGS]
+    for name in (*names, *nnunet.places(entry, "Tr"), *nnunet.places(entry, "Ts")):
+        path = out / name
+        for one in (path, path.with_name(f".{path.name}.part")):
+            one.unlink(missing_ok=True)
     copy = out / _dicom_folder(entry)
     for folder in (copy, copy.with_name(f"{copy.name}_structures")):
         remove_tree(folder)
@@ -148,19 +147,21 @@ def _dicom_folder(entry: Entry) -> str:
     return f"{DICOM_FOLDER}/{entry.patient}/{entry.case}_{entry.kind}"
 
 
-def _with_dicom(
+def _copy_dicom(
     entry: Entry, task: Task, pseudonyms: Pseudonyms, out: Path, structures_too: bool
-) -> Entry:
-    """The entry with its DICOM folders."""
-    folders = [(task.folder, _dicom_folder(entry))]
+) -> list[Path]:
+    """Leave de-identified copies; the first is that of the images."""
+    folders = {out / _dicom_folder(entry): task.folder}
     if structures_too and task.kind is Kind.MR:
-        folders.append((task.structures_folder, f"{_dicom_folder(entry)}_structures"))
-    for source, target in folders:
-        copy_deidentified(source, out / target, task.patient_id, pseudonyms)
-    return replace(entry, files=(*entry.files, *(target for _, target in folders)))
+        folders[out / f"{_dicom_folder(entry)}_structures"] = task.structures_folder
+    for target, source in folders.items():
+        copy_deidentified(source, target, task.patient_id, pseudonyms)
+    return list(folders)
 
 
-def _created(task: Task, settings: Dataset, pseudonyms: Pseudonyms, out: Path) -> Entry:
+def _created(
+    task: Task, settings: Dataset, pseudonyms: Pseudonyms, out: Path, structures_too: bool
+) -> Entry:
     """The entry of a case whose files have been written, or that a gate has stopped."""
     case = _read(task)
     stack, labelled = case.stack, labels.label(case.stack, case.named)
@@ -194,11 +195,13 @@ def _created(task: Task, settings: Dataset, pseudonyms: Pseudonyms, out: Path) -
         return replace(entry, reasons=left)
     # The sidecar comes last: where it stands, the rest is whole.
     sidecar, picture = stem.with_name(f"{stem.name}.json"), stem.with_name(f"{stem.name}.png")
-    written = _write_arrays(settings, labelled, stack, stem)
+    written = _write_arrays(settings, entry, labelled, stack, out)
+    if settings.dicom:
+        written += _copy_dicom(entry, task, pseudonyms, out, structures_too)
+    if Format.SEG in settings.formats:
+        written.append(_write_segmentation(labelled, stack, pseudonyms, out / _dicom_folder(entry)))
     write.write_picture(picture, labelled, stack)
-    files = tuple(
-        path.relative_to(stem.parents[2]).as_posix() for path in (*written, picture, sidecar)
-    )
+    files = tuple(path.relative_to(out).as_posix() for path in (*written, picture, sidecar))
     entry = replace(entry, state="created", files=files, thumbnail=files[-2])
     write.write_sidecar(sidecar, _sidecar(entry, case, facts, pseudonyms))
     return entry
@@ -214,17 +217,32 @@ def _unlisted(entry: Entry) -> Iterator[str]:
             yield f"Its {name} is none of the words that {where}: “{OTHER}” stands for it."
 
 
-def _write_arrays(settings: Dataset, labelled: Labelled, stack: Stack, stem: Path) -> list[Path]:
+def _write_arrays(
+    settings: Dataset, entry: Entry, labelled: Labelled, stack: Stack, out: Path
+) -> list[Path]:
     written = []
-    if "npz" in settings.formats:
-        written.append(stem.with_name(f"{stem.name}.npz"))
+    if Format.NPZ in settings.formats:
+        written.append(out / f"{entry.name}.npz")
         write.write_npz(written[-1], labelled, stack)
-    if "nifti" in settings.formats:
-        image = stem.with_name(f"{stem.name}.nii.gz")
-        gts = stem.with_name(f"{stem.name}_gts.nii.gz")
-        write.write_nifti(image, gts, labelled, stack)
+    if Format.NIFTI in settings.formats:
+        image, gts = out / f"{entry.name}.nii.gz", out / f"{entry.name}_gts.nii.gz"
+        write.write_nifti(image, gts, labelled.gts, stack)
+        written += [image, gts]
+    if Format.NNUNET in settings.formats:
+        image, gts = (out / name for name in nnunet.places(entry, "Tr"))
+        for folder in (image.parent, gts.parent):
+            make_folder(folder)
+        write.write_nifti(image, gts, nnunet.labels_of_all(labelled.gts), stack)
         written += [image, gts]
     return written
+
+
+def _write_segmentation(
+    labelled: Labelled, stack: Stack, pseudonyms: Pseudonyms, copy: Path
+) -> Path:
+    uids = [pseudonyms.uid(uid) for uid in stack.sop_instance_uids]
+    names = {GTV_LABEL: "gtv+", TARGET_LABEL: "target+"} | labelled.names
+    return write_segmentation(copy, stack.modality, uids, labelled.gts, list(names.values()))
 
 
 def _read(task: Task) -> _Case:
