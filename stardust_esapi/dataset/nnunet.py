@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from stardust_esapi.dataset.entry import Entry
 from stardust_esapi.dataset.labels import BACKGROUND, GTV_LABEL, TARGET_LABEL
-from stardust_esapi.files import atomic_write, make_folder, remove_tree, rename
+from stardust_esapi.files import atomic_write, make_folder, remove_tree, rename, sync_folder
 from stardust_esapi.model import Kind
 
 FOLDER = "nnunet"
@@ -66,8 +66,7 @@ def arrange(out: Path, entries: Iterable[Entry], testing: Collection[str]) -> It
     Raises:
         OSError: The file system refuses.
     """
-    training = dict.fromkeys(_CHANNELS, 0)
-    there = set()
+    training: dict[str, int] = {}
     for entry in entries:
         written, tested = places(entry, "Tr"), places(entry, "Ts")
         moved = dict(zip(written, tested, strict=True)) if entry.patient in testing else {}
@@ -75,21 +74,23 @@ def arrange(out: Path, entries: Iterable[Entry], testing: Collection[str]) -> It
             if before in entry.files:
                 make_folder((out / after).parent)
                 rename(out / before, out / after)
+                sync_folder((out / after).parent)
         files = tuple(moved.get(name, name) for name in entry.files)
-        if written[0] in files:
-            training[_channel(entry)] += 1
-        if written[0] in files or tested[0] in files:
-            there.add(_channel(entry))
+        if not {written[0], tested[0]}.isdisjoint(files):
+            training.setdefault(_channel(entry), 0)
+            training[_channel(entry)] += written[0] in files
         yield replace(entry, files=files)
     for channel, name in _CHANNELS.items():
-        if channel in there:
-            document = {
-                "channel_names": {"0": channel},
-                "labels": {BACKGROUND: 0, "gtv+": GTV_LABEL, "target+": TARGET_LABEL},
-                "numTraining": training[channel],
-                "file_ending": _ENDING,
-            }
-            path = out / FOLDER / name / "dataset.json"
-            atomic_write(path, json.dumps(document, indent=1) + "\n")
-        else:
+        if channel not in training:
             remove_tree(out / FOLDER / name)
+            continue
+        document = {
+            "channel_names": {"0": channel},
+            "labels": {BACKGROUND: 0, "gtv+": GTV_LABEL, "target+": TARGET_LABEL},
+            "numTraining": training[channel],
+            "file_ending": _ENDING,
+        }
+        path = out / FOLDER / name / "dataset.json"
+        atomic_write(path, json.dumps(document, indent=1) + "\n")
+    if not training:
+        remove_tree(out / FOLDER)

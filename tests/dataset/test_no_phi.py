@@ -150,7 +150,7 @@ class Silent:
 def make_dataset(export: Path, out: Path, key: Path, mapping: Path) -> list[Entry]:
     """Create a dataset from an export, with everything that can be in one."""
     key.write_text(KEY.hex())  # the same in every run: so are all bytes, and so is what is found
-    settings = DatasetSettings(formats=(Format.NPZ, Format.NIFTI), dicom=True, key=key, workers=1)
+    settings = DatasetSettings(formats=tuple(Format), dicom=True, key=key, workers=1)
     return list(build_dataset(DatasetJob(export, out, settings, mapping), Silent()).entries)
 
 
