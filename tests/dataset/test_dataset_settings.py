@@ -111,3 +111,12 @@ def test_what_makes_no_sense_is_named(tmp_path: Path, line: str, named: str):
     file.write_text(f"[dataset]\n{line}\n")
     with pytest.raises(UsageError, match=named.replace(".", r"\.")):
         load_settings(file)
+
+
+def test_a_segmentation_needs_the_images_that_it_refers_to(tmp_path: Path):
+    file = tmp_path / "site.toml"
+    file.write_text('[dataset]\nformats = ["nnunet", "seg"]\n')
+    with pytest.raises(UsageError, match="give --dicom too"):
+        load_settings(file)
+    dataset = load_settings(file, {"dataset": {"dicom": True}}).dataset
+    assert dataset.formats == (Format.NNUNET, Format.SEG)
