@@ -31,7 +31,8 @@ _PROPERTY = {
 }
 # What every image has (Type 2), and highdicom asks for; archives have left it out.
 _WITHOUT_A_VALUE = (
-    "AccessionNumber", "PatientBirthDate", "PatientSex", "StudyDate", "StudyID", "StudyTime",
+    "AccessionNumber", "PatientBirthDate", "PatientSex", "SliceThickness", "StudyDate", "StudyID",
+    "StudyTime",
 )  # fmt: skip
 _LONGEST_LABEL = 64  # characters of an LO (PS3.5 6.2)
 _SERIES_NUMBER = 300
@@ -73,9 +74,12 @@ def write_segmentation(
 
     paths = [folder / copied_name(modality, uid) for uid in uids]
     images = [read_file(path, stop_before_pixels=True) for path in paths]
-    for keyword in _WITHOUT_A_VALUE:
-        if keyword not in images[0]:
-            setattr(images[0], keyword, None)
+    for image in images:
+        # Its last digits may differ from image to image, as read_series takes them.
+        image.ImageOrientationPatient = images[0].ImageOrientationPatient
+        for keyword in _WITHOUT_A_VALUE:
+            if keyword not in image:
+                setattr(image, keyword, None)
     digest = hashlib.sha256("\0".join(names).encode() + labels.tobytes()).hexdigest()
     series, instance, dimensions = (
         derived_uid(images[0].SeriesInstanceUID, digest, of)
