@@ -388,9 +388,7 @@ def test_a_ledger_of_another_version_is_refused_and_left_alone(
 
 
 def test_labels_follow_the_list(ledger: Ledger) -> None:
-    ledger.register(
-        [replace(CASE, label="Glioblastom", label2="Kopf", case_kind="primary"), OTHER]
-    )
+    ledger.register([replace(CASE, label="Glioblastom", label2="Kopf", case_kind="primary"), OTHER])
     assert query(ledger, "SELECT label, label2, case_kind FROM cases ORDER BY label DESC") == [
         ("Glioblastom", "Kopf", "primary"),
         ("", "", ""),
