@@ -332,14 +332,21 @@ BUTTONS = (
 )  # fmt: skip
 """What the Case-Selector's label buttons write into ``casekind``."""
 
+REGIONS = (
+    "Kopf", "Hals", "Thorax", "Abdomen", "Becken", "Wirbelsäule", "Extremität", "Extremitäten",
+)  # fmt: skip
+"""Body regions for ``Label2``; that the pre-filter writes ``Kopf`` is known, the others are not."""
+
 
 class Dataset(_Frozen):
     """How training files are created from an export.
 
     Attributes:
         formats: What is written of each case; also comma-separated text.
-        split: Share of each label's patients that is for training; the rest is for validation.
+        split: Share of patients that is for training; the rest is for testing.
         seed: Makes another split of the same patients.
+        folds: How many parts the patients for training are dealt into for cross-validation; None
+            for no such list, but of five for ``nnunet``.
         workers: Processes on this machine; None for as many as there are processors.
         scheduler: Address of a Dask scheduler, such as ``tcp://10.0.0.7:8786``; instead of
             processes.
@@ -348,17 +355,20 @@ class Dataset(_Frozen):
         dicom: Whether to leave a de-identified DICOM copy too.
         words: What may stand in the dataset's files of the case list's ``Label`` and ``casekind``,
             besides the pre-filter's modalities; anything else becomes ``other``.
+        regions: The same of ``Label2``, besides DICOM's body parts.
         gates: Where a case stops being good enough.
     """
 
     formats: tuple[Format, ...] = Field((Format.NPZ,), min_length=1)
     split: float = Field(0.8, gt=0, lt=1)
     seed: int = Field(0, ge=0)
+    folds: int | None = Field(None, ge=2, le=100)
     workers: int | None = Field(None, ge=1, le=256)
     scheduler: str | None = Field(None, pattern=r"^[a-z]+://.+")
     key: Path | None = None
     dicom: bool = False
     words: tuple[str, ...] = BUTTONS
+    regions: tuple[str, ...] = REGIONS
     gates: Gates = Gates()
 
     @pydantic.field_validator("formats", mode="before")

@@ -10,41 +10,45 @@ nnU-Net's is one thing in all. Its documentation: ``documentation/dataset_format
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Iterator
-from dataclasses import replace
-from pathlib import Path, PurePosixPath
-from typing import Literal
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stardust_esapi.dataset.entry import Entry
 from stardust_esapi.dataset.labels import BACKGROUND, GTV_LABEL, TARGET_LABEL
-from stardust_esapi.files import atomic_write, make_folder, remove_tree, rename, sync_folder
+from stardust_esapi.dataset.split import Part, Split, folds_document
+from stardust_esapi.files import atomic_write
 from stardust_esapi.model import Kind
 
-FOLDER = "nnunet"
-_CHANNELS = {"CT": "Dataset501_CT", "MR": "Dataset502_MR"}
+FOLDER: Final = "nnunet"
+FOLDERS: Final = (f"{FOLDER}/*/*/", f"{FOLDER}/*/", f"{FOLDER}/")
+"""All that it may hold, the inner ones first."""
+
+_DATASETS = {"CT": "Dataset501_CT", "MR": "Dataset502_MR"}
 """Folder of the dataset by the name of its one channel."""
 _ENDING = ".nii.gz"
+_PARTS = {Part.TRAIN: "Tr", Part.TEST: "Ts"}
 
-Part = Literal["Tr", "Ts"]
+
+def places(entry: Entry) -> tuple[str, str]:
+    """Where image and labels of a case lie below the dataset, were it for training."""
+    folder = f"{FOLDER}/{_DATASETS['MR' if entry.kind is Kind.MR else 'CT']}"
+    return (
+        f"{folder}/imagesTr/{entry.name}_0000{_ENDING}",
+        f"{folder}/labelsTr/{entry.name}{_ENDING}",
+    )
 
 
-def places(entry: Entry, part: Part) -> tuple[str, str]:
-    """Where image and labels of a case lie, relative to the whole dataset's folder.
+def in_part(name: str, part: Part) -> str:
+    """Where such a file lies in a part: nnU-Net does not look at those for testing.
 
-    Args:
-        entry: The case.
-        part: ``Tr``: nnU-Net trains on it. ``Ts``: it does not look at it.
+    Any other name stays what it is.
     """
-    folder = f"{FOLDER}/{_CHANNELS[_channel(entry)]}"
-    name = PurePosixPath(entry.name).name
-    return f"{folder}/images{part}/{name}_0000{_ENDING}", f"{folder}/labels{part}/{name}{_ENDING}"
-
-
-def _channel(entry: Entry) -> str:
-    return "MR" if entry.kind is Kind.MR else "CT"
+    return re.sub(rf"^({FOLDER}/\w+/[a-z]+)T[rs]/", rf"\g<1>{_PARTS[part]}/", name)
 
 
 def labels_of_all(gts: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -52,45 +56,41 @@ def labels_of_all(gts: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.where(gts <= TARGET_LABEL, gts, 0).astype(np.uint8)
 
 
-def arrange(out: Path, entries: Iterable[Entry], testing: Collection[str]) -> Iterator[Entry]:
-    """Put every case into its part, and write what nnU-Net wants to know of each of the datasets.
+def write_documents(out: Path, entries: Iterable[Entry], split: Split) -> None:
+    """Write what nnU-Net wants to know of each dataset; of one without a case it goes.
 
     Args:
         out: The whole dataset's folder.
-        entries: What became of all cases.
-        testing: Patients (by pseudonym) that are not for training.
-
-    Yields:
-        The entries, with the places where their files lie now.
+        entries: All cases, their files in their places.
+        split: Its folds are nnU-Net's ``splits_final.json``, which it takes over when it plans.
 
     Raises:
         OSError: The file system refuses.
     """
-    training: dict[str, int] = {}
-    for entry in entries:
-        written, tested = places(entry, "Tr"), places(entry, "Ts")
-        moved = dict(zip(written, tested, strict=True)) if entry.patient in testing else {}
-        for before, after in moved.items():
-            if before in entry.files:
-                make_folder((out / after).parent)
-                rename(out / before, out / after)
-                sync_folder((out / after).parent)
-        files = tuple(moved.get(name, name) for name in entry.files)
-        if not {written[0], tested[0]}.isdisjoint(files):
-            training.setdefault(_channel(entry), 0)
-            training[_channel(entry)] += written[0] in files
-        yield replace(entry, files=files)
-    for channel, name in _CHANNELS.items():
-        if channel not in training:
-            remove_tree(out / FOLDER / name)
-            continue
-        document = {
+    files = [Path(name) for entry in entries for name in entry.files]
+    for channel, dataset in _DATASETS.items():
+        folder = Path(FOLDER) / dataset
+        training = {
+            file.name.removesuffix(_ENDING) for file in files if file.parent == folder / "labelsTr"
+        }
+        about = {
             "channel_names": {"0": channel},
             "labels": {BACKGROUND: 0, "gtv+": GTV_LABEL, "target+": TARGET_LABEL},
-            "numTraining": training[channel],
+            "numTraining": len(training),
             "file_ending": _ENDING,
         }
-        path = out / FOLDER / name / "dataset.json"
-        atomic_write(path, json.dumps(document, indent=1) + "\n")
-    if not training:
-        remove_tree(out / FOLDER)
+        folds = [
+            {part: [name for name in names if name in training] for part, names in fold.items()}
+            for fold in folds_document(split)
+        ]
+        folds = [fold for fold in folds if all(fold.values())]  # a patient may have no MR
+        there = any(folder in file.parents for file in files)
+        for name, document in (("dataset.json", about), ("splits_final.json", folds)):
+            _write_or_remove(out / folder / name, document if there else None)
+
+
+def _write_or_remove(path: Path, document: Any) -> None:
+    if document:
+        atomic_write(path, json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+    else:
+        path.unlink(missing_ok=True)

@@ -24,7 +24,9 @@ from dataset_series import (
 )
 from stardust_esapi.dataset import nnunet
 from stardust_esapi.dataset.convert import convert
+from stardust_esapi.dataset.layout import place
 from stardust_esapi.dataset.pseudonym import Pseudonyms
+from stardust_esapi.dataset.split import Part, assign
 from stardust_esapi.dataset.tasks import Task
 from stardust_esapi.model import Kind
 from stardust_esapi.settings import Dataset, Format
@@ -52,7 +54,8 @@ def test_all_formats_hold_the_same_case(axes, tmp_path: Path):
     task = Task("0123456789abcdef", Kind.CT, "0815", source, source)
     entry = convert(task, settings, Pseudonyms(b"k" * 32), out)
     assert entry.created, entry.reasons
-    assert list(nnunet.arrange(out, [entry], testing=())) == [entry]
+    entry = place(entry, out, Part.TRAIN)
+    nnunet.write_documents(out, [entry], assign([entry], 0.5, seed=0))
     assert all((out / name).exists() for name in entry.files)
 
     with np.load(*out.rglob("*.npz")) as npz:
@@ -65,9 +68,8 @@ def test_all_formats_hold_the_same_case(axes, tmp_path: Path):
     np.testing.assert_allclose((affine @ (0, 0, 7, 1))[:3], geometry.plane_position(7), atol=1e-4)
     hu = np.stack([values(plane) for plane in range(14)])
 
-    [marked] = out.rglob("*_gts.nii.gz")
-    image = marked.with_name(marked.name.replace("_gts", ""))
-    for path, expected in ((marked, gts), (image, hu)):
+    name = f"{entry.name}.nii.gz"
+    for path, expected in ((out / "train/labels" / name, gts), (out / "train/images" / name, hu)):
         nifti = nibabel.load(path)
         np.testing.assert_array_equal(np.asarray(nifti.dataobj).T, expected)
         np.testing.assert_allclose(RAS_TO_LPS @ nifti.affine, affine, atol=1e-3)

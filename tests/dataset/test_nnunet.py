@@ -30,7 +30,7 @@ def make(source: Path, out: Path, watcher: Counter, **settings: Any) -> DatasetS
 
 def cases(summary: DatasetSummary, kinds: set[Kind], part: Part) -> set[str]:
     return {
-        Path(entry.name).name
+        entry.name
         for entry in summary.created
         if entry.kind in kinds and summary.split.patients[entry.patient] is part
     }
@@ -49,7 +49,10 @@ def test_one_dataset_of_ct_and_one_of_mr_each_in_two_parts(exported: Path, tmp_p
         assert raw.channel == channel
         assert raw.labels == {"background": 0, "gtv+": 1, "target+": 2}
         assert set(raw.training) == cases(summary, kinds, Part.TRAIN)
-        assert set(raw.testing) == cases(summary, kinds, Part.VALIDATION)
+        assert set(raw.testing) == cases(summary, kinds, Part.TEST)
+        # Of two patients for training each trains once and validates once; who has no MR does not.
+        assert [len(fold["val"]) for fold in raw.splits] == [1] * len(raw.splits)
+        assert len(raw.splits) == (len(raw.training) if len(raw.training) > 1 else 0)
     assert sum(len(raw.testing) for raw, _ in of.values())
     assert all((out / name).exists() for entry in summary.created for name in entry.files)
 
