@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -32,7 +33,7 @@ from stardust_esapi.dicom.read_registration import read_mr_to_ct
 from stardust_esapi.dicom.read_series import Stack, VolumeFacts, read_stack
 from stardust_esapi.dicom.read_structure_set import Roi, Structures, read_structures_on
 from stardust_esapi.errors import CaseError, StardustError, VerifyError
-from stardust_esapi.files import make_folder
+from stardust_esapi.files import remove_tree
 from stardust_esapi.geometry import FloatArray
 from stardust_esapi.mask import rasterise
 from stardust_esapi.model import Kind, Role
@@ -78,8 +79,6 @@ def convert(
 ) -> Entry:
     """Create one case's files, where they wait until the dataset is split.
 
-    An entry that is created has all of its files; of any other, what there is belongs to nobody.
-
     Args:
         task: The case and where its files lie.
         settings: Formats, whether a DICOM copy is wanted, and the thresholds of the gates.
@@ -92,10 +91,12 @@ def convert(
         in a sentence without anything that names the patient.
     """
     started = time.perf_counter()
+    room = out / WAITING / f"{pseudonyms.case(task.case_key)}_{task.kind}"
     try:
-        entry = _created(task, settings, pseudonyms, out)
+        remove_tree(room)  # what a kill left of it
+        entry = _created(task, settings, pseudonyms, room)
         if settings.dicom and entry.created:
-            entry = _with_dicom(entry, task, pseudonyms, out, task.case_key in with_structures)
+            entry = _with_dicom(entry, task, pseudonyms, room, task.case_key in with_structures)
     except StardustError as error:
         entry = failed(task, pseudonyms, f"{str(error)[:1].upper()}{str(error)[1:]}")
     except OSError as error:
@@ -108,6 +109,9 @@ def convert(
     except Exception as error:  # noqa: BLE001 - a bad case never stops the run
         reason = f"Something unexpected happened ({_place(error)}). Please report it."
         entry = failed(task, pseudonyms, reason)
+    if not entry.created:
+        with suppress(OSError):  # what cannot be removed now is when the dataset is done
+            remove_tree(room)
     return replace(entry, seconds=time.perf_counter() - started)
 
 
@@ -124,19 +128,19 @@ def _place(error: Exception) -> str:
 
 
 def _with_dicom(
-    entry: Entry, task: Task, pseudonyms: Pseudonyms, out: Path, structures_too: bool
+    entry: Entry, task: Task, pseudonyms: Pseudonyms, room: Path, structures_too: bool
 ) -> Entry:
     """The entry with its DICOM folders."""
-    name = f"{WAITING}/{DICOM}/{entry.patient}/{entry.case}_{entry.kind}"
-    folders = [(task.folder, name)]
+    target = room / DICOM / entry.patient / f"{entry.case}_{entry.kind}"
+    folders = [(task.folder, target)]
     if structures_too and task.kind is Kind.MR:
-        folders.append((task.structures_folder, f"{name}_structures"))
-    for source, target in folders:
-        copy_deidentified(source, out / target, task.patient_id, pseudonyms)
-    return replace(entry, files=(*entry.files, *(target for _, target in folders)))
+        folders.append((task.structures_folder, target.with_name(f"{target.name}_structures")))
+    for source, copy in folders:
+        copy_deidentified(source, copy, task.patient_id, pseudonyms)
+    return replace(entry, files=(*entry.files, *(_name(room, copy) for _, copy in folders)))
 
 
-def _created(task: Task, settings: Dataset, pseudonyms: Pseudonyms, out: Path) -> Entry:
+def _created(task: Task, settings: Dataset, pseudonyms: Pseudonyms, room: Path) -> Entry:
     """The entry of a case whose files have been written, or that a gate has stopped."""
     case = _read(task)
     stack, labelled = case.stack, labels.label(case.stack, case.named)
@@ -165,14 +169,13 @@ def _created(task: Task, settings: Dataset, pseudonyms: Pseudonyms, out: Path) -
     entry = replace(entry, notes=notes)
     if entry.reasons:
         return entry
-    room = out / WAITING
     written = (
         *_write_arrays(settings, labelled, stack, room, entry.name),
         _within(room, f"{PICTURES}/{entry.name}.png"),
         _within(room, f"{FACTS}/{entry.name}.json"),
     )
     write.write_picture(written[-2], labelled, stack)
-    files = tuple(path.relative_to(out).as_posix() for path in written)
+    files = tuple(_name(room, path) for path in written)
     entry = replace(entry, state=State.CREATED, files=files, thumbnail=files[-2])
     write.write_sidecar(written[-1], _sidecar(entry, case, facts, pseudonyms))
     return entry
@@ -180,8 +183,13 @@ def _created(task: Task, settings: Dataset, pseudonyms: Pseudonyms, out: Path) -
 
 def _within(room: Path, name: str) -> Path:
     """The path of a file to be, in a folder that is there."""
-    make_folder((room / name).parent)
+    (room / name).parent.mkdir(parents=True, exist_ok=True)
     return room / name
+
+
+def _name(room: Path, path: Path) -> str:
+    """What an entry calls a file in it."""
+    return path.relative_to(room.parents[1]).as_posix()
 
 
 def _unlisted(entry: Entry) -> Iterator[str]:
