@@ -101,11 +101,12 @@ class Deadly(Conversion):
     def __call__(self, task: Task) -> Entry:
         if task.patient_id == self.patient_id:
             # As far as a real one comes: something is there already, something is half-written.
-            waiting = self.out / ".new" / "part"
+            case = self.pseudonyms.case(task.case_key)
+            waiting = self.out / ".new" / f"{case}_{task.kind}" / "part"
             waiting.mkdir(parents=True, exist_ok=True)
-            name = f"other_case_{self.pseudonyms.case(task.case_key)}_other_{task.kind}"
-            (waiting / f"{name}.npz").write_bytes(b"half of it")
-            (waiting / f".{name}.png.part").write_bytes(b"half of it")
+            name = f"other_case_{case}_other_{task.kind}.npz"
+            (waiting / name).write_bytes(b"whole")
+            (waiting / f".{name}.part").write_bytes(b"half of it")
             os.kill(os.getpid(), signal.SIGKILL)
         return Conversion.__call__(self, task)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -33,7 +34,7 @@ from stardust_esapi.dicom.read_series import Stack, VolumeFacts, read_stack
 from stardust_esapi.dicom.read_structure_set import Roi, Structures, read_structures_on
 from stardust_esapi.dicom.write_segmentation import write_segmentation
 from stardust_esapi.errors import CaseError, StardustError, VerifyError
-from stardust_esapi.files import make_folder
+from stardust_esapi.files import remove_tree
 from stardust_esapi.geometry import FloatArray
 from stardust_esapi.mask import rasterise
 from stardust_esapi.model import Kind, Role
@@ -79,8 +80,6 @@ def convert(
 ) -> Entry:
     """Create one case's files, where they wait until the dataset is split.
 
-    An entry that is created has all of its files; of any other, what there is belongs to nobody.
-
     Args:
         task: The case and where its files lie.
         settings: Formats, whether a DICOM copy is wanted, and the thresholds of the gates.
@@ -93,8 +92,10 @@ def convert(
         in a sentence without anything that names the patient.
     """
     started = time.perf_counter()
+    room = out / WAITING / f"{pseudonyms.case(task.case_key)}_{task.kind}"
     try:
-        entry = _created(task, settings, pseudonyms, out, task.case_key in with_structures)
+        remove_tree(room)  # what a kill left of it
+        entry = _created(task, settings, pseudonyms, room, task.case_key in with_structures)
     except StardustError as error:
         entry = failed(task, pseudonyms, f"{str(error)[:1].upper()}{str(error)[1:]}")
     except OSError as error:
@@ -107,6 +108,9 @@ def convert(
     except Exception as error:  # noqa: BLE001 - a bad case never stops the run
         reason = f"Something unexpected happened ({_place(error)}). Please report it."
         entry = failed(task, pseudonyms, reason)
+    if not entry.created:
+        with suppress(OSError):  # what cannot be removed now is when the dataset is done
+            remove_tree(room)
     return replace(entry, seconds=time.perf_counter() - started)
 
 
@@ -144,7 +148,7 @@ def _write_segmentation(
 
 
 def _created(
-    task: Task, settings: Dataset, pseudonyms: Pseudonyms, out: Path, structures_too: bool
+    task: Task, settings: Dataset, pseudonyms: Pseudonyms, room: Path, structures_too: bool
 ) -> Entry:
     """The entry of a case whose files have been written, or that a gate has stopped."""
     case = _read(task)
@@ -174,7 +178,6 @@ def _created(
     entry = replace(entry, notes=notes)
     if entry.reasons:
         return entry
-    room = out / WAITING
     copies = _copy_dicom(entry, task, pseudonyms, room, structures_too) if settings.dicom else []
     if Format.SEG in settings.formats:
         copies.append(_write_segmentation(labelled, stack, pseudonyms, copies[0]))
@@ -185,7 +188,7 @@ def _created(
         _within(room, f"{FACTS}/{entry.name}.json"),
     )
     write.write_picture(written[-2], labelled, stack)
-    files = tuple(path.relative_to(out).as_posix() for path in written)
+    files = tuple(_name(room, path) for path in written)
     entry = replace(entry, state=State.CREATED, files=files, thumbnail=files[-2])
     write.write_sidecar(written[-1], _sidecar(entry, case, facts, pseudonyms))
     return entry
@@ -193,8 +196,13 @@ def _created(
 
 def _within(room: Path, name: str) -> Path:
     """The path of a file to be, in a folder that is there."""
-    make_folder((room / name).parent)
+    (room / name).parent.mkdir(parents=True, exist_ok=True)
     return room / name
+
+
+def _name(room: Path, path: Path) -> str:
+    """What an entry calls a file in it."""
+    return path.relative_to(room.parents[1]).as_posix()
 
 
 def _unlisted(entry: Entry) -> Iterator[str]:

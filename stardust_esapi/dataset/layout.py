@@ -20,10 +20,10 @@ from stardust_esapi.errors import UsageError
 from stardust_esapi.files import make_folder, remove_tree, rename
 
 WAITING: Final = ".new"
-"""Whole files that have no part yet, and the journal that tells of them."""
+"""A folder for each case whose files have no part yet, and the journal that tells of them."""
 
 EITHER: Final = "part"
-"""What stands for ``train`` or ``test`` in :data:`WAITING`."""
+"""What stands there for ``train`` or ``test``."""
 
 IMAGES: Final = "images"
 LABELS: Final = "labels"
@@ -111,7 +111,6 @@ def _files(out: Path) -> list[Path]:
 
 def _placed(name: str, part: Part) -> str:
     """The name of a file where it belongs, wherever it is."""
-    first, _, rest = name.removeprefix(f"{WAITING}/").partition("/")
-    if first in (EITHER, *Part):
-        return f"{part}/{rest}"
-    return nnunet.in_part(name.removeprefix(f"{WAITING}/"), part)
+    there = re.sub(rf"^{re.escape(WAITING)}/[^/]+/", "", name)
+    there = re.sub(rf"^(?:{'|'.join((EITHER, *Part))})/", f"{part}/", there)
+    return nnunet.in_part(there, part)

@@ -158,12 +158,16 @@ _WAITS = {
     CaseState.PENDING: "It is not exported yet.",
     CaseState.PREPARED: "It is prepared in Eclipse and not transferred yet.",
 }
+_SAYS = {
+    CaseState.FAILED: "The export failed with it",
+    CaseState.DOUBTFUL: "The export holds it for doubtful",
+}
 
 
 def _of_ledger(record: CaseRecord) -> _Listed:
     state, problem = State.PENDING, _WAITS.get(record.state, "")
-    if record.state in (CaseState.FAILED, CaseState.DOUBTFUL):
-        state, problem = State.NOT_EXPORTED, f"In the export it is {record.state}: {_why(record)}"
+    if says := _SAYS.get(record.state):
+        state, problem = State.NOT_EXPORTED, f"{says}: {_why(record)}"
     return _Listed(
         case_key=record.key,
         patient_id=record.patient_id,

@@ -19,7 +19,6 @@ from stardust_esapi.dataset import build
 from stardust_esapi.dataset.build import (
     DATASET_NAME,
     JOURNAL_NAME,
-    OVERVIEW_NAME,
     Conversion,
     DatasetJob,
     DatasetSummary,
@@ -150,7 +149,8 @@ def test_makes_anew_what_lacks_a_file(cohort: Path, tmp_path: Path, key: Path) -
     lost = next(out.glob("train/*.npz"))
     lost.unlink()
     make(cohort, out, watcher, key=key)
-    assert [entry.files[0] for entry in watcher.entries] == [f".new/part/{lost.name}"]
+    (made,) = watcher.entries
+    assert made.files[0] == f".new/{made.case}_{made.kind}/part/{lost.name}"
     assert tree(out) == before
 
 
