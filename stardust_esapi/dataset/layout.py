@@ -95,9 +95,10 @@ def sweep(out: Path, kept: Collection[str]) -> None:
                 remove_tree(path)
             else:
                 path.unlink()
-    for folder in (path for top in (DICOM, *Part) for path in (out / top).glob("*/")):
-        if not any(folder.iterdir()):
-            folder.rmdir()
+    for pattern in (f"{DICOM}/*/", *(f"{part}/*/" for part in Part), f"{DICOM}/"):
+        for folder in out.glob(pattern):
+            if not any(folder.iterdir()):
+                folder.rmdir()
     remove_tree(out / WAITING)
 
 
