@@ -96,8 +96,9 @@ def sweep(out: Path, kept: Collection[str]) -> None:
                 remove_tree(path)
             else:
                 path.unlink()
-    for folders in (f"{DICOM}/*/", *(f"{part}/*/" for part in Part), *nnunet.FOLDERS):
-        for folder in out.glob(folders):
+    patterns = (f"{DICOM}/*/", *(f"{part}/*/" for part in Part), f"{DICOM}/", *nnunet.FOLDERS)
+    for pattern in patterns:
+        for folder in out.glob(pattern):
             if not any(folder.iterdir()):
                 folder.rmdir()
     remove_tree(out / WAITING)

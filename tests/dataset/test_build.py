@@ -196,6 +196,14 @@ def test_grows_with_its_export(cohort: Path, tmp_path: Path, key: Path) -> None:
     assert len(second.created) == 6
     parts = second.split.patients
     assert {patient: parts[patient] for patient in first.split.patients} == first.split.patients
+    files = {name for entry in second.created for name in entry.files}
+    assert {name for entry in first.created for name in entry.files} < files
+    # To split anew, remove the list: files follow.
+    (out / "lists" / "split.json").unlink()
+    third = make(source, out, watcher, key=key, split=0.5)
+    assert watcher.started == 0
+    assert [len(list(out.glob(f"{part}/*"))) for part in Part] == [3, 3]
+    assert all((out / name).exists() for entry in third.created for name in entry.files)
 
 
 def test_keeps_cases_that_the_export_no_longer_lists(
@@ -234,6 +242,23 @@ def test_a_case_of_another_kind_takes_the_place_of_its_earlier_one(
     assert {n for n in tree(out) if n.startswith(same)} == {
         n for n in tree(tmp_path / "fresh") if n.startswith(same)
     }
+
+
+def test_what_was_there_stays_until_all_is_done(cohort: Path, tmp_path: Path, key: Path) -> None:
+    """Nobody may find half a dataset, least of all a training that runs."""
+    out = tmp_path / "dataset"
+    make(cohort, out, key=key)
+    before = {name: digest for name, digest in tree(out).items() if not name.startswith(".")}
+
+    class Looks(Watcher):
+        def finish(self, entry: Entry) -> None:
+            super().finish(entry)
+            now = tree(out)
+            assert {name: now[name] for name in now if not name.startswith(".")} == before
+
+    watcher = Looks()
+    make(cohort, out, watcher, key=key, gates=Gates(gtv_ml=1.0))
+    assert len(watcher.entries) == 5
 
 
 def test_a_worker_that_dies_fails_its_case_alone(
@@ -442,6 +467,15 @@ def test_another_split_is_refused_before_any_work(cohort: Path, tmp_path: Path, 
     with pytest.raises(UsageError, match=r"--split 0\.8"):
         make(cohort, out, watcher, key=key, split=0.5)
     assert watcher.started == -1
+
+
+def test_a_dataset_of_the_old_layout_is_refused_before_any_work(
+    cohort: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "cases").mkdir()
+    with pytest.raises(UsageError, match="again in a new folder"):
+        make(cohort, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["cases"]
 
 
 def test_the_mapping_is_written_where_the_user_says(
