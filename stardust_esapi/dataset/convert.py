@@ -178,19 +178,22 @@ def _created(
     entry = replace(entry, notes=notes)
     if entry.reasons:
         return entry
-    copies = _copy_dicom(entry, task, pseudonyms, room, structures_too) if settings.dicom else []
-    if Format.SEG in settings.formats:
-        copies.append(_write_segmentation(labelled, stack, pseudonyms, copies[0]))
-    written = (
-        *_write_arrays(settings, labelled, stack, room, entry),
-        *copies,
-        _within(room, f"{PICTURES}/{entry.name}.png"),
-        _within(room, f"{FACTS}/{entry.name}.json"),
+    picture = _within(room, f"{PICTURES}/{entry.name}.png")
+    sidecar = _within(room, f"{FACTS}/{entry.name}.json")
+    written = [*_write_arrays(settings, labelled, stack, room, entry), picture, sidecar]
+    if settings.dicom:
+        copies = _copy_dicom(entry, task, pseudonyms, room, structures_too)
+        written += copies
+        if Format.SEG in settings.formats:
+            written.append(_write_segmentation(labelled, stack, pseudonyms, copies[0]))
+    write.write_picture(picture, labelled, stack)
+    entry = replace(
+        entry,
+        state=State.CREATED,
+        files=tuple(_name(room, path) for path in written),
+        thumbnail=_name(room, picture),
     )
-    write.write_picture(written[-2], labelled, stack)
-    files = tuple(_name(room, path) for path in written)
-    entry = replace(entry, state=State.CREATED, files=files, thumbnail=files[-2])
-    write.write_sidecar(written[-1], _sidecar(entry, case, facts, pseudonyms))
+    write.write_sidecar(sidecar, _sidecar(entry, case, facts, pseudonyms))
     return entry
 
 
