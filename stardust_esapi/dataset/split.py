@@ -218,11 +218,11 @@ def update_split(out: Path, entries: Iterable[Entry], settings: Dataset) -> Spli
     folds = settings.folds or (_NNUNET_FOLDS if Format.NNUNET in settings.formats else None)
     split = assign(entries, settings.split, settings.seed, before, folds)
     make_folder((out / SPLIT_NAME).parent)
-    atomic_write(out / SPLIT_NAME, split_bytes(split))
     if split.folds:
         atomic_write(out / FOLDS_NAME, _json(folds_document(split)))
     else:
         (out / FOLDS_NAME).unlink(missing_ok=True)
+    atomic_write(out / SPLIT_NAME, split_bytes(split))
     return split
 
 

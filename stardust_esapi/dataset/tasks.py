@@ -183,7 +183,9 @@ def _of_ledger(record: CaseRecord) -> _Listed:
 
 
 def _why(record: CaseRecord) -> str:
-    """The export's own reason, without the case's name before it and without what it quotes."""
+    """The export's own reason: its doubts, or what went wrong without what that quotes."""
+    if record.state is CaseState.DOUBTFUL:
+        return " ".join(doubt.text for doubt in record.doubts)
     what = rf"(?:plan {re.escape(record.plan_id)}|series [\d.]*)"
     named = rf"row \d+, patient {re.escape(record.patient_id)}, {what}: "
     own = (record.patient_id, record.plan_id, record.structure_set_id)

@@ -122,7 +122,7 @@ def test_folds_restrict_the_training_to_whole_patients(dataset: Path):
 def test_the_reader_refuses_what_training_would_take_in_silence(tmp_path: Path):
     (tmp_path / "a.npz").touch()
     (tmp_path / "notes.json").touch()
-    with pytest.raises(ValueError, match="notes.json"):
+    with pytest.raises(ValueError, match=r"notes\.json"):
         npz_dataset.flat_names(tmp_path)
     assert npz_dataset.words("Lunge_case_c1_Thorax_MR") == Words("Lunge", "c1", "Thorax", "MR")
     for name in ("Lunge_case_c1_Thorax", "Lunge__c1_Thorax_MR", "Lunge_case_c1_Thorax_PET"):

@@ -12,11 +12,13 @@ TOML = """
 formats = ["npz", "nifti"]
 split = 0.75
 seed = 4
+folds = 5
 workers = 2
 scheduler = "tcp://10.0.0.7:8786"
 key = "D:/keys/site.key"
 dicom = true
 words = ["Lunge", "Hirn"]
+regions = ["Kopf", "Hals"]
 
 [dataset.gates]
 gtv_ml = 0.1
@@ -53,11 +55,13 @@ def test_every_setting_can_stand_in_the_file(tmp_path: Path):
         formats=(Format.NPZ, Format.NIFTI),
         split=0.75,
         seed=4,
+        folds=5,
         workers=2,
         scheduler="tcp://10.0.0.7:8786",
         key=Path("D:/keys/site.key"),
         dicom=True,
         words=("Lunge", "Hirn"),
+        regions=("Kopf", "Hals"),
         gates=Gates(
             gtv_ml=0.1,
             gtv_voxels=20,

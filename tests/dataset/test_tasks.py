@@ -91,14 +91,14 @@ def test_while_an_export_runs_what_is_whole_is_taken_and_the_rest_waits(out: Pat
 
 
 def test_a_doubtful_case_brings_the_doubt_along(out: Path):
-    reason = f"row 3, patient {PLAIN}, plan Plan1: The GTV is tiny. Nothing was written."
+    doubts = '[["gtv", "The GTV is tiny (0.002 ml)."], ["target", "The target is too."]]'
     change(
-        out, "UPDATE cases SET state = 'doubtful', reason = ? WHERE patient_id = ?", reason, PLAIN
+        out, "UPDATE cases SET state = 'doubtful', doubts = ? WHERE patient_id = ?", doubts, PLAIN
     )
     first = next(task for task in find_tasks(out) if task.patient_id == PLAIN)
     assert first.state == "not exported"
     assert first.problem == (
-        "The export holds it for doubtful: The GTV is tiny. Nothing was written."
+        "The export holds it for doubtful: The GTV is tiny (0.002 ml). The target is too."
     )
 
 
