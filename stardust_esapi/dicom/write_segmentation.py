@@ -51,14 +51,15 @@ def write_segmentation(
 
     Patient, study, dates, frame of reference and places come from the images, so that there is as
     little of the patient in it as in them. It is a BINARY one: few programs read label maps yet
-    (PS3.3 C.8.20.2.4). The same labels get the same UIDs.
+    (PS3.3 C.8.20.2.3.3). The same labels get the same UIDs.
 
     Args:
         folder: A copy by :func:`~stardust_esapi.dicom.deidentify.copy_deidentified`.
         modality: The images' Modality (0008,0060).
         uids: SOP Instance UID of the copied image of each slice.
         labels: Shape (slices, rows, columns); label n becomes segment n, 0 is background.
-        names: What labels 1, 2, … are called; one without a voxel becomes an empty segment.
+        names: What labels 1, 2, … are called; one without a voxel becomes an empty segment, for
+            numbers have no gaps (C.8.20.2.4).
 
     Returns:
         The file.
