@@ -25,6 +25,7 @@ from typing import Any
 
 from page import write_tables
 
+from stardust_esapi.dataset.build import JOURNAL_NAME
 from stardust_esapi.dataset.schedule import run_all
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
@@ -80,7 +81,7 @@ def run(source: Path, out: Path, **options: Any) -> Run:
 def kill_half_way(source: Path, out: Path, cases: int) -> int:
     """Kill all processes of a build when half of the cases are in its journal; says how many."""
     process = start(source, out)
-    journal = out / "journal.jsonl"
+    journal = out / JOURNAL_NAME
     while process.poll() is None:
         done = journal.read_bytes().count(b"\n") if journal.exists() else 0
         if done >= cases // 2:
@@ -129,7 +130,7 @@ def tables(cases: int) -> Iterator[str]:
                 f"{done.worker_mb:.0f} | {done.parent_mb:.0f} |"
             )
         yield ""
-        size = statistics.mean(path.stat().st_size for path in out.glob("cases/*/*.npz")) / 1e6
+        size = statistics.mean(path.stat().st_size for path in out.glob("t*/*.npz")) / 1e6
         yield f"A training file of this cohort has {size:.2f} MB on average."
         yield ""
         again = run(source, out)

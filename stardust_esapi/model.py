@@ -85,6 +85,7 @@ class Case:
         mr_slices: Number of MR images the mining counted, its volumes among them or not; None
             where the list does not say.
         label: Free label given by the Case-Selector.
+        label2: The pre-filter's ``Label2``, a body region.
         case_kind: The Case-Selector's ``casekind``.
         gtv_volume_ml: ``GTV-Volume``, ml; None where the list does not say.
         target_volume_ml: ``TargetVolume``, ml; likewise.
@@ -109,6 +110,7 @@ class Case:
     mr_registration_uid: str = ""
     mr_slices: int | None = None
     label: str = ""
+    label2: str = ""
     case_kind: str = ""
     gtv_volume_ml: float | None = None
     target_volume_ml: float | None = None

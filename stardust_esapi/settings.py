@@ -14,7 +14,7 @@ import re
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
@@ -319,8 +319,10 @@ class Gates(_Frozen):
 class Format(StrEnum):
     """How a training file is written."""
 
-    NPZ = "npz"
+    NPZ = "npz"  # as MedSAM2 trains on
     NIFTI = "nifti"
+    NNUNET = "nnunet"  # nnU-Net's raw datasets
+    SEG = "seg"  # DICOM Segmentation
 
 
 BUTTONS = (
@@ -330,14 +332,21 @@ BUTTONS = (
 )  # fmt: skip
 """What the Case-Selector's label buttons write into ``casekind``."""
 
+REGIONS = (
+    "Kopf", "Hals", "Thorax", "Abdomen", "Becken", "Wirbelsäule", "Extremität", "Extremitäten",
+)  # fmt: skip
+"""Body regions for ``Label2``; that the pre-filter writes ``Kopf`` is known, the others are not."""
+
 
 class Dataset(_Frozen):
     """How training files are created from an export.
 
     Attributes:
         formats: What is written of each case; also comma-separated text.
-        split: Share of each label's patients that is for training; the rest is for validation.
+        split: Share of patients that is for training; the rest is for testing.
         seed: Makes another split of the same patients.
+        folds: How many parts the patients for training are dealt into for cross-validation; None
+            for no such list, but of five for ``nnunet``.
         workers: Processes on this machine; None for as many as there are processors.
         scheduler: Address of a Dask scheduler, such as ``tcp://10.0.0.7:8786``; instead of
             processes.
@@ -346,17 +355,20 @@ class Dataset(_Frozen):
         dicom: Whether to leave a de-identified DICOM copy too.
         words: What may stand in the dataset's files of the case list's ``Label`` and ``casekind``,
             besides the pre-filter's modalities; anything else becomes ``other``.
+        regions: The same of ``Label2``, besides DICOM's body parts.
         gates: Where a case stops being good enough.
     """
 
     formats: tuple[Format, ...] = Field((Format.NPZ,), min_length=1)
     split: float = Field(0.8, gt=0, lt=1)
     seed: int = Field(0, ge=0)
+    folds: int | None = Field(None, ge=2, le=100)
     workers: int | None = Field(None, ge=1, le=256)
     scheduler: str | None = Field(None, pattern=r"^[a-z]+://.+")
     key: Path | None = None
     dicom: bool = False
     words: tuple[str, ...] = BUTTONS
+    regions: tuple[str, ...] = REGIONS
     gates: Gates = Gates()
 
     @pydantic.field_validator("formats", mode="before")
@@ -367,6 +379,15 @@ class Dataset(_Frozen):
         if isinstance(value, (list, tuple)):
             value = tuple(dict.fromkeys(value))
         return value
+
+    @pydantic.model_validator(mode="after")
+    def _has_the_images_of_a_segmentation(self) -> Self:
+        if Format.SEG in self.formats and not self.dicom:
+            raise ValueError(
+                "seg refers to the images of the de-identified copy: give --dicom too, or write "
+                "dicom = true"
+            )
+        return self
 
 
 class Settings(BaseSettings):

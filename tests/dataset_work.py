@@ -101,11 +101,12 @@ class Deadly(Conversion):
     def __call__(self, task: Task) -> Entry:
         if task.patient_id == self.patient_id:
             # As far as a real one comes: something is there already, something is half-written.
-            stem = self.out / "cases" / self.pseudonyms.patient(task.patient_id)
-            stem.mkdir(parents=True, exist_ok=True)
-            name = f"{self.pseudonyms.case(task.case_key)}_{task.kind}"
-            (stem / f"{name}.npz").write_bytes(b"half of it")
-            (stem / f".{name}.png.part").write_bytes(b"half of it")
+            case = self.pseudonyms.case(task.case_key)
+            waiting = self.out / ".new" / f"{case}_{task.kind}" / "part"
+            waiting.mkdir(parents=True, exist_ok=True)
+            name = f"other_case_{case}_other_{task.kind}.npz"
+            (waiting / name).write_bytes(b"whole")
+            (waiting / f".{name}.part").write_bytes(b"half of it")
             os.kill(os.getpid(), signal.SIGKILL)
         return Conversion.__call__(self, task)
 

@@ -23,7 +23,7 @@ LABEL_RUNS = ((), LABELS[:1], LABELS[:2], LABELS[1:], LABELS)
 
 ID_COLUMNS = ("Patient-ID", "PlanID", "StructureSetID", "TargetID", "GTV")
 UID_COLUMNS = ("SeriesUID", "KM_Series_UID", "MR_Series_UID", "MRregUID")
-USED = (*ID_COLUMNS, *UID_COLUMNS, "MR_Slices", "Label", "Comment", "casekind")
+USED = (*ID_COLUMNS, *UID_COLUMNS, "MR_Slices", "Label", "Label2", "Comment", "casekind")
 USED_AS_CELLS = ("TargetVolume", "GTV-Volume", "PNG_Path")
 
 _NEVER_A_VALUE = frozenset({"Patient-ID", "PlanID", "StructureSetID", "TargetID", *UID_COLUMNS})

@@ -38,6 +38,7 @@ _COLUMNS = {
     "mr_registration_uid": "MRregUID",
     "mr_slices": "MR_Slices",
     "label": "Label",
+    "label2": "Label2",
     "case_kind": "casekind",
 }
 """The column of each field of a case from `Case.patient_id` on, in the order of the fields."""
@@ -184,7 +185,12 @@ def _values(
     values = {name: table.column(columns.fixed.get(name)) for name in USED if name != "Patient-ID"}
     values["Patient-ID"] = Column.of(np.array([patient.text for patient in patients], dtype=object))
     if columns.tail_follows:
-        values |= {"Label": tail.label, "casekind": tail.case_kind, "Comment": tail.comment}
+        values |= {
+            "Label": tail.label,
+            "Label2": tail.label2,
+            "casekind": tail.case_kind,
+            "Comment": tail.comment,
+        }
     return values
 
 

@@ -32,6 +32,7 @@ class Tail:
 
     Attributes:
         label: ``Label``, empty without one.
+        label2: ``Label2``, likewise.
         case_kind: ``casekind``.
         comment: ``Comment``.
         short: Whether the row ends before the mining's columns do.
@@ -39,6 +40,7 @@ class Tail:
     """
 
     label: Column
+    label2: Column
     case_kind: Column
     comment: Column
     short: Flags
@@ -56,15 +58,19 @@ def read_tail(table: Table, columns: Columns) -> Tail:
 
     texts = [column.texts for column in tail]
     chosen = _choose(columns, tail, filled, used, widths - first)
-    label, case_kind, comment = (np.full(len(table.cells), "", dtype=object) for _ in range(3))
+    label, label2, case_kind, comment = (
+        np.full(len(table.cells), "", dtype=object) for _ in range(4)
+    )
     for number, labels in enumerate(LABEL_RUNS):
         rows = chosen == number
-        if "Label" in labels:
-            label[rows] = texts[0][rows]
+        for name, column in (("Label", label), ("Label2", label2)):
+            if name in labels:
+                column[rows] = texts[labels.index(name)][rows]
         comment[rows] = texts[len(labels)][rows]
         case_kind[rows] = texts[len(labels) + 2][rows]
     return Tail(
         label=Column.of(label),
+        label2=Column.of(label2),
         case_kind=Column.of(case_kind),
         comment=Column.of(comment),
         short=widths < first,
@@ -129,7 +135,10 @@ def _choose(
     for row in np.flatnonzero(~clear & best.any(axis=0) & (used > 0)).tolist():
         readings = {
             (
-                tail[0].texts[row] if "Label" in labels else "",
+                *(
+                    tail[labels.index(name)].texts[row] if name in labels else ""
+                    for name in ("Label", "Label2")
+                ),
                 tail[len(labels) + 2].texts[row],
             )
             for labels, fits in zip(LABEL_RUNS, best[:, row], strict=True)

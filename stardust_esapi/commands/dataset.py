@@ -19,11 +19,17 @@ def dataset(
     out: Annotated[Path, typer.Option("--out", help="Folder of the dataset.", show_default=False)],
     formats: Annotated[
         str | None,
-        typer.Option("--format", help="What to write, such as npz,nifti.", show_default="npz"),
+        typer.Option(
+            "--format", help="What to write: npz, nifti, nnunet, seg.", show_default="npz"
+        ),
     ] = None,
     split: Annotated[
         float | None,
         typer.Option("--split", help="Share of patients for training.", show_default="0.8"),
+    ] = None,
+    folds: Annotated[
+        int | None,
+        typer.Option("--folds", min=2, help="Lists for cross-validation.", show_default="none"),
     ] = None,
     seed: Annotated[
         int | None, typer.Option("--seed", min=0, help="Another split.", show_default="0")
@@ -61,6 +67,7 @@ def dataset(
     flags = {
         "formats": formats,
         "split": split,
+        "folds": folds,
         "seed": seed,
         "workers": workers,
         "scheduler": scheduler,
@@ -93,7 +100,7 @@ def convert(
     mapping: Path | None = None,
     settings: Path | None = None,
 ) -> None:
-    """Create the dataset and say what became of it; leaves with 1 where cases failed.
+    """Create the dataset and say what became of it; leaves with 1 where somebody has to look.
 
     Args:
         source: Output folder of an export.
@@ -117,5 +124,11 @@ def convert(
         summary = build_dataset(DatasetJob(source, out, loaded.dataset, mapping), watcher)
     terminal.print_dataset(summary, console)
     terminal.print_path(console, "Overview", out / OVERVIEW_NAME)
-    if summary.failed:
+    if summary.missing and mapping is None:
+        terminal.say(
+            console,
+            "What is missing is named by pseudonyms: `stardust-esapi dataset` with --mapping FILE "
+            "writes which patient is whose.",
+        )
+    if summary.missing:
         raise typer.Exit(Exit.SOME_FAILED)

@@ -295,7 +295,7 @@ class TerminalDatasetWatcher(CaseBar):
 
     def finish(self, entry: Entry) -> None:
         """Count the case."""
-        self.count(failed=not entry.created)
+        self.count(failed=entry.state == "failed")
 
 
 class PlainDatasetWatcher(CaseLines):
@@ -313,14 +313,18 @@ def dataset_watcher(out: Console) -> TerminalDatasetWatcher | PlainDatasetWatche
 
 
 def print_dataset(summary: DatasetSummary, out: Console) -> None:
-    """Print what lies in the dataset: the failed with their reasons, the split, the verdict."""
-    for entry in summary.failed[:_MOST_FAILED_SHOWN]:
+    """Print what lies in the dataset: what is missing and why, the split, the verdict."""
+    for entry in summary.missing[:_MOST_FAILED_SHOWN]:
         why = escape(" ".join(entry.reasons))
-        say(out, f"[red]failed[/] {entry.case} {entry.kind}: {why}")
-    if len(summary.failed) > _MOST_FAILED_SHOWN:
-        say(out, f"… and {len(summary.failed) - _MOST_FAILED_SHOWN} more: see the overview.")
+        say(out, f"[red]{entry.state}[/] {entry.patient} {entry.case} {entry.kind}: {why}")
+    if len(summary.missing) > _MOST_FAILED_SHOWN:
+        say(out, f"… and {len(summary.missing) - _MOST_FAILED_SHOWN} more: see the overview.")
+    if summary.pending:
+        say(out, f"{summary.pending} not exported yet: run the same command again when they are.")
     if summary.unchanged:
         say(out, f"{summary.unchanged} cases were there already and were left alone.")
     for part, names in summary.split.cases.items():
         say(out, f"{part}: {len(names)} cases")
+    for remark in summary.split.remarks:
+        say(out, escape(remark))
     say(out, f"[bold]{escape(summary.verdict)}.[/]")

@@ -22,8 +22,10 @@ from filelock import FileLock, Timeout
 from pydantic import TypeAdapter
 
 from stardust_esapi import __version__
-from stardust_esapi.dataset.convert import DICOM_FOLDER, Conversion, remove_files
+from stardust_esapi.dataset import nnunet
+from stardust_esapi.dataset.convert import Conversion
 from stardust_esapi.dataset.entry import Entry, entry_line, failed, read_entry
+from stardust_esapi.dataset.layout import WAITING, is_whole, place, refuse_old, sweep
 from stardust_esapi.dataset.pseudonym import (
     Pseudonyms,
     check_mapping,
@@ -31,19 +33,20 @@ from stardust_esapi.dataset.pseudonym import (
     write_mapping,
 )
 from stardust_esapi.dataset.schedule import run_all
-from stardust_esapi.dataset.split import Split, read_parts, update_split
-from stardust_esapi.dataset.tasks import Task, find_tasks
+from stardust_esapi.dataset.split import Part, Split, read_parts, update_split
+from stardust_esapi.dataset.tasks import State, Task, find_tasks
 from stardust_esapi.dataset.words import MODALITIES, OTHER, listed
+from stardust_esapi.dicom.body_parts import BODY_PARTS
 from stardust_esapi.errors import UsageError
-from stardust_esapi.files import atomic_write, long_path, make_folder, remove_tree, sync_folder
+from stardust_esapi.files import atomic_write, long_path, make_folder, sync_folder
 from stardust_esapi.model import Kind
 from stardust_esapi.settings import Dataset
 
 DATASET_NAME = "dataset.json"
 OVERVIEW_NAME = "dataset.html"
-JOURNAL_NAME = "journal.jsonl"
+JOURNAL_NAME = f"{WAITING}/journal.jsonl"
 LOCK_NAME = ".in-use"
-FORMAT: Final = "stardust-esapi dataset 2"
+FORMAT: Final = "stardust-esapi dataset 3"
 
 _DIED = (
     "The process that converted it died, and again when it was tried once more. Most often memory "
@@ -54,7 +57,7 @@ _VANISHED = (
     "earlier run has removed them. Run the same command again."
 )
 # The settings that decide what becomes of a case; the others say who does it, and where.
-_DECIDING = {"formats", "dicom", "gates", "words"}
+_DECIDING = {"formats", "dicom", "gates", "words", "regions"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +92,7 @@ class DatasetSummary:
     """What lies in the dataset now.
 
     Attributes:
-        entries: What became of every conversion, by name.
+        entries: What became of every conversion, those of a patient together.
         split: Who is for what.
         settings: How it was created.
         unchanged: How many of the converted ones were there already, and were left alone.
@@ -108,23 +111,36 @@ class DatasetSummary:
         return tuple(entry for entry in self.entries if entry.created)
 
     @property
-    def failed(self) -> tuple[Entry, ...]:
-        """Those without."""
-        return tuple(entry for entry in self.entries if not entry.created)
+    def missing(self) -> tuple[Entry, ...]:
+        """Those without, but for what is pending: somebody has to look at them."""
+        fine = (State.CREATED, State.PENDING)
+        return tuple(entry for entry in self.entries if entry.state not in fine)
+
+    @property
+    def pending(self) -> int:
+        """How many the export has not come to its end with."""
+        return self.counts.get(str(State.PENDING), 0)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many there are of each state that occurs."""
+        counts = Counter(entry.state for entry in self.entries)
+        return {str(state): counts[state] for state in State if counts[state]}
 
     @property
     def unlisted(self) -> int:
         """How many training cases have a word that became :data:`~.words.OTHER`."""
         return sum(
-            OTHER in (entry.label, entry.case_kind, entry.body_region) for entry in self.created
+            OTHER in (entry.label, entry.label2, entry.case_kind, entry.body_region)
+            for entry in self.created
         )
 
     @property
     def words(self) -> dict[str, dict[str, int]]:
-        """How many training cases have which label, ``casekind`` and body region."""
+        """How many training cases have which label, ``Label2``, ``casekind`` and body region."""
         return {
             name: dict(sorted(Counter(getattr(entry, name) for entry in self.created).items()))
-            for name in ("label", "case_kind", "body_region")
+            for name in ("label", "label2", "case_kind", "body_region")
         }
 
     @property
@@ -136,8 +152,7 @@ class DatasetSummary:
             parts.append(f"{self.from_before} of them no longer in the export")
         if self.unlisted:
             parts.append(f"{self.unlisted} with a word that is not listed")
-        if self.failed:
-            parts.append(f"{len(self.failed)} failed")
+        parts += [f"{n} {state}" for state, n in self.counts.items() if state != State.CREATED]
         return "; ".join(parts)
 
 
@@ -145,7 +160,7 @@ def build_dataset(job: DatasetJob, watcher: DatasetWatcher) -> DatasetSummary:
     """Create a dataset, or bring one up to date with its export.
 
     Cases that are there, created from the same files in the same way, are left alone; failed ones
-    are tried again.
+    are tried again. What was there stays until all is done, and is replaced then.
 
     Args:
         job: What to create from what.
@@ -162,33 +177,36 @@ def build_dataset(job: DatasetJob, watcher: DatasetWatcher) -> DatasetSummary:
     _refuse_nested(source, out)
     if job.mapping is not None:
         check_mapping(job.mapping, out)
-    tasks = _in_listed_words(find_tasks(source), settings.words)
+    refuse_old(out)
+    tasks = _in_listed_words(find_tasks(source), settings)
     make_folder(out)
     with _alone(out):
         pseudonyms = open_pseudonyms(out, settings.key)
         pseudonyms.check_distinct({task.patient_id for task in tasks})
-        read_parts(out, settings.split, settings.seed)
+        parts = read_parts(out, settings.split, settings.seed)
         lonely = _lonely(tasks) if settings.dicom else frozenset()
         tasks = _with_fingerprints(tasks, settings, pseudonyms, lonely)
         known = _known(out)
-        entries, rest = _sort_out(tasks, known, pseudonyms, out)
+        known = {key: e for key, e in known.items() if is_whole(e, out, parts.get(e.patient))}
+        entries, rest = _sort_out(tasks, known, pseudonyms)
         unchanged = sum(entry.created for entry in entries.values())
         work = Conversion(settings, pseudonyms, out, lonely)
         for entry in _convert(rest, work, watcher):
-            entries[entry.name] = entry
-        before = _from_before(known, entries, out)
+            entries[entry.key] = entry
+        before = _from_before(known, entries)
         entries |= before
         return _finish(
-            job, out, pseudonyms, tasks, entries, unchanged=unchanged, from_before=len(before)
+            job, out, pseudonyms, tasks, entries, parts, unchanged=unchanged, gone=len(before)
         )
 
 
-def _in_listed_words(tasks: Iterable[Task], words: Sequence[str]) -> list[Task]:
+def _in_listed_words(tasks: Iterable[Task], settings: Dataset) -> list[Task]:
     return [
         replace(
             task,
-            label=listed(task.label, [*words, *MODALITIES]),
-            case_kind=listed(task.case_kind, words),
+            label=listed(task.label, [*settings.words, *MODALITIES]),
+            label2=listed(task.label2, [*BODY_PARTS, *settings.regions]),
+            case_kind=listed(task.case_kind, settings.words),
         )
         for task in tasks
     ]
@@ -239,40 +257,32 @@ def _with_fingerprints(
 
 
 def _sort_out(
-    tasks: Iterable[Task], known: Mapping[str, Entry], pseudonyms: Pseudonyms, out: Path
+    tasks: Iterable[Task], known: Mapping[str, Entry], pseudonyms: Pseudonyms
 ) -> tuple[dict[str, Entry], list[Task]]:
     """Tell the tasks whose end is known from those to be done."""
     entries: dict[str, Entry] = {}
     rest = []
     for task in tasks:
         entry = failed(task, pseudonyms)  # that is what it is until something comes of it
-        earlier = known.get(entry.name)
+        earlier = known.get(entry.key)
         if task.problem:
-            remove_files(out, entry)
-            entries[entry.name] = entry
-        elif earlier and earlier.fingerprint == task.fingerprint and _is_whole(earlier, out):
-            entries[entry.name] = earlier
+            entries[entry.key] = entry
+        elif earlier and earlier.fingerprint == task.fingerprint:
+            entries[entry.key] = earlier
         else:
             rest.append(task)
     return entries, rest
-
-
-def _is_whole(entry: Entry, out: Path) -> bool:
-    return entry.created and all((out / name).exists() for name in entry.files)
 
 
 def _convert(rest: Sequence[Task], work: Conversion, watcher: DatasetWatcher) -> Iterator[Entry]:
     """Do what is to be done; each entry is in the journal before it is handed on."""
     out, settings = work.out, work.settings
     watcher.start(len(rest))
-    _sweep(out)
     if not rest:
         return
 
     def lost(task: Task) -> Entry:
-        entry = failed(task, work.pseudonyms, _DIED)
-        remove_files(out, entry)
-        return entry
+        return failed(task, work.pseudonyms, _DIED)
 
     with _journal(out) as journal:
         results = run_all(rest, work, lost, workers=settings.workers, scheduler=settings.scheduler)
@@ -288,46 +298,21 @@ def _convert(rest: Sequence[Task], work: Conversion, watcher: DatasetWatcher) ->
 @contextmanager
 def _journal(out: Path) -> Iterator[IO[bytes]]:
     path = out / JOURNAL_NAME
+    make_folder(path.parent)
     with path.open("ab") as journal:
-        sync_folder(out)
+        sync_folder(path.parent)
         if journal.tell():  # a kill may have cut its last line
             journal.write(b"\n")
         yield journal
 
 
-def _sweep(out: Path) -> None:
-    """Remove what a kill left half-written."""
-    for path in (*out.glob("cases/*/.*.part"), *out.glob(f"{DICOM_FOLDER}/*/.*.part")):
-        if path.is_dir():
-            remove_tree(path)
-        else:
-            path.unlink(missing_ok=True)
-
-
-def _remove_empty_folders(out: Path) -> None:
-    """Of patients of whom nothing is left."""
-    for folder in (*out.glob("cases/*"), *out.glob(f"{DICOM_FOLDER}/*")):
-        if folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
-
-
-def _from_before(
-    known: Mapping[str, Entry], entries: Mapping[str, Entry], out: Path
-) -> dict[str, Entry]:
+def _from_before(known: Mapping[str, Entry], entries: Mapping[str, Entry]) -> dict[str, Entry]:
     """Cases of an earlier export that this one does not list: theirs is somebody else's to say.
 
-    Of a case that is listed under another kind now, the earlier files go.
+    Of a case that is listed, under another kind maybe, the earlier files go.
     """
     cases = {entry.case for entry in entries.values()}
-    before = {}
-    for name, entry in known.items():
-        if name in entries:
-            continue
-        if entry.case in cases:
-            remove_files(out, entry)
-        elif _is_whole(entry, out):
-            before[name] = entry
-    return before
+    return {key: entry for key, entry in known.items() if entry.case not in cases}
 
 
 def _finish(
@@ -336,25 +321,38 @@ def _finish(
     pseudonyms: Pseudonyms,
     tasks: Iterable[Task],
     entries: Mapping[str, Entry],
+    parts: Mapping[str, Part],
     *,
     unchanged: int,
-    from_before: int,
+    gone: int,
 ) -> DatasetSummary:
-    """Write what tells of the dataset. Each file follows from the journal: a kill costs nothing."""
+    """Split the cases, put their files into their places, and write what tells of them.
+
+    Until the last step the journal tells all of it: a kill costs nothing.
+    """
     from stardust_esapi.dataset.overview import write_overview  # no worker needs it
 
     settings = job.settings
-    _remove_empty_folders(out)
-    ordered = tuple(
-        _looked_for(replace(entries[name], seconds=0.0), out) for name in sorted(entries)
+    ordered = [
+        _looked_for(replace(entries[key], seconds=0.0), out, parts.get(entries[key].patient))
+        for key in sorted(entries)
+    ]
+    split = update_split(out, ordered, settings)
+    placed = tuple(
+        place(entry, out, split.patients[entry.patient]) if entry.created else entry
+        for entry in ordered
     )
-    split = update_split(out, ordered, settings.split, settings.seed)
-    summary = DatasetSummary(ordered, split, settings, unchanged, from_before)
+    for folder in {(out / name).parent for entry in placed for name in entry.files}:
+        sync_folder(folder)
+    for part in Part:  # a trainer looks into both, should one be empty
+        make_folder(out / part)
+    nnunet.write_documents(out, placed, split)
+    summary = DatasetSummary(placed, split, settings, unchanged, gone)
     atomic_write(out / DATASET_NAME, _document_bytes(summary, pseudonyms))
     write_overview(summary, out / OVERVIEW_NAME)
     if job.mapping is not None:
         write_mapping(job.mapping, out, pseudonyms, {task.patient_id for task in tasks})
-    (out / JOURNAL_NAME).unlink(missing_ok=True)
+    sweep(out, {name for entry in placed for name in entry.files})
     sync_folder(out)
     return summary
 
@@ -363,7 +361,7 @@ def _finish(
 class _Document:
     """``dataset.json``: what became of every conversion, and how they were created."""
 
-    format: Literal["stardust-esapi dataset 2"]
+    format: Literal["stardust-esapi dataset 3"]
     version: str
     key_id: str
     settings: dict[str, Any]
@@ -375,12 +373,11 @@ class _Document:
 _DOCUMENT = TypeAdapter(_Document)
 
 
-def _looked_for(entry: Entry, out: Path) -> Entry:
+def _looked_for(entry: Entry, out: Path, part: Part | None) -> Entry:
     """The entry as its files tell it now, whatever became of them since it was created."""
-    if not entry.created or _is_whole(entry, out):
+    if not entry.created or is_whole(entry, out, part):
         return entry
-    remove_files(out, entry)
-    return replace(entry, state="failed", reasons=(_VANISHED,), files=(), thumbnail="")
+    return replace(entry, state=State.FAILED, reasons=(_VANISHED,), files=(), thumbnail="")
 
 
 def _document_bytes(summary: DatasetSummary, pseudonyms: Pseudonyms) -> bytes:
@@ -388,8 +385,8 @@ def _document_bytes(summary: DatasetSummary, pseudonyms: Pseudonyms) -> bytes:
         FORMAT,
         __version__,
         pseudonyms.key_id,
-        summary.settings.model_dump(mode="json", include={*_DECIDING, "split", "seed"}),
-        dict(sorted(Counter(entry.state for entry in summary.entries).items())),
+        summary.settings.model_dump(mode="json", include={*_DECIDING, "split", "seed", "folds"}),
+        summary.counts,
         summary.words,
         summary.entries,
     )
@@ -397,7 +394,7 @@ def _document_bytes(summary: DatasetSummary, pseudonyms: Pseudonyms) -> bytes:
 
 
 def _known(out: Path) -> dict[str, Entry]:
-    """What earlier runs created, by name: what the last whole one wrote, then its journal."""
+    """What earlier runs created, by key: what the last whole one wrote, then its journal."""
     known: dict[str, Entry] = {}
     path = out / DATASET_NAME
     try:
@@ -410,14 +407,14 @@ def _known(out: Path) -> dict[str, Entry]:
             "created anew then."
         ) from None
     else:
-        known |= {entry.name: entry for entry in document.entries}
+        known |= {entry.key: entry for entry in document.entries}
     journal = out / JOURNAL_NAME
     for line in journal.read_bytes().splitlines() if journal.exists() else ():
         try:
             entry = read_entry(line)
         except ValueError:  # cut off by a kill
             continue
-        known[entry.name] = entry
+        known[entry.key] = entry
     return known
 
 

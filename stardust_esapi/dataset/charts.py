@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from stardust_esapi.dataset.split import Part
 
-COLOURS = {Part.TRAIN: "#2f6db5", Part.VALIDATION: "#c2750a"}
+COLOURS = {Part.TRAIN: "#2f6db5", Part.TEST: "#c2750a"}
 SMALLEST_SHARE = 1e-5
 
 _ALL = "#5a6b80"

@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from stardust_esapi import __version__
-from stardust_esapi.dataset import gates, labels, write
+from stardust_esapi.dataset import gates, labels, nnunet, write
 from stardust_esapi.dataset.entry import UNKNOWN_REGION, Entry, failed
 from stardust_esapi.dataset.facts import CaseFacts
-from stardust_esapi.dataset.labels import Labelled, Named
+from stardust_esapi.dataset.labels import GTV_LABEL, TARGET_LABEL, Labelled, Named
+from stardust_esapi.dataset.layout import (
+    DICOM,
+    EITHER,
+    FACTS,
+    IMAGES,
+    LABELS,
+    PICTURES,
+    WAITING,
+)
 from stardust_esapi.dataset.pseudonym import Pseudonyms
-from stardust_esapi.dataset.tasks import CHANGED, Task
+from stardust_esapi.dataset.tasks import CHANGED, State, Task
 from stardust_esapi.dataset.words import OTHER, listed
 from stardust_esapi.dicom import onto_mr
 from stardust_esapi.dicom.body_parts import BODY_PARTS
@@ -23,20 +33,18 @@ from stardust_esapi.dicom.deidentify import copy_deidentified
 from stardust_esapi.dicom.read_registration import read_mr_to_ct
 from stardust_esapi.dicom.read_series import Stack, VolumeFacts, read_stack
 from stardust_esapi.dicom.read_structure_set import Roi, Structures, read_structures_on
+from stardust_esapi.dicom.write_segmentation import write_segmentation
 from stardust_esapi.errors import CaseError, StardustError, VerifyError
-from stardust_esapi.files import make_folder, remove_tree
+from stardust_esapi.files import remove_tree
 from stardust_esapi.geometry import FloatArray
 from stardust_esapi.mask import rasterise
 from stardust_esapi.model import Kind, Role
 from stardust_esapi.names import role_of
-from stardust_esapi.settings import Dataset
+from stardust_esapi.settings import Dataset, Format
 from stardust_esapi.verify.manifest import MANIFEST_NAME, damage
 
-SIDECAR_FORMAT = "stardust-esapi training case 2"
-DICOM_FOLDER = "dicom"
+SIDECAR_FORMAT = "stardust-esapi training case 3"
 _LIBRARIES = ("numpy", "pydicom", "scipy")
-ENDINGS = (".json", ".npz", ".nii.gz", "_gts.nii.gz", ".png")
-"""Of a case's files. They are removed in this order: the sidecar says that the others are whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +79,7 @@ def convert(
     out: Path,
     with_structures: Collection[str] = (),
 ) -> Entry:
-    """Create one case's files below ``out``, or none of them.
+    """Create one case's files, where they wait until the dataset is split.
 
     Args:
         task: The case and where its files lie.
@@ -85,10 +93,10 @@ def convert(
         in a sentence without anything that names the patient.
     """
     started = time.perf_counter()
+    room = out / WAITING / f"{pseudonyms.case(task.case_key)}_{task.kind}"
     try:
-        entry = _created(task, settings, pseudonyms, out)
-        if settings.dicom and entry.created:
-            entry = _with_dicom(entry, task, pseudonyms, out, task.case_key in with_structures)
+        remove_tree(room)  # what a kill left of it
+        entry = _created(task, settings, pseudonyms, room, task.case_key in with_structures)
     except StardustError as error:
         entry = failed(task, pseudonyms, f"{str(error)[:1].upper()}{str(error)[1:]}")
     except OSError as error:
@@ -102,7 +110,8 @@ def convert(
         reason = f"Something unexpected happened ({_place(error)}). Please report it."
         entry = failed(task, pseudonyms, reason)
     if not entry.created:
-        entry = replace(entry, reasons=(*entry.reasons, *_remaining(out, entry)))
+        with suppress(OSError):  # what cannot be removed now is when the dataset is done
+            remove_tree(room)
     return replace(entry, seconds=time.perf_counter() - started)
 
 
@@ -118,50 +127,30 @@ def _place(error: Exception) -> str:
     return " in ".join([lines[0], *lines[-1:]]) if len(lines) > 1 else lines[0]
 
 
-def remove_files(out: Path, entry: Entry) -> None:
-    """Remove all that a task has in the dataset, half-written files too.
-
-    Raises:
-        OSError: The file system refuses.
-    """
-    stem = out / entry.name
-    for ending in ENDINGS:
-        name = f"{stem.name}{ending}"
-        for path in (stem.with_name(name), stem.with_name(f".{name}.part")):
-            path.unlink(missing_ok=True)
-    copy = out / _dicom_folder(entry)
-    for folder in (copy, copy.with_name(f"{copy.name}_structures")):
-        remove_tree(folder)
-
-
-def _remaining(out: Path, entry: Entry) -> tuple[str, ...]:
-    """Remove what a case has in the dataset; say what could not be removed."""
-    try:
-        remove_files(out, entry)
-    except OSError as error:
-        why = error.strerror or type(error).__name__
-        return (f"Files of an earlier run of it cannot be removed ({why}): do not train on them.",)
-    return ()
-
-
-def _dicom_folder(entry: Entry) -> str:
-    """Where the DICOM copy of a task lies, relative to the dataset."""
-    return f"{DICOM_FOLDER}/{entry.patient}/{entry.case}_{entry.kind}"
-
-
-def _with_dicom(
-    entry: Entry, task: Task, pseudonyms: Pseudonyms, out: Path, structures_too: bool
-) -> Entry:
-    """The entry with its DICOM folders."""
-    folders = [(task.folder, _dicom_folder(entry))]
+def _copy_dicom(
+    entry: Entry, task: Task, pseudonyms: Pseudonyms, room: Path, structures_too: bool
+) -> list[Path]:
+    """Leave de-identified copies; the first is that of the images."""
+    copy = room / DICOM / entry.patient / f"{entry.case}_{entry.kind}"
+    folders = {copy: task.folder}
     if structures_too and task.kind is Kind.MR:
-        folders.append((task.structures_folder, f"{_dicom_folder(entry)}_structures"))
-    for source, target in folders:
-        copy_deidentified(source, out / target, task.patient_id, pseudonyms)
-    return replace(entry, files=(*entry.files, *(target for _, target in folders)))
+        folders[copy.with_name(f"{copy.name}_structures")] = task.structures_folder
+    for target, source in folders.items():
+        copy_deidentified(source, target, task.patient_id, pseudonyms)
+    return list(folders)
 
 
-def _created(task: Task, settings: Dataset, pseudonyms: Pseudonyms, out: Path) -> Entry:
+def _write_segmentation(
+    labelled: Labelled, stack: Stack, pseudonyms: Pseudonyms, copy: Path
+) -> Path:
+    uids = [pseudonyms.uid(uid) for uid in stack.sop_instance_uids]
+    names = {GTV_LABEL: "gtv+", TARGET_LABEL: "target+"} | labelled.names
+    return write_segmentation(copy, stack.modality, uids, labelled.gts, list(names.values()))
+
+
+def _created(
+    task: Task, settings: Dataset, pseudonyms: Pseudonyms, room: Path, structures_too: bool
+) -> Entry:
     """The entry of a case whose files have been written, or that a gate has stopped."""
     case = _read(task)
     stack, labelled = case.stack, labels.label(case.stack, case.named)
@@ -178,6 +167,7 @@ def _created(task: Task, settings: Dataset, pseudonyms: Pseudonyms, out: Path) -
     minor = tuple(finding.text for finding in findings if not finding.fatal)
     entry = replace(
         failed(task, pseudonyms),
+        state=State.LEFT_OUT,
         reasons=tuple(finding.text for finding in findings if finding.fatal),
         body_region=listed(stack.body_part, BODY_PARTS) or UNKNOWN_REGION,
         shape=stack.shape,
@@ -189,25 +179,40 @@ def _created(task: Task, settings: Dataset, pseudonyms: Pseudonyms, out: Path) -
     entry = replace(entry, notes=notes)
     if entry.reasons:
         return entry
-    stem = out / entry.name
-    make_folder(stem.parent)
-    if left := _remaining(out, entry):  # files of other formats must not stay beside the new ones
-        return replace(entry, reasons=left)
-    # The sidecar comes last: where it stands, the rest is whole.
-    sidecar, picture = stem.with_name(f"{stem.name}.json"), stem.with_name(f"{stem.name}.png")
-    written = _write_arrays(settings, labelled, stack, stem)
+    picture = _within(room, f"{PICTURES}/{entry.name}.png")
+    sidecar = _within(room, f"{FACTS}/{entry.name}.json")
+    written = [*_write_arrays(settings, labelled, stack, room, entry), picture, sidecar]
+    if settings.dicom:
+        copies = _copy_dicom(entry, task, pseudonyms, room, structures_too)
+        written += copies
+        if Format.SEG in settings.formats:
+            written.append(_write_segmentation(labelled, stack, pseudonyms, copies[0]))
     write.write_picture(picture, labelled, stack)
-    files = tuple(
-        path.relative_to(stem.parents[2]).as_posix() for path in (*written, picture, sidecar)
+    entry = replace(
+        entry,
+        state=State.CREATED,
+        files=tuple(_name(room, path) for path in written),
+        thumbnail=_name(room, picture),
     )
-    entry = replace(entry, state="created", files=files, thumbnail=files[-2])
     write.write_sidecar(sidecar, _sidecar(entry, case, facts, pseudonyms))
     return entry
+
+
+def _within(room: Path, name: str) -> Path:
+    """The path of a file to be, in a folder that is there."""
+    (room / name).parent.mkdir(parents=True, exist_ok=True)
+    return room / name
+
+
+def _name(room: Path, path: Path) -> str:
+    """What an entry calls a file in it."""
+    return path.relative_to(room.parents[1]).as_posix()
 
 
 def _unlisted(entry: Entry) -> Iterator[str]:
     for name, word, where in (
         ("label", entry.label, "the setting dataset.words lists"),
+        ("Label2", entry.label2, "the setting dataset.regions or DICOM lists"),
         ("casekind", entry.case_kind, "the setting dataset.words lists"),
         ("body part (0018,0015)", entry.body_region, "DICOM defines"),
     ):
@@ -215,15 +220,22 @@ def _unlisted(entry: Entry) -> Iterator[str]:
             yield f"Its {name} is none of the words that {where}: “{OTHER}” stands for it."
 
 
-def _write_arrays(settings: Dataset, labelled: Labelled, stack: Stack, stem: Path) -> list[Path]:
+def _write_arrays(
+    settings: Dataset, labelled: Labelled, stack: Stack, room: Path, entry: Entry
+) -> list[Path]:
+    """Write a case in every format that is asked for, and say where."""
     written = []
-    if "npz" in settings.formats:
-        written.append(stem.with_name(f"{stem.name}.npz"))
+    if Format.NPZ in settings.formats:
+        written.append(_within(room, f"{EITHER}/{entry.name}.npz"))
         write.write_npz(written[-1], labelled, stack)
-    if "nifti" in settings.formats:
-        image = stem.with_name(f"{stem.name}.nii.gz")
-        gts = stem.with_name(f"{stem.name}_gts.nii.gz")
-        write.write_nifti(image, gts, labelled, stack)
+    if Format.NIFTI in settings.formats:
+        image = _within(room, f"{EITHER}/{IMAGES}/{entry.name}.nii.gz")
+        gts = _within(room, f"{EITHER}/{LABELS}/{entry.name}.nii.gz")
+        write.write_nifti(image, gts, labelled.gts, stack)
+        written += [image, gts]
+    if Format.NNUNET in settings.formats:
+        image, gts = (_within(room, name) for name in nnunet.places(entry))
+        write.write_nifti(image, gts, nnunet.labels_of_all(labelled.gts), stack)
         written += [image, gts]
     return written
 
@@ -280,10 +292,10 @@ def _sidecar(entry: Entry, case: _Case, facts: CaseFacts, pseudonyms: Pseudonyms
         "kind": str(entry.kind),
         "modality": stack.modality,
         "label": entry.label,
+        "label2": entry.label2,
         "case_kind": entry.case_kind,
         "body_region": entry.body_region,
         "fingerprint": entry.fingerprint,
-        "files": list(entry.files),
         "shape": list(stack.shape),
         "spacing": list(stack.geometry.spacing),
         "origin": list(stack.geometry.origin),

@@ -18,7 +18,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from stardust_esapi import __version__
 from stardust_esapi.dataset import charts
-from stardust_esapi.dataset.entry import UNKNOWN_REGION, Entry
+from stardust_esapi.dataset.entry import Entry
 from stardust_esapi.dataset.labels import CT_EDGES
 from stardust_esapi.dataset.split import Part
 from stardust_esapi.files import atomic_write
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from stardust_esapi.dataset.build import DatasetSummary
 
 KIND_NAMES = {Kind.CT: "Planning CT", Kind.KM: "Contrast CT", Kind.MR: "MR"}
-PART_NAMES = {Part.TRAIN: "training", Part.VALIDATION: "validation"}
-NO_LABEL = "no label"
+PART_NAMES = {Part.TRAIN: "training", Part.TEST: "test"}
+NO_WORD = "none"
 
 _MOST_STRUCTURES = 40
 
@@ -55,12 +55,12 @@ class _Chart:
 class _Row:
     """One row of the cohort's table."""
 
-    name: str
+    case_kind: str
+    region: str
     cases: int
     patients: int
     parts: Mapping[Part, int]
     kinds: Mapping[Kind, int]
-    regions: Mapping[str, int]
     gtv_ml: float | None
 
 
@@ -70,7 +70,8 @@ class _Card:
 
     entry: Entry
     part: Part
-    label: str
+    case_kind: str
+    region: str
     picture: str
     volumes: Mapping[str, float]
 
@@ -95,22 +96,23 @@ def render_overview(summary: DatasetSummary) -> str:
     )
     parts = summary.split.patients
     cards = [_card(entry, parts) for entry in summary.created]
-    labels = sorted({card.label for card in cards})
+    strata: dict[tuple[str, str], list[_Card]] = {}
+    for card in cards:
+        strata.setdefault((card.case_kind, card.region), []).append(card)
     return environment.get_template("overview.html.j2").render(
         summary=summary,
         version=__version__,
         cards=cards,
-        labels=labels,
-        regions=sorted({entry.body_region for entry in summary.created}, key=_unknown_last),
-        rows=[_row(name, [c for c in cards if c.label == name]) for name in labels],
-        total=_row("all", cards),
+        case_kinds=sorted({card.case_kind for card in cards}),
+        regions=sorted({card.region for card in cards}),
+        rows=[_row(*words, own) for words, own in sorted(strata.items())],
+        total=_row("all", "", cards),
         charts=_charts(cards),
         structures=_structures(summary.created),
         kinds=KIND_NAMES,
         parts=PART_NAMES,
         colours=charts.COLOURS,
-        no_label=NO_LABEL,
-        mood="good" if not summary.failed and summary.created else "bad",
+        mood="good" if not summary.missing and summary.created else "bad",
     )
 
 
@@ -118,28 +120,25 @@ def _card(entry: Entry, parts: Mapping[str, Part]) -> _Card:
     return _Card(
         entry=entry,
         part=parts[entry.patient],
-        label=entry.label or NO_LABEL,
+        case_kind=entry.case_kind or NO_WORD,
+        region=entry.label2 or NO_WORD,
         picture=quote(entry.thumbnail),
         volumes={one.name: one.volume_ml for one in entry.structures if one.role is not Role.OTHER},
     )
 
 
-def _row(name: str, cards: Sequence[_Card]) -> _Row:
+def _row(case_kind: str, region: str, cards: Sequence[_Card]) -> _Row:
     patients = {card.entry.patient: card.part for card in cards}
     volumes = _volumes(cards, Role.GTV)
     return _Row(
-        name=name,
+        case_kind=case_kind,
+        region=region,
         cases=len(cards),
         patients=len(patients),
         parts=Counter(patients.values()),
         kinds=Counter(card.entry.kind for card in cards),
-        regions=Counter(card.entry.body_region for card in cards),
         gtv_ml=statistics.median(volumes) if volumes else None,
     )
-
-
-def _unknown_last(region: str) -> tuple[bool, str]:
-    return region == UNKNOWN_REGION, region
 
 
 def _volumes(cards: Iterable[_Card], role: Role) -> list[float]:

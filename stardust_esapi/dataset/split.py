@@ -1,8 +1,12 @@
-"""Split a dataset by patient into training and validation.
+"""Split a dataset by patient into training and testing.
 
-Never by case: two cases of a patient show the same body. Stratified exactly: patients with the
-same labels form a stratum, and each stratum gives its own share, to the patient. Whoever has a
-part keeps it when cases are added; the seed decides among the new alone.
+Never by case: two cases of a patient show the same body. Stratified by ``casekind``, and within
+that by ``Label2``, the body region. The share holds for all patients together, and for every
+stratum to within a patient: strata that are too small for a patient of their own take turns.
+Whoever has a part keeps it when cases are added; the seed decides among the new alone.
+
+There is no third part. Validation is a list: ``--folds K`` deals the patients for training into K
+folds, in the form of nnU-Net's ``splits_final.json``.
 """
 
 from __future__ import annotations
@@ -10,7 +14,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
@@ -22,20 +27,30 @@ from pydantic import TypeAdapter
 
 from stardust_esapi.dataset.entry import Entry
 from stardust_esapi.errors import UsageError
-from stardust_esapi.files import atomic_write
+from stardust_esapi.files import atomic_write, make_folder
+from stardust_esapi.settings import Dataset, Format
 
-SPLIT_NAME = "split.json"
-FORMAT = "stardust-esapi split 1"
+SPLIT_NAME = "lists/split.json"
+FOLDS_NAME = "lists/splits_final.json"
+FORMAT = "stardust-esapi split 2"
 
-Stratum = tuple[str, ...]
-"""The labels of a patient's cases, sorted, each once."""
+Stratum = tuple[str, str]
+"""``casekind`` and ``Label2`` of a patient; of several cases, each word once, joined by ``+``."""
+
+_Group = tuple[str, ...]
+"""A stratum, or what it begins with: a ``casekind`` with all its regions."""
 
 
 class Part(StrEnum):
     """What a patient's cases are for."""
 
     TRAIN = "train"
-    VALIDATION = "val"
+    TEST = "test"
+
+
+# As many as nnU-Net trains; without a list it deals cases, and a patient may get into both parts.
+_NNUNET_FOLDS = 5
+_WORDS = {Part.TRAIN: "training", Part.TEST: "testing"}
 
 
 @dataclass(frozen=True)
@@ -43,11 +58,13 @@ class Split:
     """Who is for what.
 
     Attributes:
-        fraction: Share of each stratum's patients that is for training.
+        fraction: Share of the patients that is for training.
         seed: What decided among new patients.
         patients: Part of each patient (by pseudonym) that ever had one.
-        cases: The training files' common names (``cases/<patient>/<case>_<KIND>``) by part.
+        cases: The training files' names, without their endings, by part.
         strata: Patients of each stratum by part, those with training files alone.
+        folds: For each fold the names that validate it; the others of the training train it.
+        remarks: Where the share cannot be as asked, in sentences.
     """
 
     fraction: float
@@ -55,6 +72,8 @@ class Split:
     patients: Mapping[str, Part]
     cases: Mapping[Part, tuple[str, ...]]
     strata: Mapping[Stratum, Mapping[Part, int]]
+    folds: tuple[tuple[str, ...], ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 def assign(
@@ -62,29 +81,28 @@ def assign(
     fraction: float,
     seed: int,
     earlier: Mapping[str, Part] | None = None,
+    folds: int | None = None,
 ) -> Split:
     """Give every patient with training files a part.
 
-    A stratum of n patients gives ``fraction`` · n of them, rounded half up, to training. Earlier
-    parts stay, and the new patients fill up what lacks, in the order of a hash of seed and
-    pseudonym: neither the order of the entries nor other strata matter.
+    The order of the entries does not matter. A patient who has a part keeps it, whatever becomes of
+    his cases, his stratum and the shares.
 
     Args:
-        entries: What became of the cases; failed ones do not count.
+        entries: What became of the cases; only created ones count.
         fraction: Share for training.
         seed: Another one gives another split.
         earlier: Parts given before.
+        folds: How many folds to deal those for training into, at most.
     """
-    created = sorted((entry for entry in entries if entry.created), key=lambda entry: entry.name)
-    parts = dict(earlier or {})
+    created = sorted((entry for entry in entries if entry.created), key=lambda entry: entry.key)
     strata = _strata(created)
-    for patients in strata.values():
-        missing = quota(len(patients), fraction) - sum(
-            parts.get(patient) is Part.TRAIN for patient in patients
-        )
-        new = sorted((p for p in patients if p not in parts), key=lambda p: _order(seed, p))
-        for number, patient in enumerate(new):
-            parts[patient] = Part.TRAIN if number < missing else Part.VALIDATION
+    parts = dict(earlier or {})
+    _give(parts, strata, _quota(len(strata), fraction), seed)
+    counts: dict[Stratum, Counter[Part]] = {}
+    for patient, stratum in strata.items():
+        counts.setdefault(stratum, Counter())[parts[patient]] += 1
+    dealt = _folds([p for p in strata if parts[p] is Part.TRAIN], strata, folds or 0, seed)
     return Split(
         fraction=fraction,
         seed=seed,
@@ -94,41 +112,127 @@ def assign(
             for part in Part
         },
         strata={
-            stratum: {part: sum(parts[p] is part for p in patients) for part in Part}
-            for stratum, patients in sorted(strata.items())
+            stratum: {part: count[part] for part in Part}
+            for stratum, count in sorted(counts.items())
         },
+        folds=tuple(
+            tuple(entry.name for entry in created if entry.patient in fold) for fold in dealt
+        ),
+        remarks=(*_remarks(counts, fraction), *_remarks_on_folds(len(dealt), folds or 0)),
     )
 
 
-def quota(patients: int, fraction: float) -> int:
-    """How many of a stratum's patients are for training.
+def _give(parts: dict[str, Part], strata: Mapping[str, Stratum], trained: int, seed: int) -> None:
+    """Give the patients without a part theirs, so that so many are for training.
 
-    It grows by one patient at most when a stratum does, so that a split can grow with it.
+    One after the other goes to the test part, each from the ``casekind``, and in that from the
+    region, that lacks most of its share there.
     """
+    size: Counter[_Group] = Counter()
+    tested: Counter[_Group] = Counter()
+    new: dict[Stratum, list[str]] = {}
+    for patient in sorted(strata, key=lambda patient: _order(seed, patient)):
+        stratum = strata[patient]
+        groups = ((), stratum[:1], stratum)
+        size.update(groups)
+        if patient not in parts:
+            new.setdefault(stratum, []).append(patient)
+            parts[patient] = Part.TRAIN
+        elif parts[patient] is Part.TEST:
+            tested.update(groups)
+
+    def lack(group: _Group) -> tuple[int, bytes]:
+        share = (size[()] - trained) * size[group] - tested[group] * size[()]
+        return share, _order(seed, "\x1f".join(group))
+
+    while new and tested[()] < size[()] - trained:
+        kind = max({stratum[:1] for stratum in new}, key=lack)
+        stratum = max((stratum for stratum in new if stratum[:1] == kind), key=lack)
+        parts[new[stratum].pop()] = Part.TEST
+        tested.update(((), kind, stratum))
+        if not new[stratum]:
+            del new[stratum]
+
+
+def _quota(patients: int, fraction: float) -> int:
+    """How many of the patients are for training: rounded half up, and of two or more not all."""
+    return min(_asked(patients, fraction), patients - 1) or 1 if patients > 1 else patients
+
+
+def _asked(patients: int, fraction: float) -> int:
     # As written: 0.7 is seven tenths, which no binary number is.
     return math.floor(Fraction(str(fraction)) * patients + Fraction(1, 2))
 
 
-def update_split(out: Path, entries: Iterable[Entry], fraction: float, seed: int) -> Split:
-    """Split a dataset, keeping what ``split.json`` says, and write it.
+def _folds(
+    patients: Sequence[str], strata: Mapping[str, Stratum], folds: int, seed: int
+) -> list[set[str]]:
+    """Deal patients like cards, stratum by stratum: each fold gets as many, of each stratum too."""
+    number = min(folds, len(patients))
+    if number < 2:
+        return []
+    dealt = sorted(patients, key=lambda patient: (strata[patient], _order(seed, patient)))
+    return [set(dealt[first::number]) for first in range(number)]
+
+
+def _remarks(counts: Mapping[Stratum, Counter[Part]], fraction: float) -> Iterator[str]:
+    kinds: dict[str, Counter[Part]] = {}
+    for (kind, _), count in counts.items():
+        kinds.setdefault(kind, Counter()).update(count)
+    every = sum(kinds.values(), Counter())
+    patients, trained = every.total(), every[Part.TRAIN]
+    asked = _asked(patients, fraction)
+    if trained != asked:
+        why = (
+            "none of the two parts is to be empty"
+            if trained == _quota(patients, fraction)
+            else "whoever has a part keeps it"
+        )
+        yield (
+            f"{trained} of {patients} patients are for training where --split asks for {asked}: "
+            f"{why}."
+        )
+    for part, word in _WORDS.items():
+        without = [
+            f"{kind or 'no casekind'} ({count.total()})"
+            for kind, count in sorted(kinds.items())
+            if not count[part]
+        ]
+        if without:
+            yield f"Nobody is for {word} of (patients): {', '.join(without)}."
+
+
+def _remarks_on_folds(dealt: int, asked: int) -> Iterator[str]:
+    if dealt < asked:
+        yield f"There were to be {asked} folds, and the patients for training make {dealt}."
+
+
+def update_split(out: Path, entries: Iterable[Entry], settings: Dataset) -> Split:
+    """Split a dataset, keeping what its list says, and write the lists.
 
     Raises:
-        UsageError: The file is damaged, or was created with another fraction or seed.
+        UsageError: The list is damaged, or was created with another fraction or seed.
         OSError: It cannot be written; the old one still stands.
     """
-    before = read_parts(out, fraction, seed)
-    split = assign(entries, fraction, seed, before)
+    before = read_parts(out, settings.split, settings.seed)
+    folds = settings.folds or (_NNUNET_FOLDS if Format.NNUNET in settings.formats else None)
+    split = assign(entries, settings.split, settings.seed, before, folds)
+    make_folder((out / SPLIT_NAME).parent)
+    if split.folds:
+        atomic_write(out / FOLDS_NAME, _json(folds_document(split)))
+    else:
+        (out / FOLDS_NAME).unlink(missing_ok=True)
     atomic_write(out / SPLIT_NAME, split_bytes(split))
     return split
 
 
 def read_parts(out: Path, fraction: float, seed: int) -> dict[str, Part]:
-    """Read who has which part already; nobody, where there is no ``split.json``.
+    """Read who has which part already; nobody, where there is no such list.
 
     Call it before the work too: it says at once that the split cannot go on like that.
 
     Raises:
-        UsageError: The file is damaged, or was created with another fraction or seed.
+        UsageError: The list is damaged, or was created with another fraction or seed.
     """
     path = out / SPLIT_NAME
     try:
@@ -151,26 +255,41 @@ def read_parts(out: Path, fraction: float, seed: int) -> dict[str, Part]:
 
 
 def split_bytes(split: Split) -> bytes:
-    """The content of ``split.json``: the same for the same split."""
-    document: dict[str, Any] = {
-        "format": FORMAT,
-        "fraction": split.fraction,
-        "seed": split.seed,
-        "patients": split.patients,
-        "strata": [
-            {"labels": list(stratum), **{part.value: count for part, count in counts.items()}}
-            for stratum, counts in split.strata.items()
-        ],
-        **{part.value: list(names) for part, names in split.cases.items()},
-    }
+    """The content of :data:`SPLIT_NAME`: the same for the same split."""
+    return _json(
+        {
+            "format": FORMAT,
+            "fraction": split.fraction,
+            "seed": split.seed,
+            "remarks": list(split.remarks),
+            "patients": split.patients,
+            "strata": [
+                {"casekind": kind, "Label2": region} | {part.value: n for part, n in counts.items()}
+                for (kind, region), counts in split.strata.items()
+            ],
+            **{part.value: list(names) for part, names in split.cases.items()},
+        }
+    )
+
+
+def folds_document(split: Split) -> list[dict[str, list[str]]]:
+    """The folds as nnU-Net reads its ``splits_final.json``: for each, who trains and validates."""
+    train = split.cases[Part.TRAIN]
+    return [
+        {"train": [name for name in train if name not in held], "val": sorted(held)}
+        for held in map(set, split.folds)
+    ]
+
+
+def _json(document: Any) -> bytes:
     return (json.dumps(document, ensure_ascii=False, indent=1) + "\n").encode()
 
 
 @dataclass(frozen=True)
 class _Document:
-    """What is read back of ``split.json``; the rest follows from it."""
+    """What is read back of the split; the rest follows from it."""
 
-    format: Literal["stardust-esapi split 1"]
+    format: Literal["stardust-esapi split 2"]
     fraction: float
     seed: int
     patients: dict[str, Part]
@@ -179,14 +298,17 @@ class _Document:
 _DOCUMENT = TypeAdapter(_Document)
 
 
-def _strata(created: Sequence[Entry]) -> dict[Stratum, set[str]]:
-    labels: dict[str, set[str]] = {}
+def _strata(created: Sequence[Entry]) -> dict[str, Stratum]:
+    """The stratum of each patient."""
+    words: dict[str, tuple[set[str], set[str]]] = {}
     for entry in created:
-        labels.setdefault(entry.patient, set()).add(entry.label)
-    strata: dict[Stratum, set[str]] = {}
-    for patient, own in labels.items():
-        strata.setdefault(tuple(sorted(own)), set()).add(patient)
-    return strata
+        kinds, regions = words.setdefault(entry.patient, (set(), set()))
+        kinds.add(entry.case_kind)
+        regions.add(entry.label2)
+    return {
+        patient: ("+".join(sorted(kinds)), "+".join(sorted(regions)))
+        for patient, (kinds, regions) in words.items()
+    }
 
 
 def _order(seed: int, patient: str) -> bytes:

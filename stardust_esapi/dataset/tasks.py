@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from pathlib import Path, PurePosixPath
 
+from stardust_esapi.dataset.words import unnamed
 from stardust_esapi.errors import UsageError, VerifyError
 from stardust_esapi.files import long_path
-from stardust_esapi.model import Kind
+from stardust_esapi.model import CaseState, Kind
 from stardust_esapi.record.ledger import LEDGER_NAME, CaseRecord, read_cases
 from stardust_esapi.settings import Gate
 from stardust_esapi.verify.manifest import (
@@ -31,6 +34,16 @@ CHANGED = (
 )
 
 
+class State(StrEnum):
+    """What became of a case, or of one of its kinds."""
+
+    CREATED = "created"  # its files are there, whole
+    PENDING = "pending"  # the export has not come to its end with it
+    NOT_EXPORTED = "not exported"  # the export failed with it, or holds it for doubtful
+    LEFT_OUT = "left out"  # it is not to be trained on: a gate says so, or it would count twice
+    FAILED = "failed"  # its exported files cannot be converted
+
+
 @dataclass(frozen=True, slots=True)
 class Task:
     """One conversion: the images of one kind of one case, and where their structures are.
@@ -44,11 +57,13 @@ class Task:
         structures_folder: The CT or KM with the structure set: of those itself, of an MR the
             planning CT's, else the contrast CT's.
         label: The Case-Selector's label; empty without one.
+        label2: The pre-filter's ``Label2``, a body region; likewise.
         case_kind: The Case-Selector's ``casekind``; likewise.
         not_as_listed: Where the export found GTV and target not to be what the case list says.
         source: SHA-256 over all that the result depends on in the export: equal ones are converted
             of the same files.
         problem: Why it cannot be converted, a sentence that names no patient; else empty.
+        state: What it is then.
         fingerprint: What it is created from and how; filled in by who converts.
     """
 
@@ -58,10 +73,12 @@ class Task:
     folder: Path
     structures_folder: Path
     label: str = ""
+    label2: str = ""
     case_kind: str = ""
     not_as_listed: tuple[str, ...] = ()
     source: str = ""
     problem: str = ""
+    state: State = State.FAILED
     fingerprint: str = ""
 
 
@@ -76,6 +93,7 @@ class _Listed:
             manifests; an empty digest is not known.
         asked: The kinds that were to be exported.
         problem: Why it is not exported as a whole; else empty.
+        state: What it is then.
     """
 
     case_key: str
@@ -83,9 +101,11 @@ class _Listed:
     folders: Mapping[Kind, tuple[str, str]]
     asked: frozenset[Kind] = frozenset()
     label: str = ""
+    label2: str = ""
     case_kind: str = ""
     not_as_listed: tuple[str, ...] = ()
     problem: str = ""
+    state: State = State.NOT_EXPORTED
 
 
 @dataclass(slots=True)
@@ -134,20 +154,42 @@ def find_tasks(root: Path) -> list[Task]:
     return _without_doubles(tasks)
 
 
+_WAITS = {
+    CaseState.PENDING: "It is not exported yet.",
+    CaseState.PREPARED: "It is prepared in Eclipse and not transferred yet.",
+}
+_SAYS = {
+    CaseState.FAILED: "The export failed with it",
+    CaseState.DOUBTFUL: "The export holds it for doubtful",
+}
+
+
 def _of_ledger(record: CaseRecord) -> _Listed:
-    problem = ""
-    if not record.state.is_exported:
-        problem = f"It is not exported: its state is {record.state}. Run the export again first."
+    state, problem = State.PENDING, _WAITS.get(record.state, "")
+    if says := _SAYS.get(record.state):
+        state, problem = State.NOT_EXPORTED, f"{says}: {_why(record)}"
     return _Listed(
         case_key=record.key,
         patient_id=record.patient_id,
         folders={kind: (s.folder, s.manifest_sha256) for kind, s in record.placed.items()},
         asked=frozenset(record.asked),
         label=record.label,
+        label2=record.label2,
         case_kind=record.case_kind,
         not_as_listed=tuple(d.text for d in record.doubts if d.gate == Gate.VOLUMES),
         problem=problem,
+        state=state,
     )
+
+
+def _why(record: CaseRecord) -> str:
+    """The export's own reason: its doubts, or what went wrong without what that quotes."""
+    if record.state is CaseState.DOUBTFUL:
+        return " ".join(doubt.text for doubt in record.doubts)
+    what = rf"(?:plan {re.escape(record.plan_id)}|series [\d.]*)"
+    named = rf"row \d+, patient {re.escape(record.patient_id)}, {what}: "
+    own = (record.patient_id, record.plan_id, record.structure_set_id)
+    return unnamed(re.sub(f"^{named}", "", record.reason), own)
 
 
 def _of_manifests(root: Path) -> Iterator[_Listed]:
@@ -162,7 +204,10 @@ def _of_manifests(root: Path) -> Iterator[_Listed]:
     for key, series in sorted(cases.items()):
         problem = ""
         if not all(entry.exported for entry in series):
-            problem = "It is not exported as a whole, or a manifest is damaged. Export it again."
+            problem = (
+                "By the export's manifests it is not whole: series of it are missing, or a "
+                "manifest is damaged."
+            )
         folders = {entry.kind: (entry.folder, entry.manifest_sha256) for entry in series}
         yield _Listed(key, _patient(root, series[0].folder), folders, problem=problem)
 
@@ -192,7 +237,7 @@ def _tasks(case: _Listed, proof: _Proof) -> Iterator[Task]:
     main = Kind.KM if Kind.KM in has or Kind.KM in case.asked else Kind.CT
     if case.problem:
         folder = has.get(main, proof.root / main.folder)
-        yield _task(case, main, folder, folder, case.problem)
+        yield replace(_task(case, main, folder, folder, case.problem), state=case.state)
         return
     if main in has:
         yield _verified(case, main, main, proof)
@@ -218,7 +263,7 @@ def _verified(case: _Listed, kind: Kind, holder: Kind, proof: _Proof) -> Task:
         elif digest != expected:
             problem = problem or CHANGED
         digests.append(digest)
-    parts = [kind, *digests, case.label, case.case_kind, *case.not_as_listed]
+    parts = [kind, *digests, case.label, case.label2, case.case_kind, *case.not_as_listed]
     folders = [proof.root / case.folders[which][0] for which in (kind, holder)]
     task = _task(case, kind, folders[0], folders[1], problem)
     return replace(task, source=hashlib.sha256(json.dumps(parts).encode()).hexdigest())
@@ -232,6 +277,7 @@ def _task(case: _Listed, kind: Kind, folder: Path, structures: Path, problem: st
         folder=folder,
         structures_folder=structures,
         label=case.label,
+        label2=case.label2,
         case_kind=case.case_kind,
         not_as_listed=case.not_as_listed,
         problem=problem,
@@ -248,7 +294,7 @@ def _without_doubles(tasks: Iterable[Task]) -> list[Task]:
             kept.append(task)
         elif files in seen:
             problem = "Another case has the very same images and structures: it would count twice."
-            kept.append(replace(task, problem=problem))
+            kept.append(replace(task, problem=problem, state=State.LEFT_OUT))
         else:
             seen.add(files)
             kept.append(task)

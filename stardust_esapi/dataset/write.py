@@ -85,8 +85,8 @@ def _compressor() -> Any:
     )
 
 
-def write_nifti(image: Path, labels: Path, labelled: Labelled, stack: Stack) -> None:
-    """Write the values after rescale (HU in CT), not windowed, and the labels, as NIfTI-1.
+def write_nifti(image: Path, labels: Path, gts: NDArray[np.uint8], stack: Stack) -> None:
+    """Write the values after rescale (HU in CT), not windowed, and labels of them, as NIfTI-1.
 
     Raises:
         CaseError: The extra that NIfTI needs is not installed.
@@ -100,7 +100,7 @@ def write_nifti(image: Path, labels: Path, labelled: Labelled, stack: Stack) -> 
     lps = np.eye(4)
     lps[:3, :3], lps[:3, 3] = stack.geometry.matrix, stack.geometry.origin
     affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ lps  # NIfTI's x and y point the other way
-    for path, array in ((labels, labelled.gts), (image, _values(stack))):
+    for path, array in ((labels, gts), (image, _values(stack))):
         nifti = nibabel.Nifti1Image(array.transpose(2, 1, 0), affine)
         nifti.header.set_xyzt_units("mm")
         nifti.set_qform(affine, code=1)

@@ -148,13 +148,18 @@ def copy_deidentified(source: Path, target: Path, patient_id: str, pseudonyms: R
             if str(dataset.get("PatientID", "")).strip() != patient_id.strip():
                 raise CaseError("One of its DICOM files is another patient's. Export it again.")
             deidentify(dataset, pseudonyms.patient(patient_id), patient_id, pseudonyms)
-            name = f"{path.name[:2]}.{dataset.SOPInstanceUID}{_EXTENSION}"
+            name = copied_name(path.name, dataset.SOPInstanceUID)
             dataset.save_as(staging / name, enforce_file_format=True)
         remove_tree(target)
         place_folder(staging, target)
     finally:
         remove_tree(staging)
     return len(paths)
+
+
+def copied_name(sort: str, uid: str) -> str:
+    """The name of a file in a copy: what sort of object it is, by two letters, and its new UID."""
+    return f"{sort[:2]}.{uid}{_EXTENSION}"
 
 
 def deidentify(dataset: Dataset, pseudonym: str, patient_id: str, pseudonyms: Replacements) -> None:

@@ -52,7 +52,8 @@ CREATE TABLE cases (
     patient_id TEXT NOT NULL, plan_id TEXT NOT NULL, series_uid TEXT NOT NULL,
     structure_set_id TEXT NOT NULL, state TEXT NOT NULL, reason TEXT NOT NULL DEFAULT '',
     notes TEXT NOT NULL DEFAULT '[]',
-    label TEXT NOT NULL DEFAULT '', case_kind TEXT NOT NULL DEFAULT '',
+    label TEXT NOT NULL DEFAULT '', label2 TEXT NOT NULL DEFAULT '',
+    case_kind TEXT NOT NULL DEFAULT '',
     listed_key TEXT NOT NULL DEFAULT '', warnings TEXT NOT NULL DEFAULT '[]',
     left_out TEXT NOT NULL DEFAULT '[]', doubts TEXT NOT NULL DEFAULT '[]');
 CREATE TABLE requests (
@@ -127,7 +128,11 @@ class CaseRecord:
         key: ``Case.key``.
         patient_id: Patient ID (0010,0020).
         state: How far it has come.
+        reason: Why it failed or is doubtful, in words that may name the patient; else empty.
+        plan_id: ``PlanSetup.Id``; may be empty.
+        structure_set_id: ``StructureSet.Id`` of the source; may be empty.
         label: The Case-Selector's label; empty without one.
+        label2: The pre-filter's ``Label2``; likewise.
         case_kind: The Case-Selector's ``casekind``; likewise.
         doubts: What spoke against the case when it was prepared.
         asked: The kinds it was last prepared for.
@@ -137,7 +142,11 @@ class CaseRecord:
     key: str
     patient_id: str
     state: CaseState
+    reason: str
+    plan_id: str
+    structure_set_id: str
     label: str
+    label2: str
     case_kind: str
     doubts: tuple[Finding, ...]
     asked: tuple[Kind, ...]
@@ -231,15 +240,15 @@ class Ledger:
             for key, case in listed.items():
                 if key in known:
                     self._db.execute(
-                        "UPDATE cases SET listed = ?, row = ?, label = ?, case_kind = ?"
-                        " WHERE case_key = ?",
-                        (self._run, case.row, case.label, case.case_kind, key),
+                        "UPDATE cases SET listed = ?, row = ?, label = ?, label2 = ?,"
+                        " case_kind = ? WHERE case_key = ?",
+                        (self._run, case.row, case.label, case.label2, case.case_kind, key),
                     )
                     continue
                 self._db.execute(
                     "INSERT INTO cases (case_key, listed_key, listed, row, patient_id, plan_id,"
-                    " series_uid, structure_set_id, state, label, case_kind)"
-                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    " series_uid, structure_set_id, state, label, label2, case_kind)"
+                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                     (
                         key,
                         key,
@@ -251,6 +260,7 @@ class Ledger:
                         case.structure_set_id,
                         CaseState.PENDING,
                         case.label,
+                        case.label2,
                         case.case_kind,
                     ),
                 )
@@ -770,7 +780,11 @@ def read_cases(root: Path) -> list[CaseRecord]:
             key=row["case_key"],
             patient_id=row["patient_id"],
             state=CaseState(row["state"]),
+            reason=row["reason"],
+            plan_id=row["plan_id"],
+            structure_set_id=row["structure_set_id"],
             label=row["label"],
+            label2=row["label2"],
             case_kind=row["case_kind"],
             doubts=_findings(row["doubts"]),
             asked=tuple(asked.get(row["case_key"], ())),

@@ -390,4 +390,4 @@ def test_any_bytes_are_a_list_or_a_sentence(
 def test_all_label_columns(tmp_path: Path) -> None:
     header = (*MINING, *LABELS, *TAIL)
     cases = read(tmp_path, [list(header), row(header, Label="a", Label2="b", PTV_Radius="3,5")])
-    assert [(c.label, c.case_kind) for c in cases.cases] == [("a", "brain")]
+    assert [(c.label, c.label2, c.case_kind) for c in cases.cases] == [("a", "b", "brain")]

@@ -133,6 +133,7 @@ def as_listed(case: Case) -> Case:
         picture_id="",
         id_is_number=False,
         label="",
+        label2="",
         case_kind="",
     )
 
@@ -162,6 +163,7 @@ def test_every_form_gives_the_cases_of_the_mining(
     assert [case.case_kind for case in cases.cases] == [kind or "" for _, kind in tails]
     flags = ["KMct", "MR", "", "KMct+MR"] if is_filtered else [""] * 4
     assert [case.label for case in cases.cases] == flags
+    assert {case.label2 for case in cases.cases} == {"Kopf" if is_filtered else ""}
     assert cases.comments == (("gut", 1), ("KM fehlt; trotzdem", 1))
     assert {(case.gtv_volume_ml, case.target_volume_ml) for case in cases.cases} == {(40.25, 81.5)}
 

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from dataset_cohort import write_cohort
 from stardust_esapi.commands import dataset, terminal
 from stardust_esapi.dataset.entry import Entry
+from stardust_esapi.dataset.tasks import State
 from stardust_esapi.errors import UsageError
 from stardust_esapi.model import Kind
 
@@ -35,7 +36,8 @@ def test_makes_a_dataset_and_says_so(cohort: Path, tmp_path: Path) -> None:
     out, mapping = tmp_path / "dataset", tmp_path / "mapping.csv"
     result = run(
         "--from", cohort, "--out", out, "--format", "npz,nifti", "--split", 0.5, "--seed", 7,
-        "--workers", 2, "--key", tmp_path / "site.key", "--mapping", mapping, "--dicom",
+        "--folds", 2, "--workers", 2, "--key", tmp_path / "site.key", "--mapping", mapping,
+        "--dicom",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     lines = result.output.splitlines()
@@ -48,14 +50,16 @@ def test_makes_a_dataset_and_says_so(cohort: Path, tmp_path: Path) -> None:
         f"Overview: {out / 'dataset.html'}",
     ]
     assert "train: 2 cases" in lines
-    assert "val: 1 cases" in lines
+    assert "test: 1 cases" in lines
     # Only where the user says does anything name a patient.
     assert "Geheim" not in result.output
     assert "000001" not in result.output
     assert "000001" in mapping.read_text()
     document = json.loads((out / "dataset.json").read_text())
     settings = document["settings"]
-    assert (settings["split"], settings["seed"], settings["dicom"]) == (0.5, 7, True)
+    assert (settings["split"], settings["seed"], settings["folds"]) == (0.5, 7, 2)
+    assert settings["dicom"] is True
+    assert len(json.loads((out / "lists" / "splits_final.json").read_text())) == 2
     assert settings["formats"] == ["npz", "nifti"]
     assert (out / "dicom").is_dir()
     assert (tmp_path / "site.key").exists()
@@ -72,9 +76,12 @@ def test_flags_beat_the_settings_file_which_beats_the_defaults(
     document = json.loads((tmp_path / "out" / "dataset.json").read_text())
     assert document["settings"]["seed"] == 4
     assert document["settings"]["gates"]["gtv_ml"] == 1000.0
-    assert document["counts"] == {"failed": 3}
-    assert "0 training cases of 0 patients; 3 failed." in result.output
+    assert document["counts"] == {"left out": 3}
+    assert "0 training cases of 0 patients; 3 left out." in result.output
     assert result.output.count("The GTV is tiny") == 6  # a line as it comes, and one at the end
+    told = [line for line in result.output.splitlines() if line.startswith("left out p")]
+    assert {line.split()[2] for line in told} == {e["patient"] for e in document["entries"]}
+    assert "--mapping FILE writes which patient is whose" in result.output
 
 
 def test_a_second_run_says_what_it_left_alone(cohort: Path, tmp_path: Path) -> None:
@@ -96,7 +103,7 @@ def test_wrong_use_is_a_sentence(cohort: Path, tmp_path: Path) -> None:
 def test_a_terminal_sees_a_bar() -> None:
     out = Console(file=io.StringIO(), force_terminal=True, width=100)
     entries = [
-        Entry(f"c{n}", "p1", Kind.CT, "failed" if n else "created", ("It is odd.",) * n)
+        Entry(f"c{n}", "p1", Kind.CT, State.FAILED if n else State.CREATED, ("It is odd.",) * n)
         for n in range(2)
     ]
     with terminal.dataset_watcher(out) as watcher:

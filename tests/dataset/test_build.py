@@ -19,7 +19,6 @@ from stardust_esapi.dataset import build
 from stardust_esapi.dataset.build import (
     DATASET_NAME,
     JOURNAL_NAME,
-    OVERVIEW_NAME,
     Conversion,
     DatasetJob,
     DatasetSummary,
@@ -80,19 +79,26 @@ def test_makes_what_an_export_holds(exported: Path, tmp_path: Path, key: Path) -
     out, watcher = tmp_path / "dataset", Watcher()
     summary = make(exported, out, watcher, key=key, workers=2, dicom=True, formats="npz,nifti")
     assert sorted(entry.kind for entry in summary.created) == ["CT", "CT", "KM", "MR", "MR"]
-    assert len(summary.failed) == 2  # one not exported, one that would count twice
+    assert summary.counts == {"created": 5, "not exported": 1, "left out": 1}
     assert watcher.started == len(watcher.entries) == 5
     for entry in summary.created:
-        suffixes = [name.removeprefix(entry.name) for name in entry.files[:5]]
-        assert suffixes == [".npz", ".nii.gz", "_gts.nii.gz", ".png", ".json"]
+        part = summary.split.patients[entry.patient]
+        assert entry.name == f"other_case_{entry.case}_other_{entry.kind}"
+        assert entry.files[:5] == (
+            f"{part}/{entry.name}.npz",
+            f"{part}/images/{entry.name}.nii.gz",
+            f"{part}/labels/{entry.name}.nii.gz",
+            f"pictures/{entry.name}.png",
+            f"facts/{entry.name}.json",
+        )
         assert all((out / name).exists() for name in entry.files)
-        assert json.loads((out / f"{entry.name}.json").read_text())["case"] == entry.case
+        assert json.loads((out / f"facts/{entry.name}.json").read_text())["case"] == entry.case
     named = {name for entry in summary.created for name in entry.files}
-    listed = {path for path in tree(out) if path.startswith("cases/")}
-    assert listed == {name for name in named if name.startswith("cases/")}
+    listed = {path for path in tree(out) if path.startswith(("train", "test", "fact", "pict"))}
+    assert listed == {name for name in named if not name.startswith("dicom/")}
     assert {path.name for path in out.iterdir()} == {
-        "cases", "dicom", "split.json", "dataset.json", "dataset.html", "pseudonyms.json",
-        ".in-use",
+        "train", "test", "facts", "pictures", "lists", "dicom",
+        "dataset.json", "dataset.html", "pseudonyms.json", ".in-use",
     }  # fmt: skip
     # Of the case with a contrast CT the planning CT is no task: its copy goes with the MR.
     (km,) = (entry for entry in summary.created if entry.kind is Kind.KM)
@@ -116,8 +122,8 @@ def test_says_what_lies_there(cohort: Path, tmp_path: Path, key: Path) -> None:
     assert document["counts"] == {"created": 5}
     assert document["settings"]["split"] == 0.8
     assert "key" not in document["settings"]
-    names = [f"cases/{e['patient']}/{e['case']}_{e['kind']}" for e in document["entries"]]
-    assert names == sorted(names)
+    keys = [(e["patient"], e["case"], e["kind"]) for e in document["entries"]]
+    assert keys == sorted(keys)
     assert sum(map(len, summary.split.cases.values())) == 5
     assert set(summary.split.patients.values()) == set(Part)
     assert not (out / JOURNAL_NAME).exists()
@@ -126,12 +132,13 @@ def test_says_what_lies_there(cohort: Path, tmp_path: Path, key: Path) -> None:
 def test_leaves_alone_what_is_there(cohort: Path, tmp_path: Path, key: Path) -> None:
     out, watcher = tmp_path / "dataset", Watcher()
     make(cohort, out, key=key)
-    before = {path: path.stat().st_mtime_ns for path in out.glob("cases/*/*")}
+    before = {path: path.stat().st_mtime_ns for path in out.glob("[tfp]*/*")}
+    assert len(before) == 15
     bytes_before = tree(out)
     summary = make(cohort, out, watcher, key=key)
     assert watcher.started == 0
     assert summary.unchanged == 5
-    assert {path: path.stat().st_mtime_ns for path in out.glob("cases/*/*")} == before
+    assert {path: path.stat().st_mtime_ns for path in out.glob("[tfp]*/*")} == before
     assert tree(out) == bytes_before
 
 
@@ -139,10 +146,11 @@ def test_makes_anew_what_lacks_a_file(cohort: Path, tmp_path: Path, key: Path) -
     out, watcher = tmp_path / "dataset", Watcher()
     make(cohort, out, key=key)
     before = tree(out)
-    lost = next(out.glob("cases/*/*.npz"))
+    lost = next(out.glob("train/*.npz"))
     lost.unlink()
     make(cohort, out, watcher, key=key)
-    assert [entry.files[0] for entry in watcher.entries] == [lost.relative_to(out).as_posix()]
+    (made,) = watcher.entries
+    assert made.files[0] == f".new/{made.case}_{made.kind}/part/{lost.name}"
     assert tree(out) == before
 
 
@@ -167,12 +175,13 @@ def test_a_case_that_fails_leaves_nothing_of_before(
     out = tmp_path / "dataset"
     make(cohort, out, key=key, dicom=True, formats="npz,nifti")
     summary = make(cohort, out, key=key, dicom=True, gates=Gates(gtv_ml=1.0))
-    assert 0 < len(summary.failed) < 5
-    for entry in summary.failed:
+    assert 0 < summary.counts["left out"] == len(summary.missing) < 5
+    for entry in summary.missing:
         assert "The GTV is tiny" in entry.reasons[0]
-        assert not (out / "cases" / entry.patient).exists()
+        assert not list(out.rglob(f"*{entry.case}*"))
         assert not (out / "dicom" / entry.patient).exists()
-    assert {path.name for path in (out / "cases").iterdir()} == {e.patient for e in summary.created}
+    assert not list(out.rglob("*.nii.gz"))
+    assert len(list(out.glob("t*/*"))) == len(summary.created)
     # Tried again, and made, when the gate opens again.
     assert len(make(cohort, out, key=key).created) == 5
 
@@ -187,6 +196,14 @@ def test_grows_with_its_export(cohort: Path, tmp_path: Path, key: Path) -> None:
     assert len(second.created) == 6
     parts = second.split.patients
     assert {patient: parts[patient] for patient in first.split.patients} == first.split.patients
+    files = {name for entry in second.created for name in entry.files}
+    assert {name for entry in first.created for name in entry.files} < files
+    # To split anew, remove the list: files follow.
+    (out / "lists" / "split.json").unlink()
+    third = make(source, out, watcher, key=key, split=0.5)
+    assert watcher.started == 0
+    assert [len(list(out.glob(f"{part}/*"))) for part in Part] == [3, 3]
+    assert all((out / name).exists() for entry in third.created for name in entry.files)
 
 
 def test_keeps_cases_that_the_export_no_longer_lists(
@@ -200,8 +217,10 @@ def test_keeps_cases_that_the_export_no_longer_lists(
     assert summary.verdict == ("5 training cases of 5 patients; 1 of them no longer in the export")
     # Whoever takes its files away takes it out of the dataset.
     gone = open_pseudonyms(out, key).patient("000002")
-    shutil.rmtree(out / "cases" / gone)
+    (entry,) = (entry for entry in summary.created if entry.patient == gone)
+    (out / entry.files[0]).unlink()
     assert len(make(source, out, key=key).created) == 4
+    assert not list(out.rglob(f"*{entry.case}*"))  # what was left of them goes too
 
 
 def test_a_case_of_another_kind_takes_the_place_of_its_earlier_one(
@@ -217,11 +236,29 @@ def test_a_case_of_another_kind_takes_the_place_of_its_earlier_one(
     first = make(before, out, key=key, dicom=True)
     summary = make(exported, out, key=key, dicom=True)
     fresh = make(exported, tmp_path / "fresh", key=key, dicom=True)
-    assert {entry.name for entry in first.created} != {entry.name for entry in fresh.created}
-    assert [entry.name for entry in summary.created] == [entry.name for entry in fresh.created]
-    assert {n for n in tree(out) if n.startswith(("cases/", "dicom/"))} == {
-        n for n in tree(tmp_path / "fresh") if n.startswith(("cases/", "dicom/"))
+    assert {entry.key for entry in first.created} != {entry.key for entry in fresh.created}
+    assert [entry.key for entry in summary.created] == [entry.key for entry in fresh.created]
+    same = ("facts/", "pictures/", "dicom/")
+    assert {n for n in tree(out) if n.startswith(same)} == {
+        n for n in tree(tmp_path / "fresh") if n.startswith(same)
     }
+
+
+def test_what_was_there_stays_until_all_is_done(cohort: Path, tmp_path: Path, key: Path) -> None:
+    """Nobody may find half a dataset, least of all a training that runs."""
+    out = tmp_path / "dataset"
+    make(cohort, out, key=key)
+    before = {name: digest for name, digest in tree(out).items() if not name.startswith(".")}
+
+    class Looks(Watcher):
+        def finish(self, entry: Entry) -> None:
+            super().finish(entry)
+            now = tree(out)
+            assert {name: now[name] for name in now if not name.startswith(".")} == before
+
+    watcher = Looks()
+    make(cohort, out, watcher, key=key, gates=Gates(gtv_ml=1.0))
+    assert len(watcher.entries) == 5
 
 
 def test_a_worker_that_dies_fails_its_case_alone(
@@ -233,14 +270,14 @@ def test_a_worker_that_dies_fails_its_case_alone(
         patch.setattr(build, "Conversion", partial(dataset_work.Deadly, patient_id="000003"))
         summary = make(cohort, out, key=key, workers=2)
     patient = open_pseudonyms(out, key).patient("000003")
-    assert [entry.patient for entry in summary.failed] == [patient]
-    assert "died" in summary.failed[0].reasons[0]
-    assert not list(out.glob(f"cases/{patient}/*.npz"))
-    assert len(summary.created) == 4
-    assert make(cohort, out, key=key).created == undisturbed.created
+    assert [(entry.patient, entry.state) for entry in summary.missing] == [(patient, "failed")]
+    assert "died" in summary.missing[0].reasons[0]
+    assert len(list(out.rglob("*.npz"))) == len(summary.created) == 4
+    assert not list(out.rglob(f"*{summary.missing[0].case}*"))
+    again = make(cohort, out, key=key).created
+    assert [entry.key for entry in again] == [entry.key for entry in undisturbed.created]
     # Who came later got what part was left; all else is the same.
-    later = ("split.json", OVERVIEW_NAME)
-    assert _without(tree(out), *later) == _without(tree(tmp_path / "undisturbed"), *later)
+    assert contents(out) == contents(tmp_path / "undisturbed")
 
 
 def test_a_case_whose_files_vanish_meanwhile_is_not_called_made(
@@ -257,17 +294,18 @@ def test_a_case_whose_files_vanish_meanwhile_is_not_called_made(
 
     thief = Thief()
     summary = make(cohort, out, thief, key=key)
-    (failed,) = summary.failed
-    assert failed.name == thief.entries[0].name
+    (failed,) = summary.missing
+    assert failed.key == thief.entries[0].key
     assert "no longer all there" in failed.reasons[0]
-    assert not list(out.glob(f"{failed.name}*"))
+    assert not list(out.rglob(f"*{failed.case}*"))
     assert len(summary.created) == sum(map(len, summary.split.cases.values())) == 4
-    assert json.loads((out / DATASET_NAME).read_text())["counts"] == {"failed": 1, "created": 4}
+    assert json.loads((out / DATASET_NAME).read_text())["counts"] == {"created": 4, "failed": 1}
     assert len(make(cohort, out, key=key).created) == 5
 
 
-def _without(files: dict[str, str], *names: str) -> dict[str, str]:
-    return {name: digest for name, digest in files.items() if name not in names}
+def contents(out: Path) -> dict[str, str]:
+    """Every file of a case by its name, whatever part it is in."""
+    return {path.rpartition("/")[2]: d for path, d in tree(out).items() if "_case_" in path}
 
 
 def test_what_no_one_expects_is_a_reason_without_a_value(tmp_path: Path) -> None:
@@ -359,9 +397,9 @@ def test_killed_at_any_moment_it_goes_on(pair: Path, tmp_path: Path, key: Path, 
             killed.communicate(timeout=PATIENCE)
         assert killed.returncode == -signal.SIGKILL
         # Whatever bears a final name is whole.
-        for path in out.glob("cases/*/[!.]*"):
-            name = path.relative_to(out).as_posix()
-            assert tree(out)[name] == expected[name], (point, name)
+        for name, digest in tree(out).items():
+            if name.startswith(("train", "test", "facts", "pictures")):
+                assert digest == expected[name], (point, name)
         summary = make(pair, out, key=key, dicom=True)
         assert len(summary.created) == 2
         assert tree(out) == expected, point
@@ -429,6 +467,15 @@ def test_another_split_is_refused_before_any_work(cohort: Path, tmp_path: Path, 
     with pytest.raises(UsageError, match=r"--split 0\.8"):
         make(cohort, out, watcher, key=key, split=0.5)
     assert watcher.started == -1
+
+
+def test_a_dataset_of_the_old_layout_is_refused_before_any_work(
+    cohort: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "cases").mkdir()
+    with pytest.raises(UsageError, match="again in a new folder"):
+        make(cohort, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["cases"]
 
 
 def test_the_mapping_is_written_where_the_user_says(

@@ -34,13 +34,13 @@ def drawn(source: str) -> ElementTree.Element:
 
 @given(VALUES.filter(bool), VALUES, st.booleans())
 def test_every_case_is_in_a_bar_of_its_part(train: list[float], val: list[float], log: bool):
-    figure = spread({Part.TRAIN: train, Part.VALIDATION: val}, log=log)
-    assert heights(figure) == {Part.TRAIN: len(train), Part.VALIDATION: len(val)}
+    figure = spread({Part.TRAIN: train, Part.TEST: val}, log=log)
+    assert heights(figure) == {Part.TRAIN: len(train), Part.TEST: len(val)}
 
 
 @pytest.mark.parametrize("values", [[0.0], [1e-6], [1000.0] * 3, [0.1, 1e5], [-1.0, 2.0]])
 def test_any_values_are_drawn(values: list[float]):
-    figure = spread({Part.VALIDATION: values}, log=min(values) > 0)
+    figure = spread({Part.TEST: values}, log=min(values) > 0)
     assert drawn(picture(figure)).tag.endswith("svg")
 
 

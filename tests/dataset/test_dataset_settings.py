@@ -12,11 +12,13 @@ TOML = """
 formats = ["npz", "nifti"]
 split = 0.75
 seed = 4
+folds = 5
 workers = 2
 scheduler = "tcp://10.0.0.7:8786"
 key = "D:/keys/site.key"
 dicom = true
 words = ["Lunge", "Hirn"]
+regions = ["Kopf", "Hals"]
 
 [dataset.gates]
 gtv_ml = 0.1
@@ -53,11 +55,13 @@ def test_every_setting_can_stand_in_the_file(tmp_path: Path):
         formats=(Format.NPZ, Format.NIFTI),
         split=0.75,
         seed=4,
+        folds=5,
         workers=2,
         scheduler="tcp://10.0.0.7:8786",
         key=Path("D:/keys/site.key"),
         dicom=True,
         words=("Lunge", "Hirn"),
+        regions=("Kopf", "Hals"),
         gates=Gates(
             gtv_ml=0.1,
             gtv_voxels=20,
@@ -111,3 +115,12 @@ def test_what_makes_no_sense_is_named(tmp_path: Path, line: str, named: str):
     file.write_text(f"[dataset]\n{line}\n")
     with pytest.raises(UsageError, match=named.replace(".", r"\.")):
         load_settings(file)
+
+
+def test_a_segmentation_needs_the_images_that_it_refers_to(tmp_path: Path):
+    file = tmp_path / "site.toml"
+    file.write_text('[dataset]\nformats = ["nnunet", "seg"]\n')
+    with pytest.raises(UsageError, match="give --dicom too"):
+        load_settings(file)
+    dataset = load_settings(file, {"dataset": {"dicom": True}}).dataset
+    assert dataset.formats == (Format.NNUNET, Format.SEG)

@@ -150,7 +150,7 @@ class Silent:
 def make_dataset(export: Path, out: Path, key: Path, mapping: Path) -> list[Entry]:
     """Create a dataset from an export, with everything that can be in one."""
     key.write_text(KEY.hex())  # the same in every run: so are all bytes, and so is what is found
-    settings = DatasetSettings(formats=(Format.NPZ, Format.NIFTI), dicom=True, key=key, workers=1)
+    settings = DatasetSettings(formats=tuple(Format), dicom=True, key=key, workers=1)
     return list(build_dataset(DatasetJob(export, out, settings, mapping), Silent()).entries)
 
 
@@ -237,9 +237,9 @@ def test_the_search_finds_every_value_in_every_hiding_place(export: Path, tmp_pa
     for name, data in places.items():
         (tmp_path / name).write_bytes(data)
     np.savez_compressed(tmp_path / "case.npz", label_names=np.array(["background", secret]))
-    (tmp_path / "cases" / secret).mkdir(parents=True)
+    (tmp_path / "dicom" / secret).mkdir(parents=True)
     found = leaks(tmp_path, {secret: "id"})
-    for name in (*places, "case.npz", "cases/"):
+    for name in (*places, "case.npz", "dicom/"):
         assert any(f" {name}" in leak for leak in found), name
     assert leaks(tmp_path, {"another": "id"}) == []
 
@@ -276,7 +276,7 @@ def test_the_key_and_the_mapping_are_not_in_the_dataset(export: Path, tmp_path: 
     # What is told outside is what undoes it all.
     text = mapping.read_text(encoding="utf-8")
     assert "PAT-ÄÖ-778899" in text
-    patients = {path.name for path in (out / "cases").iterdir()}
+    patients = {path.name for path in (out / "dicom").iterdir()}
     assert patients <= {line.partition(";")[0] for line in text.splitlines()[1:]}
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "dataset",

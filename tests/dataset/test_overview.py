@@ -14,30 +14,33 @@ from pytest_mock import MockerFixture
 
 from dataset_cohort import write_cohort
 from stardust_esapi.dataset import charts as charts_module
+from stardust_esapi.dataset import overview
 from stardust_esapi.dataset.build import DatasetJob, DatasetSummary, build_dataset
 from stardust_esapi.dataset.entry import Entry
 from stardust_esapi.dataset.facts import StructureFacts
 from stardust_esapi.dataset.overview import render_overview, write_overview
 from stardust_esapi.dataset.split import Part, assign
+from stardust_esapi.dataset.tasks import State
 from stardust_esapi.model import Kind, Role
 from stardust_esapi.settings import Dataset
 from support import PATIENCE
 
 HOSTILE = """<script>alert(1)</script>"'>&<img src=x onerror=y>{{ 7*7 }}"""
-LABELS = ("metastasis", "glioma", "")
+WORDS = (("Lunge", "Thorax"), ("Glio", "Kopf"), ("", ""))
 
 
 def an_entry(number: int, **changes: Any) -> Entry:
     """A case; two of a patient."""
     kind = list(Kind)[number % 3]
     patient, case = f"p{number // 2:03}", f"c{number:03}"
+    case_kind, region = WORDS[number // 2 % 3]
     entry = Entry(
         case=case,
         patient=patient,
         kind=kind,
-        state="created",
-        label=LABELS[number // 2 % 3],
-        body_region=("HEAD", "CHEST", "unknown")[number % 3],
+        state=State.CREATED,
+        case_kind=case_kind,
+        label2=region,
         shape=(100 + number, 512, 512),
         spacing=(0.98, 0.98, 1.0 + number % 2),
         structures=(
@@ -46,14 +49,14 @@ def an_entry(number: int, **changes: Any) -> Entry:
             StructureFacts("Brainstem_neg+", 3, Role.OTHER, 900, 25.0, 0, 0),
         ),
         counts=(1000, *[10] * 15, 5000, *[1] * 47),
-        files=(f"cases/{patient}/{case}_{kind}.png",),
-        thumbnail=f"cases/{patient}/{case}_{kind}.png",
+        files=(f"pictures/{case}_{kind}.png",),
+        thumbnail=f"pictures/{case}_{kind}.png",
     )
     return replace(entry, **changes)
 
 
-def a_failure(number: int, reason: str = "The GTV is tiny.") -> Entry:
-    return Entry(f"c{number:03}", f"p{number:03}", Kind.CT, "failed", (reason,), label="glioma")
+def a_failure(number: int, reason: str = "The GTV is tiny.", state: State = State.FAILED) -> Entry:
+    return Entry(f"c{number:03}", f"p{number:03}", Kind.CT, state, (reason,), case_kind="Glio")
 
 
 def a_summary(*entries: Entry, **settings: Any) -> DatasetSummary:
@@ -92,15 +95,16 @@ def pictures_of(page: Text, source: str) -> list[str]:
     ]
 
 
-def test_counts_the_cohort_by_label_and_body_region() -> None:
+def test_counts_the_cohort_by_casekind_and_region() -> None:
     entries = [an_entry(number) for number in range(12)]
     page = Text(render_overview(a_summary(*entries, a_failure(40))))
     assert "12 training cases of 6 patients; 1 failed" in page.text
-    # Six patients, two of each label: of two, two are for training (1.6, rounded).
-    head = "Label Cases Patients in training in validation Planning CT Contrast CT MR CHEST HEAD"
-    assert f"{head} unknown GTV, median ml" in page.text
-    assert "glioma 4 2 2 0 2 0 2 0 2 2 3.25 metastasis 4 2" in page.text
-    assert "all 12 6 6 0 4 4 4 4 4 4 3.25" in page.text
+    # Six patients, two of each casekind: one of the six is for testing (1.2, rounded).
+    head = "casekind Label2 Cases Patients in training in test Planning CT Contrast CT MR"
+    assert f"{head} GTV, median ml" in page.text
+    assert "Glio Kopf 4 2 1 1 2 0 2 3.25 Lunge Thorax 4 2" in page.text
+    assert "all 12 6 5 1 4 4 4 3.25" in page.text
+    assert "Nobody is for testing of (patients): " in page.text
     assert "Brainstem_neg+ 12 25" in page.text
 
 
@@ -110,10 +114,11 @@ def test_shows_every_case_and_every_failure() -> None:
     sources = [str(attributes["src"]) for tag, attributes in page.elements if tag == "img"]
     shown = [source for source in sources if not source.startswith("data:")]
     assert shown == [entry.thumbnail for entry in entries]
-    assert all("GTV's middle slice" in text for text in pictures_of(page, "cases/"))
-    for words in ("c040 p040 CT glioma The GTV is tiny.", "c041 p041 CT glioma It is odd.",
-                  "1 note Mind the gap.", "512 x 512 x 103 voxels of 0.98 x 0.98 x 2 mm",
-                  "gtv+ 2 ml · target+ 6 ml"):  # fmt: skip
+    assert all("GTV and target" in text for text in pictures_of(page, "pictures/"))
+    for words in ("c040 p040 CT Glio failed The GTV is tiny.",
+                  "c041 p041 CT Glio failed It is odd.", "1 note Mind the gap.",
+                  "512 x 512 x 103 voxels of 0.98 x 0.98 x 2 mm",
+                  "MR · gtv+ 1.5 ml · target+ 4.5 ml"):  # fmt: skip
         assert words in page.text.replace("\N{MULTIPLICATION SIGN}", "x")
     cards = [a for tag, a in page.elements if tag == "li" and "data-part" in a]
     parts = a_summary(*entries).split.patients
@@ -160,6 +165,41 @@ def test_charts_take_any_volumes(volumes: list[float]) -> None:
     assert ("GTV volume" in page.text) == any(volumes)
 
 
+def test_every_case_without_files_is_named_as_what_it_is_and_pending_ones_are_counted() -> None:
+    others = [
+        a_failure(40, "It is odd."),
+        a_failure(41, "The GTV is tiny.", State.LEFT_OUT),
+        a_failure(42, "The export failed with it: no plan.", State.NOT_EXPORTED),
+        a_failure(43, "It is not exported yet.", State.PENDING),
+    ]
+    summary = a_summary(an_entry(0), *others)
+    text = Text(render_overview(summary)).text
+    assert summary.verdict == (
+        "1 training case of 1 patient; 1 pending; 1 not exported; 1 left out; 1 failed"
+    )
+    for words in ("failed It is odd.", "left out The GTV is tiny.",
+                  "not exported The export failed with it: no plan."):  # fmt: skip
+        assert words in text
+    assert "c043" not in text  # of a large export whole pages would be
+
+
+def test_ten_thousand_cases_are_a_page_of_a_few_megabytes(mocker: MockerFixture) -> None:
+    """A case more is half a kilobyte more, so that a browser opens any cohort of a clinic."""
+    mocker.patch.object(overview, "_charts", return_value=[])  # of a size that is always the same
+    few, many = (
+        len(render_overview(a_summary(*map(as_named, range(count)))).encode())
+        for count in (100, 1100)
+    )
+    assert (many - few) / 1000 < 700
+
+
+def as_named(number: int) -> Entry:
+    """A case with names as long as real ones."""
+    entry = an_entry(number)
+    entry = replace(entry, patient=f"p{number // 2:015}", case=f"c{number:015}")
+    return replace(entry, thumbnail=f"pictures/{entry.name}.png")
+
+
 def test_an_empty_dataset_says_so() -> None:
     text = Text(render_overview(a_summary(a_failure(1)))).text
     assert "0 training cases of 0 patients; 1 failed" in text
@@ -169,7 +209,7 @@ def test_an_empty_dataset_says_so() -> None:
 def test_names_are_text_whatever_they_contain() -> None:
     structure = StructureFacts(HOSTILE, 1, Role.GTV, 9, 1.0, 0, 0)
     entry = an_entry(
-        1, label=HOSTILE, body_region=HOSTILE, structures=(structure,), notes=(HOSTILE,)
+        1, case_kind=HOSTILE, label2=HOSTILE, structures=(structure,), notes=(HOSTILE,)
     )
     page = Text(render_overview(a_summary(entry, a_failure(2, HOSTILE))))
     assert page.text.count(HOSTILE) >= 6
@@ -189,7 +229,8 @@ def test_nothing_comes_from_elsewhere() -> None:
     assert policy in html
     for _, attributes in Text(html).elements:
         for name in ("src", "href"):
-            assert (attributes.get(name) or "cases/").startswith(("cases/", "data:image/svg+xml;"))
+            value = attributes.get(name) or "pictures/"
+            assert value.startswith(("pictures/", "data:image/svg+xml;"))
 
 
 # --- in a browser ---------------------------------------------------------------------------
@@ -273,16 +314,17 @@ def test_filters_show_what_is_asked_for(page: Any, tmp_path: Path) -> None:
     assert page.wrong == []
     shown = page.locator(".gallery > li:visible")
     assert shown.count() == 24
-    page.get_by_label("Label", exact=True).select_option("glioma")
-    assert shown.count() == sum(entry.label == "glioma" for entry in entries)
+    page.get_by_label("casekind", exact=True).select_option("Glio")
+    page.get_by_label("Label2", exact=True).select_option("Kopf")
+    assert shown.count() == sum(entry.case_kind == "Glio" for entry in entries)
     page.get_by_label("Kind", exact=True).select_option("MR")
-    expected = [e for e in entries if e.label == "glioma" and e.kind is Kind.MR]
+    expected = [e for e in entries if e.case_kind == "Glio" and e.kind is Kind.MR]
     assert shown.count() == len(expected)
     assert page.locator(".shown").text_content() == f"{len(expected)} of 24 cases"
-    page.get_by_label("Part", exact=True).select_option("val")
+    page.get_by_label("Part", exact=True).select_option("test")
     parts = summary.split.patients
-    assert shown.count() == sum(parts[e.patient] is Part.VALIDATION for e in expected)
-    for name in ("Label", "Kind", "Part"):
+    assert shown.count() == sum(parts[e.patient] is Part.TEST for e in expected)
+    for name in ("casekind", "Label2", "Kind", "Part"):
         page.get_by_label(name, exact=True).select_option("")
     page.get_by_label("Show cases").fill("C007")
     assert shown.count() == 1

@@ -65,9 +65,41 @@ def test_the_contrast_ct_where_there_is_one_else_the_ct_and_every_mr(exported: P
 def test_what_cannot_be_converted_is_listed_with_its_reason_and_names_nobody(exported: Path):
     problems = {task.patient_id: task.problem for task in find_tasks(exported) if task.problem}
     assert problems == {
-        LOST: "It is not exported: its state is failed. Run the export again first.",
+        LOST: "The export failed with it: the patient has no such plan. Plans it has: … The "
+        "export's report has the whole.",
         PLAIN: "Another case has the very same images and structures: it would count twice.",
     }
+
+
+def test_a_case_says_what_it_is(exported: Path):
+    states = {task.patient_id: task.state for task in find_tasks(exported) if task.problem}
+    assert states == {LOST: "not exported", PLAIN: "left out"}
+
+
+def test_while_an_export_runs_what_is_whole_is_taken_and_the_rest_waits(out: Path):
+    before = sound(find_tasks(out))
+    # As a run leaves them that is in the middle of its second and third patient.
+    change(out, "UPDATE runs SET ended = ''")
+    change(out, "UPDATE cases SET state = 'prepared' WHERE patient_id = ?", PLAIN)
+    change(out, "UPDATE series SET state = 'staged' WHERE folder LIKE ?", f"%{PLAIN}%")
+    change(out, "UPDATE cases SET state = 'pending' WHERE patient_id = ?", MAGNET)
+    (out / MANIFEST_NAME).unlink()
+    tasks = find_tasks(out)
+    assert sound(tasks) == {key: task for key, task in before.items() if key[0] == CONTRAST}
+    waiting = {task.patient_id: task.state for task in tasks if task.problem}
+    assert waiting == {PLAIN: "pending", MAGNET: "pending", LOST: "not exported"}
+
+
+def test_a_doubtful_case_brings_the_doubt_along(out: Path):
+    doubts = '[["gtv", "The GTV is tiny (0.002 ml)."], ["target", "The target is too."]]'
+    change(
+        out, "UPDATE cases SET state = 'doubtful', doubts = ? WHERE patient_id = ?", doubts, PLAIN
+    )
+    first = next(task for task in find_tasks(out) if task.patient_id == PLAIN)
+    assert first.state == "not exported"
+    assert first.problem == (
+        "The export holds it for doubtful: The GTV is tiny (0.002 ml). The target is too."
+    )
 
 
 def test_every_case_of_the_ledger_is_accounted_for(exported: Path):
@@ -82,7 +114,10 @@ def test_a_case_that_was_only_prepared_is_no_task(out: Path):
     tasks = find_tasks(out)
     (task,) = (task for task in tasks if task.patient_id == CONTRAST)
     assert task.kind is Kind.KM  # what it would have been
-    assert "its state is prepared" in task.problem
+    assert (task.state, task.problem) == (
+        "pending",
+        "It is prepared in Eclipse and not transferred yet.",
+    )
     assert {task.patient_id for task in tasks if not task.problem} == before - {CONTRAST}
 
 
@@ -155,7 +190,8 @@ def test_a_case_whose_other_series_lack_is_not_used(out: Path):
     path.write_text('"case_key": '.join(unfinished), encoding="utf-8")
     tasks = find_tasks(out)
     (task,) = (task for task in tasks if task.patient_id == CONTRAST)
-    assert "not exported as a whole" in task.problem
+    assert task.state == "not exported"
+    assert "series of it are missing" in task.problem
 
 
 def test_an_mr_without_its_ct_says_so(out: Path):
@@ -234,11 +270,11 @@ def test_labels_come_from_the_ledger_and_make_another_source(out: Path):
     before = sound(find_tasks(out))[PLAIN, Kind.CT]
     change(
         out,
-        "UPDATE cases SET label = 'Glioblastom', case_kind = 'primary' WHERE patient_id = ?",
+        "UPDATE cases SET label = 'KMct', label2 = 'Kopf', case_kind = 'Glio' WHERE patient_id = ?",
         PLAIN,
     )
     after = sound(find_tasks(out))[PLAIN, Kind.CT]
-    assert (after.label, after.case_kind) == ("Glioblastom", "primary")
+    assert (after.label, after.label2, after.case_kind) == ("KMct", "Kopf", "Glio")
     assert after.source != before.source
 
 

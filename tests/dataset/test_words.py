@@ -10,7 +10,7 @@ import pytest
 
 from dataset_cohort import write_cohort
 from stardust_esapi.dataset.build import DatasetJob, build_dataset
-from stardust_esapi.dataset.words import MODALITIES, listed
+from stardust_esapi.dataset.words import MODALITIES, in_name, listed, unnamed
 from stardust_esapi.dicom.body_parts import BODY_PARTS
 from stardust_esapi.settings import Dataset
 from stardust_esapi.verify.inspect import inspect_folder
@@ -56,6 +56,40 @@ def test_a_word_passes_where_it_is_listed(text: str, word: str) -> None:
     assert listed(text, [*BUTTONS, *MODALITIES]) == word
 
 
+@pytest.mark.parametrize(
+    ("word", "name"),
+    [
+        ("Metastase-Kopf", "Metastase-Kopf"),
+        ("Wirbelsäule", "Wirbelsäule"),
+        ("Kopf+Hals", "Kopf-Hals"),
+        ("MetBett_Kopf", "MetBett-Kopf"),
+        ("../Lunge\\rechts.", "Lunge-rechts"),
+        ("", "other"),
+        ("+", "other"),
+    ],
+)
+def test_in_a_files_name_a_word_holds_nothing_that_parts_words(word: str, name: str) -> None:
+    assert in_name(word) == name
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ("The GTV is tiny. Contour it.", "The GTV is tiny. Contour it."),
+        ("plan P-4711 has no structure set.", "plan … has no structure set."),
+        ("Plan Kopf exists twice (Kurs Müller, B).", "Plan … exists twice (…)."),
+        ("2 instances did not arrive: 1.2.3. Ask Gerda.", "2 instances did not arrive: …"),
+        ("Series 1.2.276.0.7230010 is gone.", "Series … is gone."),
+        ("It lies in D:\\export\\Geheim for now.", "It lies in … for now."),
+        ("The peer says “MUELLER^Gerda”.", "The peer says (…)."),
+        ("It was created on 11.04.2023 by hand.", "It was created on … by hand."),
+    ],
+)  # fmt: skip
+def test_of_what_the_export_says_nothing_goes_along_that_it_quotes(said: str, kept: str) -> None:
+    more = " The export's report has the whole." if "…" in kept else ""
+    assert unnamed(said, ["Kopf", "", "P-4711"]) == f"{kept}{more}"
+
+
 def test_body_parts_are_those_of_the_standard() -> None:
     assert {"HEAD", "BRAIN", "CHEST", "ABDOMEN", "PELVIS", "LUNG", "WHOLEBODY"} <= BODY_PARTS
     # A CS of at most 16 capitals.
@@ -75,26 +109,31 @@ def made(source: Path, out: Path, **settings: object) -> dict[str, object]:
 def test_what_is_typed_into_the_list_reaches_no_file(exported: Path, tmp_path: Path) -> None:
     source = Path(shutil.copytree(exported, tmp_path / "export"))
     with sqlite3.connect(source / "ledger.sqlite") as db:
-        db.execute("UPDATE cases SET label = 'kmCT+MR', case_kind = 'lunge'")
+        db.execute("UPDATE cases SET label = 'kmCT+MR', label2 = 'kopf', case_kind = 'lunge'")
         db.execute(
-            "UPDATE cases SET label = ?, case_kind = ? WHERE patient_id = ?",
-            (SECRET, SECRET, CONTRAST),
+            "UPDATE cases SET label = ?, label2 = ?, case_kind = ? WHERE patient_id = ?",
+            (SECRET, SECRET, SECRET, CONTRAST),
         )
     db.close()
     out = tmp_path / "set"
     document = made(source, out)
     assert document["words"] == {
         "label": {"KMct+MR": 3, "other": 2},
+        "label2": {"Kopf": 3, "other": 2},
         "case_kind": {"Lunge": 3, "other": 2},
         "body_region": {"unknown": 5},
     }
     noted = [e["notes"] for e in document["entries"] if e["label"] == "other"]  # type: ignore[attr-defined]
     assert len(noted) == 2
     for notes in noted:
-        assert sum("“other” stands for it" in note for note in notes) == 2
+        assert sum("“other” stands for it" in note for note in notes) == 3
+    names = [path.name.split("_") for path in out.glob("t*/*.npz")]
+    assert sorted((name[0], name[3]) for name in names) == [
+        *[("Lunge", "Kopf")] * 3,
+        *[("other", "other")] * 2,
+    ]
     page = (out / "dataset.html").read_text(encoding="utf-8")
     assert "2 with a word that is not listed" in page
-    assert "casekind: Lunge 3, other 2." in page
     # A site that lists another word gets it; what was made without it is made anew.
     document = made(source, out, words=("Meningeom",))
     assert document["words"]["case_kind"] == {"other": 5}  # type: ignore[index]

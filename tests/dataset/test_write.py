@@ -78,7 +78,9 @@ def test_the_same_case_gives_the_same_bytes(labelled: Labelled, stack: Stack, tm
         write_npz(tmp_path / f"{name}.npz", labelled, stack)
         write_picture(tmp_path / f"{name}.png", labelled, stack)
         write_sidecar(tmp_path / f"{name}.json", {"b": 1, "a": ["ä"]})
-        write_nifti(tmp_path / f"{name}.nii.gz", tmp_path / f"{name}_gts.nii.gz", labelled, stack)
+        write_nifti(
+            tmp_path / f"{name}.nii.gz", tmp_path / f"{name}_gts.nii.gz", labelled.gts, stack
+        )
     for ending in (".npz", ".png", ".json", ".nii.gz", "_gts.nii.gz"):
         one, other = (tmp_path / f"{name}{ending}" for name in "ab")
         assert one.read_bytes() == other.read_bytes()
@@ -100,7 +102,7 @@ def test_an_npz_is_packed_as_zlib_itself_would(labelled: Labelled, stack: Stack,
 
 def test_nifti_is_where_the_series_is(labelled: Labelled, stack: Stack, tmp_path: Path):
     image, labels = tmp_path / "a.nii.gz", tmp_path / "a_gts.nii.gz"
-    write_nifti(image, labels, labelled, stack)
+    write_nifti(image, labels, labelled.gts, stack)
     for path, expected in (
         (image, np.stack([values(n) for n in range(8)])),
         (labels, labelled.gts),
@@ -118,7 +120,7 @@ def test_nifti_is_where_the_series_is(labelled: Labelled, stack: Stack, tmp_path
 def test_nifti_keeps_fractions(tmp_path: Path):
     write_series(tmp_path / "CT", GEOMETRY, values, slope=0.25)
     stack = read_stack(tmp_path / "CT")
-    write_nifti(tmp_path / "a.nii.gz", tmp_path / "b.nii.gz", label(stack, []), stack)
+    write_nifti(tmp_path / "a.nii.gz", tmp_path / "b.nii.gz", label(stack, []).gts, stack)
     read = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(tmp_path / "a.nii.gz"))
     np.testing.assert_array_equal(read[5], values(5) * 0.25)
 
@@ -128,7 +130,7 @@ def test_nifti_says_what_to_install(
 ):
     monkeypatch.setitem(__import__("sys").modules, "nibabel", None)
     with pytest.raises(CaseError, match=r"stardust-esapi\[nifti\]"):
-        write_nifti(tmp_path / "a.nii.gz", tmp_path / "b.nii.gz", labelled, stack)
+        write_nifti(tmp_path / "a.nii.gz", tmp_path / "b.nii.gz", labelled.gts, stack)
 
 
 def test_the_picture_shows_the_middle_of_the_gtv_with_outlines(

@@ -5,16 +5,21 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pydicom
 
 from stardust_esapi.dataset.pseudonym import Pseudonyms
 from stardust_esapi.dicom.deidentify import copy_deidentified
+from stardust_esapi.dicom.read_series import read_stack
 from stardust_esapi.dicom.source import Device, PatientIdentity, RoiSource, StudyFacts
 from stardust_esapi.dicom.write_images import write_image_series
 from stardust_esapi.dicom.write_registration import write_registration
+from stardust_esapi.dicom.write_segmentation import write_segmentation
 from stardust_esapi.dicom.write_structure_set import write_structure_set
 
 OBJECTS = {"CT": "CTImage", "MR": "MRImage", "RS": "RTStructureSet", "RE": "SpatialRegistration"}
+EXPORTED = set(OBJECTS)
+OBJECTS["SG"] = "Segmentation"  # beside a de-identified copy
 
 
 def errors(path: Path) -> list[str]:
@@ -37,14 +42,19 @@ def checked(files: list[Path]) -> set[str]:
 
 
 def test_no_error_in_any_exported_file(exported: Path) -> None:
-    assert checked(sorted(exported.rglob("*_Export/**/*.dcm"))) == set(OBJECTS)
+    assert checked(sorted(exported.rglob("*_Export/**/*.dcm"))) == EXPORTED
 
 
 def test_no_error_in_a_deidentified_copy(exported: Path, tmp_path: Path) -> None:
-    patient = "A/17.bc-5566"
+    patient, pseudonyms = "A/17.bc-5566", Pseudonyms(bytes(32))
     for kind in ("CT", "MR"):
         [source] = exported.glob(f"{kind}_Export/A*/*")
-        copy_deidentified(source, tmp_path / kind, patient, Pseudonyms(bytes(32)))
+        copy_deidentified(source, tmp_path / kind, patient, pseudonyms)
+        stack = read_stack(source)
+        labels = np.zeros(stack.shape, np.uint8)
+        labels[2:4] = 1
+        uids = [pseudonyms.uid(uid) for uid in stack.sop_instance_uids]
+        write_segmentation(tmp_path / kind, kind, uids, labels, ["gtv+", "target+", "Lunge_neg+"])
     assert checked(sorted(tmp_path.rglob("*.dcm"))) == set(OBJECTS)
 
 
@@ -63,7 +73,7 @@ def test_no_error_where_hardly_anything_is_known(
     points = RoiSource(2, "point", "", (0, 0, 0), {0: [series.geometry.to_patient([(1, 1, 0)])]})
     write_structure_set(make_structure_set(series, rois=[points], **nothing), tmp_path)
     write_registration(make_registration(**nothing), tmp_path)
-    assert checked(sorted(tmp_path.glob("*.dcm"))) == set(OBJECTS)
+    assert checked(sorted(tmp_path.glob("*.dcm"))) == EXPORTED
 
 
 def test_it_finds_what_is_wrong(exported: Path, tmp_path: Path) -> None:

@@ -388,13 +388,13 @@ def test_a_ledger_of_another_version_is_refused_and_left_alone(
 
 
 def test_labels_follow_the_list(ledger: Ledger) -> None:
-    ledger.register([replace(CASE, label="Glioblastom", case_kind="primary"), OTHER])
-    assert query(ledger, "SELECT label, case_kind FROM cases ORDER BY label DESC") == [
-        ("Glioblastom", "primary"),
-        ("", ""),
+    ledger.register([replace(CASE, label="Glioblastom", label2="Kopf", case_kind="primary"), OTHER])
+    assert query(ledger, "SELECT label, label2, case_kind FROM cases ORDER BY label DESC") == [
+        ("Glioblastom", "Kopf", "primary"),
+        ("", "", ""),
     ]
-    ledger.register([replace(CASE, label="Metastase")])  # corrected in the list
-    assert query(ledger, "SELECT max(label) FROM cases") == [("Metastase",)]
+    ledger.register([replace(CASE, label="Metastase", label2="Hals")])  # corrected in the list
+    assert query(ledger, "SELECT max(label), max(label2) FROM cases") == [("Metastase", "Hals")]
 
 
 def test_a_case_of_which_a_kind_was_left_out_is_exported_in_part(ledger: Ledger) -> None:
