@@ -35,7 +35,14 @@ from stardust_esapi.dataset.split import Split, read_parts, update_split
 from stardust_esapi.dataset.tasks import Task, find_tasks
 from stardust_esapi.dataset.words import MODALITIES, OTHER, listed
 from stardust_esapi.errors import UsageError
-from stardust_esapi.files import atomic_write, long_path, make_folder, remove_tree, sync_folder
+from stardust_esapi.files import (
+    atomic_write,
+    long_path,
+    make_folder,
+    remove,
+    remove_tree,
+    sync_folder,
+)
 from stardust_esapi.model import Kind
 from stardust_esapi.settings import Dataset
 
@@ -301,7 +308,7 @@ def _sweep(out: Path) -> None:
         if path.is_dir():
             remove_tree(path)
         else:
-            path.unlink(missing_ok=True)
+            remove(path)
 
 
 def _remove_empty_folders(out: Path) -> None:
@@ -354,7 +361,7 @@ def _finish(
     write_overview(summary, out / OVERVIEW_NAME)
     if job.mapping is not None:
         write_mapping(job.mapping, out, pseudonyms, {task.patient_id for task in tasks})
-    (out / JOURNAL_NAME).unlink(missing_ok=True)
+    remove(out / JOURNAL_NAME)
     sync_folder(out)
     return summary
 

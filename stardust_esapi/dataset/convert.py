@@ -23,7 +23,7 @@ from stardust_esapi.dicom.read_registration import read_mr_to_ct
 from stardust_esapi.dicom.read_series import Stack, VolumeFacts, read_stack
 from stardust_esapi.dicom.read_structure_set import Roi, Structures, read_structures_on
 from stardust_esapi.errors import CaseError, StardustError, VerifyError
-from stardust_esapi.files import make_folder, remove_tree
+from stardust_esapi.files import make_folder, remove, remove_tree
 from stardust_esapi.geometry import FloatArray
 from stardust_esapi.mask import rasterise
 from stardust_esapi.model import Kind, Role
@@ -127,7 +127,7 @@ def remove_files(out: Path, entry: Entry) -> None:
     for ending in ENDINGS:
         name = f"{stem.name}{ending}"
         for path in (stem.with_name(name), stem.with_name(f".{name}.part")):
-            path.unlink(missing_ok=True)
+            remove(path)
     copy = out / _dicom_folder(entry)
     for folder in (copy, copy.with_name(f"{copy.name}_structures")):
         remove_tree(folder)
