@@ -27,7 +27,8 @@ T = TypeVar("T")
 _MOUNT_POINT = 0xA0000003  # IO_REPARSE_TAG_MOUNT_POINT, which marks a junction
 # A virus scanner or indexer holds new files open for a moment, and Windows refuses to rename or
 # remove them (or a folder with them) meanwhile.
-_PAUSES = (0.1, 0.2, 0.4, 0.8, 1.5, 2.0, 2.5, 2.5)  # seconds; ten in all
+# Seconds, ten in all.
+_PAUSES = (0.1, 0.2, 0.4, 0.8, 1.5, 2.0, 2.5, 2.5) if os.name == "nt" else ()
 _IN_USE = frozenset({errno.EACCES, errno.EPERM, errno.ENOTEMPTY})
 
 
@@ -37,7 +38,7 @@ def patiently(work: Callable[[], T]) -> T:
     Raises:
         OSError: The file system still refuses, or for another reason.
     """
-    for pause in _PAUSES if os.name == "nt" else ():
+    for pause in _PAUSES:
         try:
             return work()
         except OSError as error:
