@@ -7,36 +7,70 @@ or the new one, never a part. What a kill leaves aside is overwritten or removed
 from __future__ import annotations
 
 import errno
+import ntpath
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
 
-from stardust_esapi.errors import CaseError
+from loguru import logger
+
+from stardust_esapi.errors import CaseError, UsageError
+from stardust_esapi.names import is_device
+
+T = TypeVar("T")
 
 _MOUNT_POINT = 0xA0000003  # IO_REPARSE_TAG_MOUNT_POINT, which marks a junction
-# A virus scanner or indexer holds new files open for a moment, and Windows refuses to rename them
-# (or a folder with them) meanwhile.
-_RENAME_PAUSES = (0.1, 0.2, 0.4, 0.8, 1.6)
+# A virus scanner or indexer holds new files open for a moment, and Windows refuses to rename or
+# remove them (or a folder with them) meanwhile.
+# Seconds, ten in all.
+_PAUSES = (0.1, 0.2, 0.4, 0.8, 1.5, 2.0, 2.5, 2.5) if os.name == "nt" else ()
+_IN_USE = frozenset({errno.EACCES, errno.EPERM, errno.ENOTEMPTY})
+
+
+def patiently(work: Callable[[], T]) -> T:
+    """Do what Windows may refuse for a moment, again for ten seconds; elsewhere once.
+
+    Raises:
+        OSError: The file system still refuses, or for another reason.
+    """
+    for pause in _PAUSES:
+        try:
+            return work()
+        except OSError as error:
+            if error.errno not in _IN_USE:
+                raise
+            time.sleep(pause)
+    return work()
 
 
 def long_path(path: Path) -> Path:
     """Make a path that Windows accepts beyond 260 characters; elsewhere the absolute path.
 
     Patient folder, series UID and SOP instance UID together come close to that limit. Paths
-    joined to the result are as safe, so the output root alone needs this.
+    joined to the result are as safe, so the root of a tree alone needs this.
+
+    Raises:
+        UsageError: On Windows, a folder of it has a name that is kept for devices.
     """
-    absolute = path.absolute()
-    return Path(_verbatim(str(absolute))) if os.name == "nt" else absolute
+    return Path(_verbatim(str(path))) if os.name == "nt" else path.absolute()
 
 
 def _verbatim(path: str) -> str:
+    r"""A path as it is after ``\\?\``, where Windows takes every letter as it stands.
+
+    So what it would make of ``..``, of ``D:out``, and of blanks and dots at the end comes first.
+    """
     if path.startswith("\\\\?\\"):
         return path
-    return f"\\\\?\\UNC\\{path[2:]}" if path.startswith("\\\\") else f"\\\\?\\{path}"
+    absolute = ntpath.abspath(path).rstrip(" .")
+    if device := next(filter(is_device, absolute.split("\\")), ""):
+        raise UsageError(f"{path} cannot be used: Windows keeps the name {device} for a device.")
+    return f"\\\\?\\UNC\\{absolute[2:]}" if absolute.startswith("\\\\") else f"\\\\?\\{absolute}"
 
 
 def atomic_write(path: Path, data: bytes | str) -> None:
@@ -51,6 +85,37 @@ def atomic_write(path: Path, data: bytes | str) -> None:
     """
     with whole_file(path) as file:
         file.write(data.encode() if isinstance(data, str) else data)
+
+
+def write_for_people(path: Path, data: bytes | str) -> Path:
+    """Give a file that only people read its new content; no refusal ends what else is done.
+
+    While a spreadsheet holds it open, say, the content goes into a file beside it, and a warning
+    tells so. The next time it can be written, the one beside it goes.
+
+    Args:
+        path: The file; its folder exists.
+        data: The whole content.
+
+    Returns:
+        Where the content is; where it could not be written at all, ``path``.
+    """
+    beside = path.with_name(f"{path.stem} (newer){path.suffix}")
+    try:
+        atomic_write(path, data)
+    except OSError as error:
+        refused = f"{path} cannot be written: {error.strerror or error}."
+        close = "Close it where it is open; the next run writes it."
+        try:
+            atomic_write(beside, data)
+        except OSError:
+            logger.warning("{}", f"{refused} {close}")
+            return path
+        logger.warning("{}", f"{refused} What it should hold is in {beside.name}. {close}")
+        return beside
+    with suppress(OSError):
+        beside.unlink(missing_ok=True)
+    return path
 
 
 @contextmanager
@@ -173,26 +238,31 @@ def remove_tree(folder: Path) -> None:
         OSError: The file system refuses.
     """
     if os.path.lexists(folder):
-        shutil.rmtree(folder)
+        patiently(partial(shutil.rmtree, folder))
 
 
-def _sync_file(path: Path) -> None:
-    # Windows flushes a file only through a handle that may write.
-    with path.open("r+b" if os.name == "nt" else "rb") as file:
-        os.fsync(file.fileno())
-
-
-def rename(source: Path, target: Path) -> None:
-    """Give a file or folder its final name, patiently where Windows refuses for a moment.
+def remove(path: Path) -> None:
+    """Remove a file; none there is fine.
 
     Raises:
         OSError: The file system refuses.
     """
-    for pause in _RENAME_PAUSES if os.name == "nt" else ():
-        try:
-            source.replace(target)
-        except PermissionError:
-            time.sleep(pause)
-        else:
-            return
-    source.replace(target)
+    patiently(partial(path.unlink, missing_ok=True))
+
+
+def rename(source: Path, target: Path) -> None:
+    """Give a file or folder its final name.
+
+    Raises:
+        OSError: The file system refuses.
+    """
+    patiently(partial(source.replace, target))
+
+
+def _sync_file(path: Path) -> None:
+    def sync() -> None:
+        # Windows flushes a file only through a handle that may write.
+        with path.open("r+b" if os.name == "nt" else "rb") as file:
+            os.fsync(file.fileno())
+
+    patiently(sync)

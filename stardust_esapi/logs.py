@@ -14,21 +14,28 @@ from pathlib import Path
 
 from loguru import logger
 
+from stardust_esapi.errors import in_words
+
 _FORMAT = "{time:YYYY-MM-DD HH:mm:ss.SSS} {level: <7} {message}"
 
 
 @contextmanager
 def log_to(folder: Path, started: datetime) -> Iterator[Path]:
-    """Write a log file of this run into ``folder`` while the context lasts.
+    """Write a log file of this run into ``folder`` while the context lasts, if that can be.
 
     Yields:
         The file's path.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"run-{started:%Y%m%d-%H%M%S-%f}.log"
-    sink = logger.add(
-        path, level="DEBUG", format=_FORMAT, encoding="utf-8", backtrace=False, diagnose=False
-    )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        sink = logger.add(
+            path, level="DEBUG", format=_FORMAT, encoding="utf-8", backtrace=False, diagnose=False
+        )
+    except OSError as error:
+        logger.warning("This run is not logged: {}", in_words(error))
+        yield path
+        return
     try:
         yield path
     finally:

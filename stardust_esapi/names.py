@@ -49,12 +49,17 @@ def folder_name(identifier: str) -> str:
         name = _encode(name[0]) + name[1:]
     if name[-1] in " .":
         name = name[:-1] + _encode(name[-1])
-    if _RESERVED.fullmatch(name):
+    if is_device(name):
         name = _encode(name[0]) + name[1:]
     if len(name.encode()) > _MAX_FOLDER_NAME:
         digest = hashlib.sha256(identifier.encode()).hexdigest()[:12]
         name = f"{name.encode()[: _MAX_FOLDER_NAME - 13].decode(errors='ignore')}~{digest}"
     return name
+
+
+def is_device(name: str) -> bool:
+    """Whether Windows keeps the name of a file or folder for a device, such as ``NUL.txt``."""
+    return bool(_RESERVED.fullmatch(name))
 
 
 def as_cell(text: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 import hypothesis
 import pytest
+from loguru import logger
 from pynetdicom import AE
 
 import left_running
@@ -88,6 +89,15 @@ def real_clinic(tmp_path_factory: pytest.TempPathFactory) -> Clinic:
     uids = write_real_patient(folder / "dicom")
     build(folder / "dicom", folder / "db")
     return Clinic(folder / "db", (uids,))
+
+
+@pytest.fixture
+def warned() -> Iterator[list[str]]:
+    """What is logged as a warning, or worse."""
+    told: list[str] = []
+    sink = logger.add(told.append, level="WARNING", format="{message}")
+    yield told
+    logger.remove(sink)
 
 
 @pytest.fixture

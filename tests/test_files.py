@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import errno
+import operator
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from stardust_esapi import files
-from stardust_esapi.errors import CaseError
+from stardust_esapi.errors import CaseError, UsageError
 
 posix = pytest.mark.skipif(os.name == "nt", reason="kills by signal")
 
@@ -158,23 +162,72 @@ def test_a_share_without_folder_sync_is_fine_but_a_failing_disk_is_not(
         files.sync_folder(tmp_path)
 
 
-def test_a_scanner_that_holds_a_file_on_windows_is_waited_for(tmp_path: Path, mocker) -> None:
+@pytest.mark.parametrize("number", [errno.EACCES, errno.ENOTEMPTY])
+@pytest.mark.parametrize(
+    ("call", "work"),
+    [
+        ("os.replace", lambda folder: files.rename(folder / "a", folder / "b")),
+        ("os.unlink", lambda folder: files.remove(folder / "a")),
+        ("os.rmdir", lambda folder: files.remove_tree(folder / "tree")),
+        ("os.fsync", lambda folder: files.place_folder(folder / "tree", folder / "new" / "tree")),
+    ],
+)
+def test_a_scanner_that_holds_a_file_on_windows_is_waited_for(
+    tmp_path: Path, mocker, call: str, work: Callable[[Path], None], number: int
+) -> None:
     (tmp_path / "a").touch()
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree" / "file").touch()
     pause = mocker.patch("stardust_esapi.files.time.sleep")
-    mocker.patch("stardust_esapi.files._RENAME_PAUSES", (0.1, 0.2))
-    real, refusals = os.replace, [PermissionError(13, "in use"), PermissionError(13, "in use")]
+    real, refusals = operator.attrgetter(call.removeprefix("os."))(os), [number, number]
 
-    def replace(self: Path, target: Path) -> None:
+    def refusing(*arguments: Any, **named: Any) -> Any:
         if refusals:
-            raise refusals.pop()
-        real(self, target)
+            raise OSError(refusals.pop(), "in use")
+        return real(*arguments, **named)
 
-    mocker.patch.object(Path, "replace", replace)
-    mocker.patch("stardust_esapi.files.os.name", "nt")
-    files.rename(tmp_path / "a", tmp_path / "b")
+    mocker.patch(call, refusing)
+    mocker.patch("stardust_esapi.files._PAUSES", (0.1, 0.2))
+    work(tmp_path)
     mocker.stopall()
-    assert (tmp_path / "b").exists()
+    assert not refusals
     assert [call.args[0] for call in pause.call_args_list] == [0.1, 0.2]
+
+
+def test_what_stays_refused_or_is_refused_for_good_is_told(tmp_path: Path, mocker) -> None:
+    pause = mocker.patch("stardust_esapi.files.time.sleep")
+    mocker.patch("stardust_esapi.files._PAUSES", (0.1, 0.2))
+    with pytest.raises(FileNotFoundError):
+        files.rename(tmp_path / "none", tmp_path / "b")
+    assert not pause.called
+    (tmp_path / "full").mkdir()
+    with pytest.raises(OSError, match="not empty"):
+        files.patiently((tmp_path / "full").parent.rmdir)
+    assert pause.call_count == 2
+
+
+def test_what_people_read_is_written_beside_while_they_hold_it(
+    tmp_path: Path, warned: list[str]
+) -> None:
+    path, beside = tmp_path / "report.html", tmp_path / "report (newer).html"
+    path.mkdir()  # nobody can write it
+    assert files.write_for_people(path, "first") == beside
+    assert files.write_for_people(path, "second") == beside
+    assert beside.read_text() == "second"
+    assert "report.html cannot be written" in warned[0]
+    assert "report (newer).html. Close it" in warned[0]
+    path.rmdir()
+    assert files.write_for_people(path, "third") == path
+    assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
+    assert path.read_text() == "third"
+
+
+def test_where_nothing_can_be_written_it_is_only_said(tmp_path: Path, warned: list[str]) -> None:
+    for name in ("list.csv", "list (newer).csv"):
+        (tmp_path / name).mkdir()
+    assert files.write_for_people(tmp_path / "list.csv", "text") == tmp_path / "list.csv"
+    assert len(warned) == 1
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["list (newer).csv", "list.csv"]
 
 
 def test_remove_tree_takes_what_is_there(tmp_path: Path) -> None:
@@ -189,12 +242,24 @@ def test_remove_tree_takes_what_is_there(tmp_path: Path) -> None:
     ("path", "verbatim"),
     [
         (r"D:\out\CT_Export", r"\\?\D:\out\CT_Export"),
+        ("D:/out/CT_Export", r"\\?\D:\out\CT_Export"),
+        (r"D:\lists\..\out\.\today", r"\\?\D:\out\today"),
+        (r"D:\out. ", r"\\?\D:\out"),
+        ("D:\\", "\\\\?\\D:\\"),
         (r"\\server\share\out", r"\\?\UNC\server\share\out"),
+        (r"\\server\share\lists\..\out", r"\\?\UNC\server\share\out"),
         (r"\\?\D:\out", r"\\?\D:\out"),
+        (r"\\?\UNC\server\share\out", r"\\?\UNC\server\share\out"),
     ],
 )
 def test_windows_takes_verbatim_paths_of_any_length(path: str, verbatim: str) -> None:
     assert files._verbatim(path) == verbatim
+
+
+@pytest.mark.parametrize("path", [r"D:\out\aux", r"D:\NUL", r"D:\com1.export\today"])
+def test_a_device_is_no_folder(path: str) -> None:
+    with pytest.raises(UsageError, match=r"keeps the name (aux|NUL|com1\.export) for a device"):
+        files._verbatim(path)
 
 
 @posix

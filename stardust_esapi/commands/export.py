@@ -59,7 +59,6 @@ def export(
     from stardust_esapi.commands import dataset as dataset_command
     from stardust_esapi.commands import terminal
     from stardust_esapi.job import run
-    from stardust_esapi.job.workspace import PLAN_REPORT, REPORT
     from stardust_esapi.settings import load_settings
 
     flags = {
@@ -92,7 +91,7 @@ def export(
         terminal.say(console, "A run without --write: nothing was changed, nothing exported.")
         if dataset is not None:
             terminal.say(console, "So no training files were created either.")
-    terminal.print_path(console, "Report", out / (REPORT if write else PLAN_REPORT))
+    terminal.print_path(console, "Report", out / summary.report)
     if dataset is not None and write:
         dataset_command.convert(out, dataset, {}, settings=settings)
     leave(summary)

@@ -7,7 +7,6 @@ rows are exported that mean exactly what is on the screen.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -17,12 +16,12 @@ from typing import TYPE_CHECKING, Protocol
 from stardust_esapi.choices import EngineName
 from stardust_esapi.commands.exit_codes import Exit
 from stardust_esapi.commands.program import main
+from stardust_esapi.commands.streams import unfailing
 from stardust_esapi.errors import StardustError, UsageError, in_words
 from stardust_esapi.esapi import host
 from stardust_esapi.esapi.clr_backend import PlugInBackend
 from stardust_esapi.esapi.writer import RecordWriter
 from stardust_esapi.job import run
-from stardust_esapi.job.workspace import PLAN_REPORT, REPORT
 from stardust_esapi.logs import log_to_terminal
 from stardust_esapi.model import Case, CaseResult
 from stardust_esapi.prepare.identify import may_be
@@ -98,9 +97,8 @@ def run_plugin(
     Returns:
         The sentence to show at the end.
     """
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # Eclipse has no console, and libraries write all the same
-            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
+    # Eclipse has no console, and libraries write all the same.
+    sys.stdout, sys.stderr = unfailing(sys.stdout), unfailing(sys.stderr)
     with host.entered(_host(launcher)):
         log_to_terminal(verbose=False)
         try:
@@ -159,9 +157,10 @@ def _export_open(
     )
     watcher = _WindowWatcher(window)
     summary = run.export(job, watcher) if job.write else run.rehearse(job, watcher)
-    report = job.out / (REPORT if job.write else PLAN_REPORT)
     # Rows that were not read are no matter of the one that is open.
-    return _last_sentence(summary, report), replace(summary, row_problems=()).needs_a_look
+    return _last_sentence(summary, job.out / summary.report), replace(
+        summary, row_problems=()
+    ).needs_a_look
 
 
 def _option(options: Mapping[str, str], name: str) -> str:

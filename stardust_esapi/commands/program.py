@@ -26,6 +26,7 @@ from stardust_esapi.commands import (
     verify,
 )
 from stardust_esapi.commands.exit_codes import Exit
+from stardust_esapi.commands.streams import unfailing
 from stardust_esapi.errors import NotApprovedError, StardustError, UsageError, in_words
 
 app = typer.Typer(
@@ -74,6 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         SystemExit: Always, with one of :class:`Exit`.
     """
     before = signal.signal(signal.SIGINT, _stop)
+    sys.stdout, sys.stderr = unfailing(sys.stdout), unfailing(sys.stderr)
     try:
         app(arguments, prog_name="stardust-esapi")
     except NotApprovedError as error:

@@ -41,7 +41,6 @@ def transfer(
     from stardust_esapi.commands import terminal
     from stardust_esapi.errors import UsageError
     from stardust_esapi.job import run
-    from stardust_esapi.job.workspace import REPORT
     from stardust_esapi.settings import load_settings
 
     flags = {
@@ -66,5 +65,5 @@ def transfer(
     with terminal.watcher(console) as watcher:
         summary = run.transfer(run.Job(listed, out, loaded), watcher)
     terminal.print_summary(summary, console)
-    terminal.print_path(console, "Report", out / REPORT)
+    terminal.print_path(console, "Report", out / summary.report)
     leave(summary)

@@ -17,7 +17,7 @@ from stardust_esapi.dataset import nnunet
 from stardust_esapi.dataset.entry import Entry
 from stardust_esapi.dataset.split import Part
 from stardust_esapi.errors import UsageError
-from stardust_esapi.files import make_folder, remove_tree, rename
+from stardust_esapi.files import make_folder, remove, remove_tree, rename
 
 WAITING: Final = ".new"
 """A folder for each case whose files have no part yet, and the journal that tells of them."""
@@ -95,7 +95,7 @@ def sweep(out: Path, kept: Collection[str]) -> None:
             if path.is_dir():
                 remove_tree(path)
             else:
-                path.unlink()
+                remove(path)
     patterns = (f"{DICOM}/*/", *(f"{part}/*/" for part in Part), f"{DICOM}/", *nnunet.FOLDERS)
     for pattern in patterns:
         for folder in out.glob(pattern):

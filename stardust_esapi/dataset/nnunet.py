@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from stardust_esapi.dataset.entry import Entry
 from stardust_esapi.dataset.labels import BACKGROUND, GTV_LABEL, TARGET_LABEL
 from stardust_esapi.dataset.split import Part, Split, folds_document
-from stardust_esapi.files import atomic_write
+from stardust_esapi.files import atomic_write, remove
 from stardust_esapi.model import Kind
 
 FOLDER: Final = "nnunet"
@@ -93,4 +93,4 @@ def _write_or_remove(path: Path, document: Any) -> None:
     if document:
         atomic_write(path, json.dumps(document, indent=1, ensure_ascii=False) + "\n")
     else:
-        path.unlink(missing_ok=True)
+        remove(path)

@@ -27,7 +27,7 @@ from pydantic import TypeAdapter
 
 from stardust_esapi.dataset.entry import Entry
 from stardust_esapi.errors import UsageError
-from stardust_esapi.files import atomic_write, make_folder
+from stardust_esapi.files import atomic_write, make_folder, remove
 from stardust_esapi.settings import Dataset, Format
 
 SPLIT_NAME = "lists/split.json"
@@ -221,7 +221,7 @@ def update_split(out: Path, entries: Iterable[Entry], settings: Dataset) -> Spli
     if split.folds:
         atomic_write(out / FOLDS_NAME, _json(folds_document(split)))
     else:
-        (out / FOLDS_NAME).unlink(missing_ok=True)
+        remove(out / FOLDS_NAME)
     atomic_write(out / SPLIT_NAME, split_bytes(split))
     return split
 

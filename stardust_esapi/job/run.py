@@ -127,8 +127,8 @@ def rehearse(job: Job, watcher: Watcher) -> RunSummary:
         if not (job.out / LEDGER_NAME).exists():
             ready = [r for result in summary.results for r in result.requests if is_ready(r)]
             write_ready_list(job.out / READY_LIST_NAME, ready)
-        write_report(summary, job.out / PLAN_REPORT)
-    return summary
+        written = write_report(summary, job.out / PLAN_REPORT)
+    return replace(summary, report=written.name)
 
 
 def export(job: Job, watcher: Watcher) -> RunSummary:
@@ -280,8 +280,8 @@ def _run(job: Job, source: _Source, watcher: Watcher, started: datetime) -> RunS
             now = {result.case.key: result for result in settled}
             cases, same = source.cases(ledger)
             every = [now.get(case.key) or ledger.result(case) for case in cases]
-            source.close(ledger)
             _list_placed(job, ledger)
+            source.close(ledger)
             audited, lost = _audited(job, ledger)
     summary = _summary(source.listed, settings, started, every, source.esapi, write=True)
     summary = replace(
@@ -303,6 +303,7 @@ def write_transfer_commands(listed: Path, out: Path, settings: Settings) -> list
     from stardust_esapi.transfer.network.dcmtk import write_commands
 
     requests = [r for r in read_ready_list(listed) if r.kind in settings.kinds]
+    out = files.long_path(out)
     files.make_folder(out)
     return write_commands(requests, settings.network, out)
 

@@ -155,5 +155,5 @@ def finish(summary: RunSummary, out: Path) -> RunSummary:
     """Tidy up and write the report."""
     files.remove_tree(out / STAGING)
     pictures = album.pictures(out, summary.results)
-    write_report(replace(summary, pictures=pictures), out / REPORT)
-    return summary
+    written = write_report(replace(summary, pictures=pictures), out / REPORT)
+    return replace(summary, report=written.name)

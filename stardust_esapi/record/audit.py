@@ -10,11 +10,11 @@ Several runs may share one file, such as on a clinic's file server: a lock file 
 
 from __future__ import annotations
 
-import getpass
 import hashlib
 import json
 import os
 import socket
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -26,6 +26,9 @@ from filelock import FileLock, Timeout
 
 from stardust_esapi.errors import UsageError
 from stardust_esapi.files import sync_folder
+
+if sys.platform != "win32":
+    import pwd
 
 AUDIT_NAME = "audit.jsonl"
 
@@ -306,7 +309,10 @@ def _mark(path: Path, whole: list[bytes]) -> Mark:
 
 
 def _os_user() -> str:
+    """The account that runs this, whatever the environment calls it; empty where it has no name."""
     try:
-        return getpass.getuser()
+        if sys.platform == "win32":
+            return os.getlogin()
+        return pwd.getpwuid(os.getuid()).pw_name
     except (OSError, KeyError):
         return ""

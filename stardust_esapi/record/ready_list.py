@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from stardust_esapi.errors import UsageError
-from stardust_esapi.files import atomic_write
+from stardust_esapi.files import write_for_people
 from stardust_esapi.model import Case, CaseResult, CaseState, Kind, TransferRequest
 from stardust_esapi.names import as_cell, from_cell
 
@@ -34,14 +34,15 @@ _UID = re.compile(r"[0-9]+(\.[0-9]+)+")
 _UID_LENGTH = 64
 
 
-def write_ready_list(path: Path, requests: Iterable[TransferRequest]) -> None:
+def write_ready_list(path: Path, requests: Iterable[TransferRequest]) -> Path:
     """Write the list as a whole: ``;``-separated UTF-8, in the order given.
 
     Ids that a spreadsheet would take for formulas begin with an apostrophe
     (:func:`names.as_cell`), which reading takes away.
 
-    Raises:
-        OSError: The file system refuses, such as when a spreadsheet holds the file open.
+    Returns:
+        Where it is; beside ``path`` where that cannot be written, such as when a spreadsheet holds
+        it open (:func:`files.write_for_people`).
     """
     text = io.StringIO(newline="")
     writer = csv.writer(text, delimiter=";", lineterminator="\r\n")
@@ -59,7 +60,7 @@ def write_ready_list(path: Path, requests: Iterable[TransferRequest]) -> None:
         )
         for r in requests
     )
-    atomic_write(path, text.getvalue())
+    return write_for_people(path, text.getvalue())
 
 
 def read_ready_list(path: Path) -> list[TransferRequest]:

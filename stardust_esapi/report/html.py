@@ -10,7 +10,7 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from stardust_esapi.files import atomic_write
+from stardust_esapi.files import write_for_people
 from stardust_esapi.model import Action, CaseResult, CaseState, Kind, StructureOutcome
 from stardust_esapi.names import LOOKED_FOR
 from stardust_esapi.report.pictures import OUTLINES
@@ -88,17 +88,17 @@ def render_report(summary: RunSummary) -> str:
     )
 
 
-def write_report(summary: RunSummary, path: Path) -> None:
+def write_report(summary: RunSummary, path: Path) -> Path:
     """Write the report to a file, as a whole or not at all.
 
     Args:
         summary: The run.
         path: The HTML file; its folder exists.
 
-    Raises:
-        OSError: The file system refuses; an older report still stands.
+    Returns:
+        Where it is; beside ``path`` where that cannot be written (:func:`files.write_for_people`).
     """
-    atomic_write(path, render_report(summary))
+    return write_for_people(path, render_report(summary))
 
 
 def _view(result: CaseResult, pictures: Mapping[str, Mapping[Kind, bytes]]) -> _CaseView:

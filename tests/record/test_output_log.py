@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stardust_esapi.errors import UsageError
 from stardust_esapi.record.output_log import CUT_OFF, OutputLog
 from support import ending
 
@@ -137,15 +136,53 @@ def test_rows_that_were_appended_outlive_a_kill(tmp_path: Path) -> None:
         assert len(ids) - len(acknowledged) <= 1
 
 
-def test_a_log_that_cannot_be_opened_is_wrong_use(tmp_path: Path) -> None:
-    (tmp_path / "Output_Log.csv").mkdir()
-    with pytest.raises(UsageError, match=r"Output_Log.csv cannot be written.*Close it"):
-        OutputLog(tmp_path)
+def beside(root: Path) -> Path:
+    return root / "Output_Log (newer).csv"
 
 
-def test_a_log_that_goes_away_is_wrong_use(tmp_path: Path) -> None:
+def test_what_a_log_does_not_take_lies_beside_it_until_it_does(
+    tmp_path: Path, warned: list[str]
+) -> None:
+    OutputLog(tmp_path).append("1", "2", "3", "failed")
+    locked(tmp_path / "Output_Log.csv")
     log = OutputLog(tmp_path)
-    log.path.unlink()
-    log.path.mkdir()
-    with pytest.raises(UsageError, match="cannot be written"):
-        log.append("1", "2", "3", "exported")
+    for status in ("failed", "exported"):
+        log.append("1", "2", "3", status)
+    assert beside(tmp_path).read_bytes() == b"1;2;3;failed\r\n1;2;3;exported\r\n"
+    assert len(warned) == 1
+    assert "Output_Log.csv cannot be written" in warned[0]
+    assert "Output_Log (newer).csv. Close it" in warned[0]
+    unlocked(tmp_path / "Output_Log.csv")
+    OutputLog(tmp_path).append("1", "2", "3", "next")
+    statuses = [row[-1] for row in rows_of(tmp_path / "Output_Log.csv")]
+    assert statuses == ["Status", "failed", "failed", "exported", "next"]
+    assert not beside(tmp_path).exists()
+
+
+def test_a_kill_between_the_two_files_doubles_no_row(tmp_path: Path) -> None:
+    OutputLog(tmp_path).append("1", "2", "3", "exported")
+    beside(tmp_path).write_bytes(b"1;2;3;exported\r\n")  # as it was, had it not been removed
+    OutputLog(tmp_path)
+    assert [row[-1] for row in rows_of(tmp_path / "Output_Log.csv")] == ["Status", "exported"]
+
+
+def test_a_log_that_nothing_can_be_written_to_ends_nothing(
+    tmp_path: Path, warned: list[str]
+) -> None:
+    for name in ("Output_Log.csv", "Output_Log (newer).csv"):
+        (tmp_path / name).mkdir()
+    log = OutputLog(tmp_path)
+    log.append("1", "2", "3", "exported")
+    log.complete([("1", "2", "3", "exported")])
+    assert len(warned) == 1
+
+
+def locked(path: Path) -> None:
+    """As while a spreadsheet holds it open: nobody else can write it."""
+    path.rename(path.with_name("held"))
+    path.mkdir()
+
+
+def unlocked(path: Path) -> None:
+    path.rmdir()
+    path.with_name("held").rename(path)

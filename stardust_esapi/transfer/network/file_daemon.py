@@ -27,7 +27,7 @@ from pydicom.uid import UID
 
 from stardust_esapi.dicom.instance import IMAGE_CLASSES, PREFIXES, identify
 from stardust_esapi.errors import TransferError, VerifyError
-from stardust_esapi.files import atomic_write
+from stardust_esapi.files import atomic_write, remove
 from stardust_esapi.names import folder_name
 
 _PAUSE: Final = 0.25
@@ -130,7 +130,7 @@ class FolderCollector:
                 target = folder / f"{PREFIXES[sop_class]}.{folder_name(uid)}.dcm"
                 atomic_write(target, data)
                 try:
-                    path.unlink()
+                    remove(path)
                 except OSError as error:
                     # Windows refuses while somebody writes, even where size and time stand still.
                     target.unlink()
