@@ -30,6 +30,7 @@ from stardust_esapi.job.case import (
     prepare_case,
     record_prepared,
 )
+from stardust_esapi.job.choose import Choice, choose
 from stardust_esapi.job.courier import Courier
 from stardust_esapi.job.workspace import (
     PLAN_REPORT,
@@ -72,6 +73,7 @@ class Job:
         accept_doubtful: Whether the user wants doubtful cases as they are (``--accept-doubtful``).
         backend: How ESAPI is reached, where that is not what the settings say: in a plug-in.
         wanted: Which cases of the list are meant; a plug-in takes those that are open.
+        choice: Which of these the user named for this run; the report is of all.
     """
 
     cases: Path
@@ -81,6 +83,7 @@ class Job:
     accept_doubtful: bool = False
     backend: Backend | None = None
     wanted: Callable[[Case], bool] = field(default=lambda case: True)  # noqa: ARG005
+    choice: Choice = field(default_factory=Choice)
 
     def connect(self) -> Backend:
         """Reach ESAPI.
@@ -104,7 +107,8 @@ def check(job: Job, watcher: Watcher) -> RunSummary:
     def work(case: Case, patient: OpenPatient) -> CaseResult:
         return plan_case(case, patient, settings, watcher, accept_doubtful=job.accept_doubtful)
 
-    chosen = _first_patients(listed.cases, settings.limit)
+    job.choice.refuse_nothing(listed.cases)
+    chosen = choose(listed.cases, lambda case: CaseState.PENDING, job.choice, settings.limit)  # noqa: ARG005
     watcher.start(len(chosen))
     results = []
     for result in _each_case(chosen, job.connect(), work):
@@ -270,9 +274,10 @@ def _run(job: Job, source: _Source, watcher: Watcher, started: datetime) -> RunS
         _refuse_less_than_was_audited(job, ledger)
         with _courier(job, ledger, watcher, quarantined) as courier:
             cases, _ = source.cases(ledger, for_good=True)
+            job.choice.refuse_nothing(cases)
             ledger.register(cases)
             todo = undone(cases, source.wanted, job.out, settings.engine, ledger, log)
-            todo = _first_patients(todo, settings.limit)
+            todo = choose(todo, ledger.state, job.choice, settings.limit)
             watcher.start(len(todo))
             results = _moved(source.prepare(todo, ledger), courier)
             settled = _settle(results, ledger, log, watcher, job)
@@ -509,12 +514,6 @@ def _program_facts() -> dict[str, object]:
         "script_version": host.current().version,
         "package_version": __version__,
     }
-
-
-def _first_patients(cases: Sequence[Case], limit: int | None) -> list[Case]:
-    """The cases of the first ``limit`` patients, in list order."""
-    chosen = list(dict.fromkeys(case.patient_id for case in cases))[:limit]
-    return [case for case in cases if case.patient_id in set(chosen)]
 
 
 def _summary(
