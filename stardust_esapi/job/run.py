@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
@@ -34,10 +34,12 @@ from stardust_esapi.job.choose import Choice, choose
 from stardust_esapi.job.courier import Courier
 from stardust_esapi.job.workspace import (
     PLAN_REPORT,
+    Interval,
     claimed,
-    finish,
     log_row,
     open_records,
+    report,
+    tidy,
     undone,
 )
 from stardust_esapi.model import Case, CaseResult, CaseState, Kind
@@ -171,6 +173,9 @@ def transfer(job: Job, watcher: Watcher) -> RunSummary:
         return _run(job, _ReadyList(job), watcher, started)
 
 
+Results = Generator[CaseResult, None, None]
+
+
 class _Source(Protocol):
     """Where the prepared cases of a run come from."""
 
@@ -188,7 +193,7 @@ class _Source(Protocol):
     def wanted(self, case: Case, ledger: Ledger) -> list[Kind]:
         """The kinds that a case is to be exported for."""
 
-    def prepare(self, todo: Sequence[Case], ledger: Ledger) -> Iterator[CaseResult]:
+    def prepare(self, todo: Sequence[Case], ledger: Ledger) -> Results:
         """Prepare the cases one by one, and record it."""
 
     def close(self, ledger: Ledger) -> None:
@@ -215,7 +220,7 @@ class _Eclipse:
         }
         return [kind for kind in self._job.settings.kinds if named[kind]]
 
-    def prepare(self, todo: Sequence[Case], ledger: Ledger) -> Iterator[CaseResult]:
+    def prepare(self, todo: Sequence[Case], ledger: Ledger) -> Results:
         job = self._job
         approval = replace(self._approval, audit=_audit(job, ledger))
 
@@ -255,7 +260,7 @@ class _ReadyList:
     def wanted(self, case: Case, ledger: Ledger) -> list[Kind]:  # noqa: ARG002 - as _Source has it
         return [request.kind for request in self._ready[case].requests]
 
-    def prepare(self, todo: Sequence[Case], ledger: Ledger) -> Iterator[CaseResult]:
+    def prepare(self, todo: Sequence[Case], ledger: Ledger) -> Results:
         def record(case: Case) -> CaseResult:
             record_prepared(self._ready[case], ledger, self._job.out)
             return self._ready[case]
@@ -267,35 +272,57 @@ class _ReadyList:
 
 
 def _run(job: Job, source: _Source, watcher: Watcher, started: datetime) -> RunSummary:
-    """Prepare, transfer, verify and record what earlier runs have not; the report is of all."""
+    """Prepare, transfer, verify and record what earlier runs have not; the report is of all.
+
+    Every minute or 25 cases, and where it is stopped, manifest, ready list and report are brought
+    up to what is done. Who stops it is told that by a note on the exception.
+    """
     settings = job.settings
     quarantined: list[str] = []
+    now: dict[str, CaseResult] = {}
     with open_records(job.out, settings, job.cases) as (ledger, log):
         _refuse_less_than_was_audited(job, ledger)
-        with _courier(job, ledger, watcher, quarantined) as courier:
-            cases, _ = source.cases(ledger, for_good=True)
-            job.choice.refuse_nothing(cases)
-            ledger.register(cases)
-            todo = undone(cases, source.wanted, job.out, settings.engine, ledger, log)
-            todo = choose(todo, ledger.state, job.choice, settings.limit)
-            watcher.start(len(todo))
-            results = _moved(source.prepare(todo, ledger), courier)
-            settled = _settle(results, ledger, log, watcher, job)
-            now = {result.case.key: result for result in settled}
+
+        def conclude(*, running: bool = False) -> RunSummary:
             cases, same = source.cases(ledger)
             every = [now.get(case.key) or ledger.result(case) for case in cases]
             _list_placed(job, ledger)
             source.close(ledger)
             audited, lost = _audited(job, ledger)
-    summary = _summary(source.listed, settings, started, every, source.esapi, write=True)
-    summary = replace(
-        summary,
-        duplicates=(*summary.duplicates, *same),
-        quarantined=tuple(quarantined),
-        audit=audited,
-        audit_problems=lost,
-    )
-    return finish(summary, job.out)
+            summary = _summary(source.listed, settings, started, every, source.esapi, write=True)
+            summary = replace(
+                summary,
+                duplicates=(*summary.duplicates, *same),
+                quarantined=tuple(quarantined),
+                audit=audited,
+                audit_problems=lost,
+                running=running,
+            )
+            return report(summary, job.out)
+
+        try:
+            with _courier(job, ledger, watcher, quarantined) as courier:
+                cases, _ = source.cases(ledger, for_good=True)
+                job.choice.refuse_nothing(cases)
+                ledger.register(cases)
+                todo = undone(cases, source.wanted, job.out, settings.engine, ledger, log)
+                todo = choose(todo, ledger.state, job.choice, settings.limit)
+                watcher.start(len(todo))
+                since = Interval()
+                with closing(source.prepare(todo, ledger)) as prepared:
+                    for result in _settled(_moved(prepared, courier), ledger, log, watcher, job):
+                        now[result.case.key] = result
+                        if since.is_due():
+                            with since.measured():
+                                conclude(running=True)
+        except BaseException as stop:
+            if now:
+                summary = conclude()
+                stop.add_note(f"{summary.verdict}. Report: {job.out / summary.report}")
+            raise
+        summary = conclude()
+    tidy(job.out)
+    return summary
 
 
 def write_transfer_commands(listed: Path, out: Path, settings: Settings) -> list[Path]:
@@ -317,7 +344,7 @@ def _each_case(
     backend: Backend,
     work: Callable[[Case, OpenPatient], CaseResult],
     identified: Callable[[Case, Case], None] = lambda listed, case: None,  # noqa: ARG005
-) -> Iterator[CaseResult]:
+) -> Results:
     """Do the work of every case on its open patient; a bad one is a result like any other.
 
     A case that another row has brought already, under another spelling of the patient's id, does
@@ -389,15 +416,14 @@ def _moved(prepared: Iterator[CaseResult], courier: Courier | None) -> Iterator[
         yield from courier.finish()
 
 
-def _settle(
+def _settled(
     results: Iterator[CaseResult],
     ledger: Ledger,
     log: OutputLog,
     watcher: Watcher,
     job: Job,
-) -> list[CaseResult]:
+) -> Iterator[CaseResult]:
     """Record every result as it comes; stop at the first failure where ``fail_fast`` says so."""
-    settled = []
     for result in results:
         logger.info("{} {}", result.state, result.reason or result.case)
         if result.state in (CaseState.FAILED, CaseState.DOUBTFUL):
@@ -408,10 +434,9 @@ def _settle(
         status = f"{result.state}: {result.reason}" if result.reason else result.state
         log.append(*log_row(result.case, status))
         watcher.finish(result)
-        settled.append(result)
+        yield result
         if job.settings.fail_fast and result.state is CaseState.FAILED:
             break
-    return settled
 
 
 @contextmanager
