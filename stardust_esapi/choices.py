@@ -29,6 +29,14 @@ class OnMissing(StrEnum):
     FAIL = "fail"  # the case fails
 
 
+class Retry(StrEnum):
+    """Which cases are tried again that an earlier run has given up."""
+
+    ALL = "all"  # failed and doubtful ones
+    FAILED = "failed"
+    NONE = "none"
+
+
 class Retrieve(StrEnum):
     """How instances are asked for."""
 

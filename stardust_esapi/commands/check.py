@@ -15,6 +15,8 @@ def check(
     sheet: options.Sheet = None,
     kinds: options.Kinds = None,
     on_missing: options.Missing = None,
+    patients: options.Patients = None,
+    rows: options.Rows = None,
     *,
     accept_doubtful: options.AcceptDoubtful = False,
 ) -> None:
@@ -33,7 +35,13 @@ def check(
     loaded = loaded.model_copy(update={"limit": None})  # the whole list is looked at
     console = terminal.open_console()
     with terminal.watcher(console) as watcher:
-        job = run.Job(cases, Path(), loaded, accept_doubtful=accept_doubtful)
+        job = run.Job(
+            cases,
+            Path(),
+            loaded,
+            accept_doubtful=accept_doubtful,
+            choice=options.choice(patients, rows),
+        )
         summary = run.check(job, watcher)
     terminal.print_summary(summary, console)
     leave(summary)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from stardust_esapi.choices import EngineName, OnExisting
+from stardust_esapi.choices import EngineName, OnExisting, Retry
 from stardust_esapi.commands import options
 from stardust_esapi.commands.exit_codes import leave
 
@@ -30,6 +30,9 @@ def export(
     ] = False,
     accept_doubtful: options.AcceptDoubtful = False,
     limit: options.Limit = None,
+    patients: options.Patients = None,
+    rows: options.Rows = None,
+    retry: options.Retrying = Retry.ALL,
     settings: options.SettingsFile = None,
     audit: options.Audit = None,
     sheet: options.Sheet = None,
@@ -82,6 +85,7 @@ def export(
         load_settings(settings, flags),
         write=write,
         accept_doubtful=accept_doubtful,
+        choice=options.choice(patients, rows, retry),
     )
     console = terminal.open_console()
     with terminal.watcher(console) as watcher:

@@ -107,11 +107,10 @@ def run_plugin(
             sentence, failed = str(error), True
         except OSError as error:
             sentence, failed = f"{in_words(error)}.", True
-        except _Cancelled:
-            sentence, failed = (
-                "Cancelled. Close the patient without saving; start again to go on.",
-                True,
-            )
+        except _Cancelled as stop:
+            done = getattr(stop, "__notes__", [])
+            sentence = "Cancelled. Close the patient without saving; start again to go on."
+            sentence, failed = "\n".join((*done, sentence)), True
     window.Finish(sentence, failed)
     return sentence
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stardust_esapi.choices import OnMissing, Retrieve
+from stardust_esapi.choices import OnMissing, Retrieve, Retry
+
+if TYPE_CHECKING:
+    from stardust_esapi.job.choose import Choice
 
 Cases = Annotated[Path, typer.Option("--cases", help="Case list: CSV or XLSX.", show_default=False)]
 OutputFolder = Annotated[Path, typer.Option("--out", help="Output folder.", show_default=False)]
@@ -60,6 +63,16 @@ AcceptDoubtful = Annotated[
 Limit = Annotated[
     int | None, typer.Option("--limit", min=1, help="At most so many patients in this run.")
 ]
+Patients = Annotated[
+    list[str] | None,
+    typer.Option("--patient", help="Only this patient; may be given several times."),
+]
+Rows = Annotated[
+    str | None, typer.Option("--rows", help="Only these rows of the list, such as 2-9,14.")
+]
+Retrying = Annotated[
+    Retry, typer.Option("--retry", help="Which cases to try again that an earlier run gave up.")
+]
 FailFast = Annotated[
     bool | None, typer.Option("--fail-fast", help="Stop at the first failed case.")
 ]
@@ -86,6 +99,17 @@ Deliver = Annotated[
     str | None,
     typer.Option("--deliver", help="folder:PATH collects from Varian's File Daemon."),
 ]
+
+
+def choice(patients: list[str] | None, rows: str | None, retry: Retry = Retry.ALL) -> Choice:
+    """What the user named of the list.
+
+    Raises:
+        UsageError: ``--rows`` cannot be read.
+    """
+    from stardust_esapi.job.choose import Choice, parse_rows
+
+    return Choice(tuple(patients or ()), parse_rows(rows) if rows else (), retry)
 
 
 def given(**flags: object) -> dict[str, object]:

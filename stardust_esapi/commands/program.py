@@ -86,10 +86,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _leave_saying(str(error), Exit.SOME_FAILED)
     except OSError as error:
         _leave_saying(f"{in_words(error)}.", Exit.USAGE)
-    except _Stopped:
-        _leave_saying(
-            "Stopped. Nothing is lost: run the same command again to go on.", Exit.STOPPED
-        )
+    except _Stopped as stop:
+        done = getattr(stop, "__notes__", [])
+        sentence = "Stopped. Nothing is lost: run the same command again to go on."
+        _leave_saying("\n".join((*done, sentence)), Exit.STOPPED)
     finally:
         signal.signal(signal.SIGINT, before)
 

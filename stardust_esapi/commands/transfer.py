@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from stardust_esapi.choices import EngineName
+from stardust_esapi.choices import EngineName, Retry
 from stardust_esapi.commands import options
 from stardust_esapi.commands.exit_codes import leave
 
@@ -26,6 +26,9 @@ def transfer(
     retrieve: options.Retrieving = None,
     deliver: options.Deliver = None,
     limit: options.Limit = None,
+    patients: options.Patients = None,
+    rows: options.Rows = None,
+    retry: options.Retrying = Retry.ALL,
     kinds: options.Kinds = None,
     settings: options.SettingsFile = None,
     audit: options.Audit = None,
@@ -63,7 +66,8 @@ def transfer(
             terminal.print_path(console, "Commands", path)
         return
     with terminal.watcher(console) as watcher:
-        summary = run.transfer(run.Job(listed, out, loaded), watcher)
+        job = run.Job(listed, out, loaded, choice=options.choice(patients, rows, retry))
+        summary = run.transfer(job, watcher)
     terminal.print_summary(summary, console)
     terminal.print_path(console, "Report", out / summary.report)
     leave(summary)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
@@ -30,13 +30,16 @@ from stardust_esapi.job.case import (
     prepare_case,
     record_prepared,
 )
+from stardust_esapi.job.choose import Choice, choose
 from stardust_esapi.job.courier import Courier
 from stardust_esapi.job.workspace import (
     PLAN_REPORT,
+    Interval,
     claimed,
-    finish,
     log_row,
     open_records,
+    report,
+    tidy,
     undone,
 )
 from stardust_esapi.model import Case, CaseResult, CaseState, Kind
@@ -72,6 +75,7 @@ class Job:
         accept_doubtful: Whether the user wants doubtful cases as they are (``--accept-doubtful``).
         backend: How ESAPI is reached, where that is not what the settings say: in a plug-in.
         wanted: Which cases of the list are meant; a plug-in takes those that are open.
+        choice: Which of these the user named for this run; the report is of all.
     """
 
     cases: Path
@@ -81,6 +85,7 @@ class Job:
     accept_doubtful: bool = False
     backend: Backend | None = None
     wanted: Callable[[Case], bool] = field(default=lambda case: True)  # noqa: ARG005
+    choice: Choice = field(default_factory=Choice)
 
     def connect(self) -> Backend:
         """Reach ESAPI.
@@ -104,7 +109,8 @@ def check(job: Job, watcher: Watcher) -> RunSummary:
     def work(case: Case, patient: OpenPatient) -> CaseResult:
         return plan_case(case, patient, settings, watcher, accept_doubtful=job.accept_doubtful)
 
-    chosen = _first_patients(listed.cases, settings.limit)
+    job.choice.refuse_nothing(listed.cases)
+    chosen = choose(listed.cases, lambda case: CaseState.PENDING, job.choice, settings.limit)  # noqa: ARG005
     watcher.start(len(chosen))
     results = []
     for result in _each_case(chosen, job.connect(), work):
@@ -167,6 +173,9 @@ def transfer(job: Job, watcher: Watcher) -> RunSummary:
         return _run(job, _ReadyList(job), watcher, started)
 
 
+Results = Generator[CaseResult, None, None]
+
+
 class _Source(Protocol):
     """Where the prepared cases of a run come from."""
 
@@ -184,7 +193,7 @@ class _Source(Protocol):
     def wanted(self, case: Case, ledger: Ledger) -> list[Kind]:
         """The kinds that a case is to be exported for."""
 
-    def prepare(self, todo: Sequence[Case], ledger: Ledger) -> Iterator[CaseResult]:
+    def prepare(self, todo: Sequence[Case], ledger: Ledger) -> Results:
         """Prepare the cases one by one, and record it."""
 
     def close(self, ledger: Ledger) -> None:
@@ -211,7 +220,7 @@ class _Eclipse:
         }
         return [kind for kind in self._job.settings.kinds if named[kind]]
 
-    def prepare(self, todo: Sequence[Case], ledger: Ledger) -> Iterator[CaseResult]:
+    def prepare(self, todo: Sequence[Case], ledger: Ledger) -> Results:
         job = self._job
         approval = replace(self._approval, audit=_audit(job, ledger))
 
@@ -251,7 +260,7 @@ class _ReadyList:
     def wanted(self, case: Case, ledger: Ledger) -> list[Kind]:  # noqa: ARG002 - as _Source has it
         return [request.kind for request in self._ready[case].requests]
 
-    def prepare(self, todo: Sequence[Case], ledger: Ledger) -> Iterator[CaseResult]:
+    def prepare(self, todo: Sequence[Case], ledger: Ledger) -> Results:
         wanted = self._job.settings.mr_structures
 
         def record(case: Case) -> CaseResult:
@@ -264,34 +273,57 @@ class _ReadyList:
 
 
 def _run(job: Job, source: _Source, watcher: Watcher, started: datetime) -> RunSummary:
-    """Prepare, transfer, verify and record what earlier runs have not; the report is of all."""
+    """Prepare, transfer, verify and record what earlier runs have not; the report is of all.
+
+    Every minute or 25 cases, and where it is stopped, manifest, ready list and report are brought
+    up to what is done. Who stops it is told that by a note on the exception.
+    """
     settings = job.settings
     quarantined: list[str] = []
+    now: dict[str, CaseResult] = {}
     with open_records(job.out, settings, job.cases) as (ledger, log):
         _refuse_less_than_was_audited(job, ledger)
-        with _courier(job, ledger, watcher, quarantined) as courier:
-            cases, _ = source.cases(ledger, for_good=True)
-            ledger.register(cases)
-            todo = undone(cases, source.wanted, job.out, settings.engine, ledger, log)
-            todo = _first_patients(todo, settings.limit)
-            watcher.start(len(todo))
-            results = _moved(source.prepare(todo, ledger), courier)
-            settled = _settle(results, ledger, log, watcher, job)
-            now = {result.case.key: result for result in settled}
+
+        def conclude(*, running: bool = False) -> RunSummary:
             cases, same = source.cases(ledger)
             every = [now.get(case.key) or ledger.result(case) for case in cases]
             _list_placed(job, ledger)
             source.close(ledger)
             audited, lost = _audited(job, ledger)
-    summary = _summary(source.listed, settings, started, every, source.esapi, write=True)
-    summary = replace(
-        summary,
-        duplicates=(*summary.duplicates, *same),
-        quarantined=tuple(quarantined),
-        audit=audited,
-        audit_problems=lost,
-    )
-    return finish(summary, job.out)
+            summary = _summary(source.listed, settings, started, every, source.esapi, write=True)
+            summary = replace(
+                summary,
+                duplicates=(*summary.duplicates, *same),
+                quarantined=tuple(quarantined),
+                audit=audited,
+                audit_problems=lost,
+                running=running,
+            )
+            return report(summary, job.out)
+
+        try:
+            with _courier(job, ledger, watcher, quarantined) as courier:
+                cases, _ = source.cases(ledger, for_good=True)
+                job.choice.refuse_nothing(cases)
+                ledger.register(cases)
+                todo = undone(cases, source.wanted, job.out, settings.engine, ledger, log)
+                todo = choose(todo, ledger.state, job.choice, settings.limit)
+                watcher.start(len(todo))
+                since = Interval()
+                with closing(source.prepare(todo, ledger)) as prepared:
+                    for result in _settled(_moved(prepared, courier), ledger, log, watcher, job):
+                        now[result.case.key] = result
+                        if since.is_due():
+                            with since.measured():
+                                conclude(running=True)
+        except BaseException as stop:
+            if now:
+                summary = conclude()
+                stop.add_note(f"{summary.verdict}. Report: {job.out / summary.report}")
+            raise
+        summary = conclude()
+    tidy(job.out)
+    return summary
 
 
 def write_transfer_commands(listed: Path, out: Path, settings: Settings) -> list[Path]:
@@ -313,7 +345,7 @@ def _each_case(
     backend: Backend,
     work: Callable[[Case, OpenPatient], CaseResult],
     identified: Callable[[Case, Case], None] = lambda listed, case: None,  # noqa: ARG005
-) -> Iterator[CaseResult]:
+) -> Results:
     """Do the work of every case on its open patient; a bad one is a result like any other.
 
     A case that another row has brought already, under another spelling of the patient's id, does
@@ -385,15 +417,14 @@ def _moved(prepared: Iterator[CaseResult], courier: Courier | None) -> Iterator[
         yield from courier.finish()
 
 
-def _settle(
+def _settled(
     results: Iterator[CaseResult],
     ledger: Ledger,
     log: OutputLog,
     watcher: Watcher,
     job: Job,
-) -> list[CaseResult]:
+) -> Iterator[CaseResult]:
     """Record every result as it comes; stop at the first failure where ``fail_fast`` says so."""
-    settled = []
     for result in results:
         logger.info("{} {}", result.state, result.reason or result.case)
         if result.state in (CaseState.FAILED, CaseState.DOUBTFUL):
@@ -404,10 +435,9 @@ def _settle(
         status = f"{result.state}: {result.reason}" if result.reason else result.state
         log.append(*log_row(result.case, status))
         watcher.finish(result)
-        settled.append(result)
+        yield result
         if job.settings.fail_fast and result.state is CaseState.FAILED:
             break
-    return settled
 
 
 @contextmanager
@@ -510,12 +540,6 @@ def _program_facts() -> dict[str, object]:
         "script_version": host.current().version,
         "package_version": __version__,
     }
-
-
-def _first_patients(cases: Sequence[Case], limit: int | None) -> list[Case]:
-    """The cases of the first ``limit`` patients, in list order."""
-    chosen = list(dict.fromkeys(case.patient_id for case in cases))[:limit]
-    return [case for case in cases if case.patient_id in set(chosen)]
 
 
 def _summary(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -29,6 +30,11 @@ REPORT = "report.html"
 PLAN_REPORT = "plan.html"
 LOGS = "logs"
 LOCK = ".lock"
+
+# When to bring the books up to date.
+_CASES = 25
+_SECONDS = 60.0
+_SHARE = 20
 
 
 @contextmanager
@@ -151,9 +157,40 @@ def _is_done(case: Case, wanted: Sequence[Kind], engine: EngineName, ledger: Led
     return state is CaseState.EXPORTED and ledger.folders(case).keys() >= set(wanted)
 
 
-def finish(summary: RunSummary, out: Path) -> RunSummary:
-    """Tidy up and write the report."""
+class Interval:
+    """When a run's books are due to be brought up to date.
+
+    That is after 25 cases or a minute, and never so often that it takes more than a twentieth of
+    the run: of a long list it takes a while.
+    """
+
+    def __init__(self) -> None:
+        self._cases = 0
+        self._took = 0.0
+        self._last = time.monotonic()
+
+    def is_due(self) -> bool:
+        """Count a case; whether they are due."""
+        self._cases += 1
+        gone = time.monotonic() - self._last
+        return (self._cases >= _CASES or gone >= _SECONDS) and gone >= _SHARE * self._took
+
+    @contextmanager
+    def measured(self) -> Iterator[None]:
+        """Bring them up to date while the context lasts."""
+        began = time.monotonic()
+        yield
+        self._cases, self._last = 0, time.monotonic()
+        self._took = self._last - began
+
+
+def tidy(out: Path) -> None:
+    """Remove what a run needs on its way only."""
     files.remove_tree(out / STAGING)
+
+
+def report(summary: RunSummary, out: Path) -> RunSummary:
+    """Write the report."""
     pictures = album.pictures(out, summary.results)
     written = write_report(replace(summary, pictures=pictures), out / REPORT)
     return replace(summary, report=written.name)

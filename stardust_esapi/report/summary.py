@@ -38,6 +38,7 @@ class RunSummary:
         audit: What the audit log holds after the run, and the end of its chain; may be empty.
         audit_problems: What is not as it was in the audit logs; none is well.
         pictures: PNG files by :attr:`Case.key` and kind.
+        running: Whether the run goes on, and this is what it has done so far.
         report: Name of the file in the output folder that this is written to; empty before.
     """
 
@@ -59,6 +60,7 @@ class RunSummary:
     audit: str = ""
     audit_problems: tuple[str, ...] = ()
     pictures: Mapping[str, Mapping[Kind, bytes]] = field(default_factory=dict)
+    running: bool = False
     report: str = ""
 
     @property

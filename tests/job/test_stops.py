@@ -1,0 +1,102 @@
+"""A run that is stopped, and one that is under way, leave books that are up to date."""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from esapi_stub.sample import Phantom
+from stardust_esapi.commands import terminal
+from stardust_esapi.job import workspace
+from stardust_esapi.model import CaseResult
+from stardust_esapi.verify.manifest import read_root_manifest
+from support import Clinic, Outcome, row_of, write_case_list
+
+CASES = 3
+
+
+@pytest.fixture
+def command(clinic_of: Callable[..., Clinic], tmp_path: Path) -> list[object]:
+    phantoms = [Phantom(f"P{n}", size=(24, 24, 6), spacing=(5.0, 5.0, 6.0)) for n in range(CASES)]
+    clinic = clinic_of(*phantoms)
+    cases = write_case_list(tmp_path / "cases.csv", map(row_of, clinic.patients))
+    out = tmp_path / "out"
+    return ["export", "--cases", cases, "--esapi", f"stub:{clinic.db}", "--write", "--out", out]
+
+
+def states_of(out: Path) -> list[str]:
+    """The state of each case as the report has it."""
+    return re.findall(r'data-state="(\w+)"', (out / "report.html").read_text("utf-8"))
+
+
+def watched(monkeypatch: pytest.MonkeyPatch, look: Callable[[int], None]) -> None:
+    """Have a look after each case."""
+    done = 0
+    own = terminal.PlainWatcher.finish
+
+    def finish(self: terminal.PlainWatcher, result: CaseResult) -> None:
+        nonlocal done
+        own(self, result)
+        done += 1
+        look(done)
+
+    monkeypatch.setattr(terminal.PlainWatcher, "finish", finish)
+
+
+def test_ctrl_c_leaves_books_of_what_is_done(
+    run: Callable[..., Outcome], command: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = Path(str(command[-1]))
+
+    def stop_at_the_second(done: int) -> None:
+        if done == 2:
+            signal.raise_signal(signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        watched(patch, stop_at_the_second)
+        stopped = run(*command)
+    assert stopped.code == 130
+    assert stopped.err.splitlines() == [
+        f"2 of 3 cases exported; 1 not reached. Report: {out / 'report.html'}",
+        "Stopped. Nothing is lost: run the same command again to go on.",
+    ]
+    assert len(read_root_manifest(out)) == 2
+    assert len((out / "export_list.csv").read_text("utf-8").splitlines()) == 3
+    assert run("verify", out).code == 0
+    again = run(*command)
+    assert "3 of 3" in again.out or "All 3 cases exported." in again.out
+
+
+def test_a_run_under_way_keeps_its_books(
+    run: Callable[..., Outcome], command: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = Path(str(command[-1]))
+    seen: list[tuple[int, bool]] = []
+
+    def look(done: int) -> None:
+        if (out / "report.html").exists():
+            page = (out / "report.html").read_text("utf-8")
+            refreshes = 'http-equiv="refresh"' in page and "The run goes on." in page
+            seen.append((len(read_root_manifest(out)), refreshes))
+
+    monkeypatch.setattr(workspace, "_CASES", 1)
+    monkeypatch.setattr(workspace, "_SHARE", 0)
+    watched(monkeypatch, look)
+    done = run(*command)
+    assert done.code == 0, done.err
+    assert seen == [(1, True), (2, True)]  # before the first and the last case was through
+    assert "refresh" not in (out / "report.html").read_text("utf-8")
+    assert run("verify", out).code == 0
+
+
+def test_wrong_use_leaves_an_earlier_report_alone(
+    run: Callable[..., Outcome], command: list[object]
+) -> None:
+    assert run(*command).code == 0
+    page = (Path(str(command[-1])) / "report.html").read_bytes()
+    assert run(*command, "--rows", "99").code == 2
+    assert (Path(str(command[-1])) / "report.html").read_bytes() == page
