@@ -114,6 +114,9 @@ def test_what_is_typed_into_the_list_reaches_no_file(exported: Path, tmp_path: P
             "UPDATE cases SET label = ?, label2 = ?, case_kind = ? WHERE patient_id = ?",
             (SECRET, SECRET, SECRET, CONTRAST),
         )
+        # What a peer says may hold anything.
+        said = f"row 5, patient PAT-LOST-334455, plan Plan9: the peer refused it: {SECRET}. Why?"
+        db.execute("UPDATE cases SET reason = ? WHERE state = 'failed'", (said,))
     db.close()
     out = tmp_path / "set"
     document = made(source, out)
@@ -123,6 +126,8 @@ def test_what_is_typed_into_the_list_reaches_no_file(exported: Path, tmp_path: P
         "case_kind": {"Lunge": 3, "other": 2},
         "body_region": {"unknown": 5},
     }
+    reasons = [reason for e in document["entries"] for reason in e["reasons"]]  # type: ignore[attr-defined]
+    assert sum("the peer refused it: … The export's report" in reason for reason in reasons) == 1
     noted = [e["notes"] for e in document["entries"] if e["label"] == "other"]  # type: ignore[attr-defined]
     assert len(noted) == 2
     for notes in noted:
