@@ -11,6 +11,7 @@ from esapi_stub.sample.phantom import (
     Empty,
     Phantom,
     PhantomContrast,
+    PhantomDose,
     PhantomMr,
     PhantomStructure,
     Sphere,
@@ -125,7 +126,7 @@ def _phantom(number: int) -> Phantom:
         Phantom("0000815", patient_name="Phantom^Nullen", mr=PhantomMr(registered=False)),
     )
     if number - 2 < len(cohort):
-        return cohort[number - 2]
+        return replace(cohort[number - 2], dose=PhantomDose())
     return Phantom(
         f"PH{number:05d}",
         patient_name=f"Phantom^Nummer{number}",
@@ -133,6 +134,7 @@ def _phantom(number: int) -> Phantom:
         reversed_on_disk=number % 3 == 0,
         contrast=PhantomContrast() if number % 2 else None,
         mr=PhantomMr() if number % 5 == 0 else None,
+        dose=PhantomDose(),
     )
 
 
