@@ -29,7 +29,7 @@ from pydantic_settings import (
 
 from stardust_esapi.choices import EngineName, OnExisting, OnMissing, Retrieve
 from stardust_esapi.errors import UsageError
-from stardust_esapi.model import Kind
+from stardust_esapi.model import IMAGE_KINDS, Kind
 from stardust_esapi.names import MAX_ESAPI_ID, as_read
 
 LARGEST_MB = 256
@@ -378,7 +378,7 @@ class Settings(BaseSettings):
 
     esapi: str = "eclipse"
     engine: EngineName = EngineName.ESAPI
-    kinds: Annotated[tuple[Kind, ...], NoDecode] = tuple(Kind)
+    kinds: Annotated[tuple[Kind, ...], NoDecode] = IMAGE_KINDS
     limit: int | None = Field(None, ge=1)
     on_existing: OnExisting = OnExisting.STOP
     on_missing: OnMissing = OnMissing.SKIP
@@ -398,7 +398,7 @@ class Settings(BaseSettings):
         if isinstance(value, (list, tuple)):
             value = tuple(dict.fromkeys(str(part).upper() for part in value))
             if not value:
-                raise ValueError("name at least one of ct, km, mr")
+                raise ValueError("name at least one of ct, km, mr, dose, plan")
         return value
 
 

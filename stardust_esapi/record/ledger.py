@@ -37,7 +37,7 @@ from stardust_esapi.record.audit import Mark
 from stardust_esapi.verify.manifest import RootEntry, SeriesManifest, manifest_digest
 
 LEDGER_NAME = "ledger.sqlite"
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 
 _LOCK_SECONDS = 10.0
 
@@ -59,6 +59,7 @@ CREATE TABLE requests (
     case_key TEXT NOT NULL REFERENCES cases, kind TEXT NOT NULL, patient_id TEXT NOT NULL,
     plan_id TEXT NOT NULL, study_uid TEXT NOT NULL, series_uid TEXT NOT NULL,
     structure_set_uid TEXT NOT NULL, registration_uid TEXT NOT NULL, images INTEGER NOT NULL,
+    plan_uid TEXT NOT NULL, dose_uid TEXT NOT NULL,
     PRIMARY KEY (case_key, kind));
 CREATE TABLE outcomes (
     case_key TEXT NOT NULL REFERENCES cases, number INTEGER NOT NULL, kind TEXT NOT NULL,
@@ -371,7 +372,7 @@ class Ledger:
                 [(case.key, kind) for kind in before if kind in now or kind not in placed],
             )
             self._db.executemany(
-                "INSERT INTO requests VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO requests VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 [(case.key, *astuple(request)) for request in requests],
             )
             self._set_outcomes(case, outcomes)
@@ -553,7 +554,7 @@ class Ledger:
         return CaseState(self._case(case)["state"])
 
     def requests(self, case: Case) -> tuple[TransferRequest, ...]:
-        """The series of the case when it was last prepared: CT, KM, MR."""
+        """The series of the case when it was last prepared, in the order of their kinds' names."""
         rows = self._rows("SELECT * FROM requests WHERE case_key = ? ORDER BY kind", case.key)
         return tuple(_request(row) for row in rows)
 
@@ -687,8 +688,8 @@ class Ledger:
     def _content(self, case_key: str, kind: Kind) -> tuple[object, ...]:
         """What a request asks for, whichever plan it is for."""
         rows = self._rows(
-            "SELECT patient_id, study_uid, series_uid, structure_set_uid, registration_uid, images"
-            " FROM requests WHERE case_key = ? AND kind = ?",
+            "SELECT patient_id, study_uid, series_uid, structure_set_uid, registration_uid, images,"
+            " plan_uid, dose_uid FROM requests WHERE case_key = ? AND kind = ?",
             case_key,
             kind,
         )

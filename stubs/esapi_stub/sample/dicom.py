@@ -320,7 +320,7 @@ def dose(
     item.SliceThickness = ds(grid.spacing[2:])
     item.Columns, item.Rows, item.NumberOfFrames = grid.size
     item.FrameIncrementPointer = 0x3004000C
-    item.GridFrameOffsetVector = ds(np.arange(grid.size[2]) * grid.spacing[2])
+    item.GridFrameOffsetVector = ds([plane * grid.spacing[2] for plane in range(grid.size[2])])
     item.SamplesPerPixel = 1
     item.PhotometricInterpretation = "MONOCHROME2"
     item.BitsAllocated = item.BitsStored = 16

@@ -579,8 +579,10 @@ def _dose(phantom: Phantom, shape: PhantomDose, study: Dataset) -> Dataset:
         if s.dicom_type == "PTV" and isinstance(s.shape, Sphere)
     )
     # Off the middle by fractions of a voxel: a grid is the plan's affair, not the tumour's.
-    x, y, z = (np.asarray(middle) + (0.7, -0.4, 0.9)).tolist()
-    grid = centred_grid((x, y, z), phantom.grid.orientation, shape.spacing, shape.size)
+    x, y, z = middle
+    grid = centred_grid(
+        (x + 0.7, y - 0.4, z + 0.9), phantom.grid.orientation, shape.spacing, shape.size
+    )
     gray = np.stack([shape.gray(grid.points(plane), middle) for plane in range(grid.size[2])])
     return dose(
         study, phantom.uid("RTDOSE"), phantom.uid("RTPLAN"), phantom.uid("frame"), grid, gray
