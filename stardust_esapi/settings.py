@@ -14,7 +14,7 @@ import re
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
@@ -344,6 +344,7 @@ class Dataset(_Frozen):
         key: The file with the secret that pseudonyms are derived with; None for the one beside the
             dataset's folder.
         dicom: Whether to leave a de-identified DICOM copy too.
+        dose: Whether the NPZ holds the dose of the plan too.
         words: What may stand in the dataset's files of the case list's ``Label`` and ``casekind``,
             besides the pre-filter's modalities; anything else becomes ``other``.
         gates: Where a case stops being good enough.
@@ -356,6 +357,7 @@ class Dataset(_Frozen):
     scheduler: str | None = Field(None, pattern=r"^[a-z]+://.+")
     key: Path | None = None
     dicom: bool = False
+    dose: bool = False
     words: tuple[str, ...] = BUTTONS
     gates: Gates = Gates()
 
@@ -367,6 +369,12 @@ class Dataset(_Frozen):
         if isinstance(value, (list, tuple)):
             value = tuple(dict.fromkeys(value))
         return value
+
+    @pydantic.model_validator(mode="after")
+    def _dose_has_a_place(self) -> Self:
+        if self.dose and Format.NPZ not in self.formats:
+            raise ValueError("a dose is written into the NPZ alone: add npz to the formats")
+        return self
 
 
 class Settings(BaseSettings):

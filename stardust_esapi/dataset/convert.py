@@ -9,8 +9,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from stardust_esapi import __version__
 from stardust_esapi.dataset import gates, labels, onto_mr, write
+from stardust_esapi.dataset.dose import dose_on
 from stardust_esapi.dataset.entry import UNKNOWN_REGION, Entry, failed
 from stardust_esapi.dataset.facts import CaseFacts
 from stardust_esapi.dataset.labels import Labelled, Named
@@ -19,6 +23,7 @@ from stardust_esapi.dataset.tasks import CHANGED, Task
 from stardust_esapi.dataset.words import OTHER, listed
 from stardust_esapi.dicom.body_parts import BODY_PARTS
 from stardust_esapi.dicom.deidentify import copy_deidentified
+from stardust_esapi.dicom.read_dose import read_dose
 from stardust_esapi.dicom.read_registration import read_mr_to_ct
 from stardust_esapi.dicom.read_series import Stack, VolumeFacts, read_stack
 from stardust_esapi.dicom.read_structure_set import Roi, Structures, read_structures_on
@@ -46,6 +51,8 @@ class _Case:
     structures: Structures
     named: tuple[Named, ...]
     notes: tuple[str, ...]
+    ct_frame: str
+    to_ct: FloatArray
     drawn_on: VolumeFacts | None = None
 
 
@@ -194,7 +201,8 @@ def _created(task: Task, settings: Dataset, pseudonyms: Pseudonyms, out: Path) -
         return replace(entry, reasons=left)
     # The sidecar comes last: where it stands, the rest is whole.
     sidecar, picture = stem.with_name(f"{stem.name}.json"), stem.with_name(f"{stem.name}.png")
-    written = _write_arrays(settings, labelled, stack, stem)
+    dose = _dose(task, case) if settings.dose else None
+    written = _write_arrays(settings, labelled, stack, dose, stem)
     write.write_picture(picture, labelled, stack)
     files = tuple(
         path.relative_to(stem.parents[2]).as_posix() for path in (*written, picture, sidecar)
@@ -214,11 +222,28 @@ def _unlisted(entry: Entry) -> Iterator[str]:
             yield f"Its {name} is none of the words that {where}: “{OTHER}” stands for it."
 
 
-def _write_arrays(settings: Dataset, labelled: Labelled, stack: Stack, stem: Path) -> list[Path]:
+def _dose(task: Task, case: _Case) -> NDArray[np.float32]:
+    """The dose on the image's grid, Gy."""
+    if task.dose_folder is None:
+        raise CaseError("Its dose was not exported. Export kinds ct,dose, or do without --dose.")
+    _check_files(task.dose_folder)
+    dose = read_dose(task.dose_folder)
+    if dose.frame_of_reference_uid != case.ct_frame:
+        raise CaseError("its dose lies in another frame of reference than its CT.")
+    return dose_on(case.stack, dose, case.to_ct)
+
+
+def _write_arrays(
+    settings: Dataset,
+    labelled: Labelled,
+    stack: Stack,
+    dose: NDArray[np.float32] | None,
+    stem: Path,
+) -> list[Path]:
     written = []
     if "npz" in settings.formats:
         written.append(stem.with_name(f"{stem.name}.npz"))
-        write.write_npz(written[-1], labelled, stack)
+        write.write_npz(written[-1], labelled, stack, dose)
     if "nifti" in settings.formats:
         image = stem.with_name(f"{stem.name}.nii.gz")
         gts = stem.with_name(f"{stem.name}_gts.nii.gz")
@@ -234,13 +259,15 @@ def _read(task: Task) -> _Case:
     if task.kind is not Kind.MR:
         structures = read_structures_on(stack, task.structures_folder)
         named = tuple(Named(roi.name, rasterise(roi.contours, stack)) for roi in structures.rois)
-        return _Case(stack, structures, named, _not_closed(structures.rois))
+        notes, frame = _not_closed(structures.rois), stack.frame_of_reference_uid
+        return _Case(stack, structures, named, notes, frame, np.eye(4))
     ct = read_stack(task.structures_folder)
     structures = read_structures_on(ct, task.structures_folder)
     mr_to_ct = read_mr_to_ct(sorted(task.folder.glob("RE*.dcm")), stack, ct)
     # One at a time: a mask on the CT is not kept once it is on the MR.
     named = tuple(_carried(roi, ct, stack, mr_to_ct) for roi in structures.rois)
-    return _Case(stack, structures, named, _not_closed(structures.rois), ct.facts)
+    notes, frame = _not_closed(structures.rois), ct.frame_of_reference_uid
+    return _Case(stack, structures, named, notes, frame, mr_to_ct, ct.facts)
 
 
 def _carried(roi: Roi, ct: Stack, mr: Stack, mr_to_ct: FloatArray) -> Named:

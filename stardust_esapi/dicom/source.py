@@ -216,8 +216,8 @@ class DoseSource:
         values: Dose of every voxel in ``units``, none below zero, shape (planes, rows, columns).
         units: Dose Units (3004,0002): ``GY``, or ``RELATIVE`` for percent.
         plan_uid: SOP Instance UID of the RT Plan.
-        structure_set_uid: SOP Instance UID of the structure set the plan was made on; empty where
-            unknown.
+        plan_label: RT Plan Label (300A,0002), at most 16 characters.
+        structure_set_uid: SOP Instance UID of the structure set the plan was made on.
         comment: Dose Comment (3004,0006).
         created: Content Date and Time (0008,0023 and 0008,0033).
     """
@@ -231,6 +231,7 @@ class DoseSource:
     values: FloatArray = field(repr=False)
     units: str
     plan_uid: str
-    structure_set_uid: str = ""
+    plan_label: str
+    structure_set_uid: str
     comment: str = ""
     created: datetime | None = None

@@ -89,11 +89,20 @@ def write_dose(source: DoseSource, folder: Path) -> Path:
         dataset.DoseSummationType = "PLAN"
         describe(dataset, DoseComment=source.comment)
         dataset.DoseGridScaling = decimals([float(values.max()) / _HIGHEST_STORED])[0]
-        dataset.ReferencedRTPlanSequence = [_reference(RTPlanStorage, source.plan_uid)]
-        if source.structure_set_uid:
-            dataset.ReferencedStructureSetSequence = [
-                _reference(RTStructureSetStorage, source.structure_set_uid)
-            ]
+        plan = _reference(RTPlanStorage, source.plan_uid)
+        plan.ReferencedPlanOverviewIndex = 1
+        dataset.ReferencedRTPlanSequence = [plan]
+        # The one place of this module that names a structure set, beside the plan's label.
+        overview = Dataset()
+        overview.PlanOverviewIndex = 1
+        put(overview, RTPlanLabel=source.plan_label)
+        overview.ReferencedStructureSetSequence = [
+            _reference(RTStructureSetStorage, source.structure_set_uid)
+        ]
+        overview.PrescriptionOverviewSequence = []
+        overview.TreatmentSite = ""
+        overview.TreatmentSiteCodeSequence = []
+        dataset.PlanOverviewSequence = [overview]
         dataset.SamplesPerPixel = 1
         dataset.PhotometricInterpretation = "MONOCHROME2"
         dataset.Rows, dataset.Columns = rows, columns

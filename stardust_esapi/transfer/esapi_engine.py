@@ -258,6 +258,7 @@ class EsapiEngine:
             values=found.values,
             units=found.units,
             plan_uid=plan.UID,
+            plan_label=plan.Id,
             structure_set_uid=drawn.UID,
             comment="Percent as Eclipse shows it" if found.units == RELATIVE else "",
             created=read.read_datetime(dose.HistoryDateTime),
