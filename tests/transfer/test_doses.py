@@ -39,7 +39,8 @@ def test_a_straight_line_is_followed(answer, highest: float, units: str) -> None
     ("answer", "words"),
     [
         (lambda voxel: (voxel**1.01, "Gy"), "no straight line"),
-        (lambda voxel: (0.01 * voxel, "Gy" if voxel < 2000 else "cGy"), "several units"),
+        (lambda voxel: (0.01 * voxel, "Gy" if voxel < 2000 else "cGy"), "no straight line"),
+        (lambda voxel: (0.01 * voxel, "Gy" if voxel < 2000 else "Percent"), "several units"),
         (lambda voxel: (0.01 * voxel, "Unknown"), "0 Unknown for one of its voxels"),
         (lambda voxel: (float("nan"), "Gy"), "nan Gy for one of its voxels"),
         (lambda voxel: (-0.01 * voxel, "Gy"), "no straight line"),
