@@ -253,6 +253,11 @@ class CaseResult:
     seconds: float = 0.0
 
     @property
+    def images(self) -> int:
+        """How many images its series have."""
+        return sum(request.images for request in self.requests if request.kind in IMAGE_KINDS)
+
+    @property
     def why(self) -> str:
         """The reason without the case's name, for places that name the case themselves."""
         return self.reason.removeprefix(f"{self.case}: ")

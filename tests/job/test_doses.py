@@ -226,8 +226,7 @@ def test_dose_and_plan_over_the_network(run: Run, small: Clinic, tmp_path: Path)
         assert (asked["DOSE"].dose_uid, asked["DOSE"].plan_uid) == (uids.dose_uid, uids.plan_uid)
         assert asked["PLAN"].plan_uid == uids.plan_uid
         said = run(
-            "transfer", "--list", listed, "--out", tmp_path / "again", *peer,
-            "--kinds", "dose,plan",
+            "transfer", "--list", listed, "--out", tmp_path / "again", *peer
         )  # fmt: skip
         assert said.code == 0, said.text
     source = {
