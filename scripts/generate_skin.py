@@ -174,10 +174,11 @@ def generate(version: str, target: Path) -> None:
         if f"API.{name}" in surface
         for line in class_lines(surface, name, versioned(kind, version))
     ]
-    # A name that signatures mention and the surface does not describe.
-    api.append(
-        "public class ApplicationScript : ApiDataObject { internal ApplicationScript() { } }"
-    )
+    # Names that signatures mention and the surface does not describe.
+    api += [
+        f"public class {name} : {base} {{ internal {name}() {{ }} }}"
+        for name, base in (("ApplicationScript", "ApiDataObject"), ("PlanningItemDose", "Dose"))
+    ]
     data = [
         line
         for name in vars(types)

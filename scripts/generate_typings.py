@@ -70,6 +70,7 @@ NULLABLE = {
     "API.Application.OpenPatient",
     "API.Application.OpenPatientById",
     "API.Image.UID",
+    "API.PlanningItem.Dose",
     "API.PlanningItem.StructureSet",
     "API.StructureSet.Image",
     "API.StructureSet.Series",

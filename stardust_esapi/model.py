@@ -15,6 +15,8 @@ class Kind(StrEnum):
     CT = "CT"
     KM = "KM"  # Kontrastmittel: the contrast-enhanced CT
     MR = "MR"
+    DOSE = "DOSE"  # of the plan that the case names
+    PLAN = "PLAN"  # that plan itself
 
     @property
     def folder(self) -> str:
@@ -24,12 +26,22 @@ class Kind(StrEnum):
     @property
     def words(self) -> str:
         """The kind as a sentence names it."""
-        return {"CT": "planning CT", "KM": "contrast CT", "MR": "MR"}[self.value]
+        return {
+            "CT": "planning CT",
+            "KM": "contrast CT",
+            "MR": "MR",
+            "DOSE": "dose",
+            "PLAN": "plan",
+        }[self.value]
 
     @property
     def modality(self) -> str:
-        """DICOM Modality (0008,0060) of the images of this kind."""
-        return "MR" if self is Kind.MR else "CT"
+        """DICOM Modality (0008,0060) of the objects of this kind."""
+        return {"KM": "CT", "DOSE": "RTDOSE", "PLAN": "RTPLAN"}.get(self.value, self.value)
+
+
+IMAGE_KINDS = (Kind.CT, Kind.KM, Kind.MR)
+"""The kinds that are image series; the others are one object each."""
 
 
 class CaseState(StrEnum):
@@ -38,7 +50,7 @@ class CaseState(StrEnum):
     PENDING = "pending"
     PREPARED = "prepared"  # structure sets saved in Eclipse, ready for transfer
     EXPORTED = "exported"  # every file in place and verified
-    PARTIAL = "partial"  # the same, but a contrast CT or MR that the row names was left out
+    PARTIAL = "partial"  # the same, but something that was asked for cannot be had
     DOUBTFUL = "doubtful"  # not what was accepted, or not plausible: nothing written
     FAILED = "failed"
 
@@ -180,14 +192,16 @@ class TransferRequest:
     """One series of a case with every UID a transfer needs: a row of ``export_list.csv``.
 
     Attributes:
-        kind: CT, KM or MR.
+        kind: What it is to the case.
         patient_id: Patient ID (0010,0020).
         plan_id: ``PlanSetup.Id``; empty when the case was found by series.
         study_uid: Study Instance UID (0020,000D).
-        series_uid: Series Instance UID (0020,000E) of the images.
-        structure_set_uid: SOP Instance UID of the prepared RT Structure Set; empty for MR.
+        series_uid: Series Instance UID (0020,000E) of the images, or of the dose or plan.
+        structure_set_uid: SOP Instance UID of the prepared RT Structure Set; of CT and KM alone.
         registration_uid: SOP Instance UID of the Spatial Registration; empty but for MR.
-        images: How many images the series has.
+        images: How many images the series has; 1 of a dose or plan, whatever else is in its series.
+        plan_uid: SOP Instance UID of the RT Plan; of a dose and of a plan.
+        dose_uid: SOP Instance UID of the RT Dose; of a dose.
         derived_structure_set_uid: Of an MR: SOP Instance UID of the structure set that is derived
             from the CT's and lies beside it; Eclipse does not know it. Else empty.
     """
@@ -200,7 +214,14 @@ class TransferRequest:
     structure_set_uid: str = ""
     registration_uid: str = ""
     images: int = 0
+    plan_uid: str = ""
+    dose_uid: str = ""
     derived_structure_set_uid: str = ""
+
+    @property
+    def object_uid(self) -> str:
+        """SOP Instance UID of a dose or plan; empty for images, which are many."""
+        return {Kind.DOSE: self.dose_uid, Kind.PLAN: self.plan_uid}.get(self.kind, "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +257,11 @@ class CaseResult:
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     seconds: float = 0.0
+
+    @property
+    def images(self) -> int:
+        """How many images its series have."""
+        return sum(request.images for request in self.requests if request.kind in IMAGE_KINDS)
 
     @property
     def why(self) -> str:

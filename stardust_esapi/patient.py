@@ -52,6 +52,21 @@ class PlanView:
 
 
 @dataclass(frozen=True, slots=True)
+class ObjectView:
+    """An RT Plan or RT Dose as DICOM knows it.
+
+    Attributes:
+        uid: SOP Instance UID (0008,0018).
+        series_uid: Series Instance UID (0020,000E).
+        study_uid: Study Instance UID (0020,000D).
+    """
+
+    uid: str
+    series_uid: str
+    study_uid: str
+
+
+@dataclass(frozen=True, slots=True)
 class RegistrationView:
     """A registration from one frame of reference to another."""
 

@@ -29,7 +29,7 @@ from pydantic_settings import (
 
 from stardust_esapi.choices import EngineName, OnExisting, OnMissing, Retrieve
 from stardust_esapi.errors import UsageError
-from stardust_esapi.model import Kind
+from stardust_esapi.model import IMAGE_KINDS, Kind
 from stardust_esapi.names import MAX_ESAPI_ID, as_read
 
 LARGEST_MB = 256
@@ -353,6 +353,7 @@ class Dataset(_Frozen):
         key: The file with the secret that pseudonyms are derived with; None for the one beside the
             dataset's folder.
         dicom: Whether to leave a de-identified DICOM copy too.
+        dose: Whether the NPZ holds the dose of the plan too.
         words: What may stand in the dataset's files of the case list's ``Label`` and ``casekind``,
             besides the pre-filter's modalities; anything else becomes ``other``.
         regions: The same of ``Label2``, besides DICOM's body parts.
@@ -367,6 +368,7 @@ class Dataset(_Frozen):
     scheduler: str | None = Field(None, pattern=r"^[a-z]+://.+")
     key: Path | None = None
     dicom: bool = False
+    dose: bool = False
     words: tuple[str, ...] = BUTTONS
     regions: tuple[str, ...] = REGIONS
     gates: Gates = Gates()
@@ -389,6 +391,12 @@ class Dataset(_Frozen):
             )
         return self
 
+    @pydantic.model_validator(mode="after")
+    def _dose_has_a_place(self) -> Self:
+        if self.dose and Format.NPZ not in self.formats:
+            raise ValueError("a dose is written into the NPZ alone: add npz to the formats")
+        return self
+
 
 class Settings(BaseSettings):
     """Everything a run can be told, but for the case list, the output folder and ``--write``."""
@@ -399,7 +407,7 @@ class Settings(BaseSettings):
 
     esapi: str = "eclipse"
     engine: EngineName = EngineName.ESAPI
-    kinds: Annotated[tuple[Kind, ...], NoDecode] = tuple(Kind)
+    kinds: Annotated[tuple[Kind, ...], NoDecode] = IMAGE_KINDS
     limit: int | None = Field(None, ge=1)
     on_existing: OnExisting = OnExisting.STOP
     on_missing: OnMissing = OnMissing.SKIP
@@ -421,7 +429,7 @@ class Settings(BaseSettings):
         if isinstance(value, (list, tuple)):
             value = tuple(dict.fromkeys(str(part).upper() for part in value))
             if not value:
-                raise ValueError("name at least one of ct, km, mr")
+                raise ValueError("name at least one of ct, km, mr, dose, plan")
         return value
 
 

@@ -42,7 +42,11 @@ MET = {
     "Course": "Id PlanSetups ExternalPlanSetups Patient",
     "PlanSetup": (
         "Id UID StructureSet Course ApprovalStatus NumberOfFractions TotalDose "
-        "TargetVolumeID Series SeriesUID"
+        "TargetVolumeID Series SeriesUID Dose IsDoseValid"
+    ),
+    "Dose": (
+        "UID Series SeriesUID Origin XDirection YDirection ZDirection XRes YRes ZRes XSize YSize "
+        "ZSize DoseMax3D GetVoxels VoxelToDoseValue GetDoseToPoint HistoryDateTime"
     ),
     "ExternalPlanSetup": "Id",
 }

@@ -166,7 +166,7 @@ def check_labels(out: Path) -> None:
 def exported_tree(out: Path) -> dict[str, str]:
     """SHA-256 of what an export leaves for its readers."""
     kept = [out / "export_list.csv", out / "Output_Log.csv", out / "manifest.json"]
-    kept += [path for kind in ("CT", "KM", "MR") for path in (out / f"{kind}_Export").rglob("*")]
+    kept += [path for folder in out.glob("*_Export") for path in folder.rglob("*")]
     return {
         path.relative_to(out).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in kept

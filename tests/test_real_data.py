@@ -19,7 +19,7 @@ from esapi_stub.database import configure, describe
 from esapi_stub.sample import PatientUids
 from esapi_stub.sample.real import DATA, MR_TO_CT
 from stardust_esapi.job.run import Job, export
-from stardust_esapi.model import Action, Case, CaseResult, CaseState, Kind
+from stardust_esapi.model import IMAGE_KINDS, Action, Case, CaseResult, CaseState, Kind
 from stardust_esapi.record.ready_list import READY_LIST_NAME, read_ready_list
 from stardust_esapi.settings import load_settings
 from support import Clinic, Outcome, row_of, write_case_list
@@ -135,7 +135,7 @@ def times(out: Path) -> dict[str, int]:
     """When each file of the exported series was last changed, ns."""
     return {
         path.relative_to(out).as_posix(): path.stat().st_mtime_ns
-        for kind in Kind
+        for kind in IMAGE_KINDS
         for path in (out / kind.folder).rglob("*")
         if path.is_file()
     }

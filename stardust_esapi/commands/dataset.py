@@ -62,6 +62,10 @@ def dataset(
     dicom: Annotated[
         bool | None, typer.Option("--dicom", help="Leave a de-identified DICOM copy too.")
     ] = None,
+    dose: Annotated[
+        bool | None,
+        typer.Option("--dose", help="The dose too, in Gy on the image's grid, in the NPZ."),
+    ] = None,
 ) -> None:
     """Create training files from an export: labelled, judged, without names, split by patient."""
     flags = {
@@ -73,6 +77,7 @@ def dataset(
         "scheduler": scheduler,
         "key": key,
         "dicom": dicom,
+        "dose": dose,
     }
     convert(source, out, flags, mapping, settings)
 

@@ -32,7 +32,7 @@ SettingsFile = Annotated[
 ]
 Kinds = Annotated[
     str | None,
-    typer.Option("--kinds", help="What to export, such as ct,km.", show_default="ct,km,mr"),
+    typer.Option("--kinds", help="What to export: of ct,km,mr,dose,plan.", show_default="ct,km,mr"),
 ]
 Sheet = Annotated[
     str | None, typer.Option("--sheet", help="Which sheet of a workbook is the case list.")
@@ -41,7 +41,7 @@ Missing = Annotated[
     OnMissing | None,
     typer.Option(
         "--on-missing",
-        help="When a contrast CT or MR cannot be had as the row says: leave it out, or fail.",
+        help="When a contrast CT, MR or dose cannot be had: leave it out, or fail.",
         show_default="skip",
     ),
 ]

@@ -238,7 +238,7 @@ def _table(summary: RunSummary) -> Table:
             escape(result.case.patient_id),
             escape(result.case.plan_id),
             f"[{style}]{shown_state(result)}[/]",
-            str(sum(request.images for request in result.requests) or ""),
+            str(result.images or ""),
             escape(" ".join((result.why, *result.warnings, *result.notes)).strip()),
         )
     return table

@@ -29,7 +29,10 @@ def transfer(
     patients: options.Patients = None,
     rows: options.Rows = None,
     retry: options.Retrying = Retry.ALL,
-    kinds: options.Kinds = None,
+    kinds: Annotated[
+        str | None,
+        typer.Option("--kinds", help="What to transfer, such as ct,km.", show_default="all listed"),
+    ] = None,
     settings: options.SettingsFile = None,
     audit: options.Audit = None,
     *,
@@ -44,6 +47,7 @@ def transfer(
     from stardust_esapi.commands import terminal
     from stardust_esapi.errors import UsageError
     from stardust_esapi.job import run
+    from stardust_esapi.model import Kind
     from stardust_esapi.settings import load_settings
 
     flags = {
@@ -60,6 +64,8 @@ def transfer(
         if engine is not None:
             raise UsageError(f"A transfer goes with --engine qr or dcmtk, not {engine}.")
         loaded = loaded.model_copy(update={"engine": EngineName.QR})
+    if "kinds" not in loaded.model_fields_set:  # whoever wrote the list has chosen
+        loaded = loaded.model_copy(update={"kinds": tuple(Kind)})
     console = terminal.open_console()
     if commands_only:
         for path in run.write_transfer_commands(listed, out, loaded):

@@ -57,7 +57,7 @@ _VANISHED = (
     "earlier run has removed them. Run the same command again."
 )
 # The settings that decide what becomes of a case; the others say who does it, and where.
-_DECIDING = {"formats", "dicom", "gates", "words", "regions"}
+_DECIDING = {"formats", "dicom", "dose", "gates", "words", "regions"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from stardust_esapi import __version__
 from stardust_esapi.dataset import gates, labels, nnunet, write
+from stardust_esapi.dataset.dose import dose_on
 from stardust_esapi.dataset.entry import UNKNOWN_REGION, Entry, failed
 from stardust_esapi.dataset.facts import CaseFacts
 from stardust_esapi.dataset.labels import GTV_LABEL, TARGET_LABEL, Labelled, Named
@@ -30,6 +34,7 @@ from stardust_esapi.dataset.words import OTHER, listed
 from stardust_esapi.dicom import onto_mr
 from stardust_esapi.dicom.body_parts import BODY_PARTS
 from stardust_esapi.dicom.deidentify import copy_deidentified
+from stardust_esapi.dicom.read_dose import read_dose
 from stardust_esapi.dicom.read_registration import read_mr_to_ct
 from stardust_esapi.dicom.read_series import Stack, VolumeFacts, read_stack
 from stardust_esapi.dicom.read_structure_set import Roi, Structures, read_structures_on
@@ -55,6 +60,8 @@ class _Case:
     structures: Structures
     named: tuple[Named, ...]
     notes: tuple[str, ...]
+    ct_frame: str
+    to_ct: FloatArray
     drawn_on: VolumeFacts | None = None
 
 
@@ -181,7 +188,9 @@ def _created(
         return entry
     picture = _within(room, f"{PICTURES}/{entry.name}.png")
     sidecar = _within(room, f"{FACTS}/{entry.name}.json")
-    written = [*_write_arrays(settings, labelled, stack, room, entry), picture, sidecar]
+    dose = _dose(task, case) if settings.dose else None
+    arrays = _write_arrays(settings, labelled, stack, dose, room, entry)
+    written = [*arrays, picture, sidecar]
     if settings.dicom:
         copies = _copy_dicom(entry, task, pseudonyms, room, structures_too)
         written += copies
@@ -220,14 +229,30 @@ def _unlisted(entry: Entry) -> Iterator[str]:
             yield f"Its {name} is none of the words that {where}: “{OTHER}” stands for it."
 
 
+def _dose(task: Task, case: _Case) -> NDArray[np.float32]:
+    """The dose on the image's grid, Gy."""
+    if task.dose_folder is None:
+        raise CaseError("Its dose was not exported. Export kinds ct,dose, or do without --dose.")
+    _check_files(task.dose_folder)
+    dose = read_dose(task.dose_folder)
+    if dose.frame_of_reference_uid != case.ct_frame:
+        raise CaseError("its dose lies in another frame of reference than its CT.")
+    return dose_on(case.stack, dose, case.to_ct)
+
+
 def _write_arrays(
-    settings: Dataset, labelled: Labelled, stack: Stack, room: Path, entry: Entry
+    settings: Dataset,
+    labelled: Labelled,
+    stack: Stack,
+    dose: NDArray[np.float32] | None,
+    room: Path,
+    entry: Entry,
 ) -> list[Path]:
     """Write a case in every format that is asked for, and say where."""
     written = []
     if Format.NPZ in settings.formats:
         written.append(_within(room, f"{EITHER}/{entry.name}.npz"))
-        write.write_npz(written[-1], labelled, stack)
+        write.write_npz(written[-1], labelled, stack, dose)
     if Format.NIFTI in settings.formats:
         image = _within(room, f"{EITHER}/{IMAGES}/{entry.name}.nii.gz")
         gts = _within(room, f"{EITHER}/{LABELS}/{entry.name}.nii.gz")
@@ -247,13 +272,15 @@ def _read(task: Task) -> _Case:
     if task.kind is not Kind.MR:
         structures = read_structures_on(stack, task.structures_folder)
         named = tuple(Named(roi.name, rasterise(roi.contours, stack)) for roi in structures.rois)
-        return _Case(stack, structures, named, _not_closed(structures.rois))
+        notes, frame = _not_closed(structures.rois), stack.frame_of_reference_uid
+        return _Case(stack, structures, named, notes, frame, np.eye(4))
     ct = read_stack(task.structures_folder)
     structures = read_structures_on(ct, task.structures_folder)
     mr_to_ct = read_mr_to_ct(sorted(task.folder.glob("RE*.dcm")), stack, ct)
     # One at a time: a mask on the CT is not kept once it is on the MR.
     named = tuple(_carried(roi, ct, stack, mr_to_ct) for roi in structures.rois)
-    return _Case(stack, structures, named, _not_closed(structures.rois), ct.facts)
+    notes, frame = _not_closed(structures.rois), ct.frame_of_reference_uid
+    return _Case(stack, structures, named, notes, frame, mr_to_ct, ct.facts)
 
 
 def _carried(roi: Roi, ct: Stack, mr: Stack, mr_to_ct: FloatArray) -> Named:

@@ -56,6 +56,7 @@ class Task:
             registration ``RE*.dcm`` where it needs one.
         structures_folder: The CT or KM with the structure set: of those itself, of an MR the
             planning CT's, else the contrast CT's.
+        dose_folder: The dose of the plan; None where it was not exported.
         label: The Case-Selector's label; empty without one.
         label2: The pre-filter's ``Label2``, a body region; likewise.
         case_kind: The Case-Selector's ``casekind``; likewise.
@@ -72,6 +73,7 @@ class Task:
     patient_id: str
     folder: Path
     structures_folder: Path
+    dose_folder: Path | None = None
     label: str = ""
     label2: str = ""
     case_kind: str = ""
@@ -255,7 +257,8 @@ def _verified(case: _Listed, kind: Kind, holder: Kind, proof: _Proof) -> Task:
     """The task of a kind, checked against the manifests that it was exported with."""
     digests = []
     problem = ""
-    for which in dict.fromkeys((kind, holder)):
+    doses = [Kind.DOSE] if Kind.DOSE in case.folders else []
+    for which in dict.fromkeys((kind, holder, *doses)):
         folder, expected = case.folders[which]
         digest = proof.digest(folder)
         if digest is None:
@@ -266,6 +269,8 @@ def _verified(case: _Listed, kind: Kind, holder: Kind, proof: _Proof) -> Task:
     parts = [kind, *digests, case.label, case.label2, case.case_kind, *case.not_as_listed]
     folders = [proof.root / case.folders[which][0] for which in (kind, holder)]
     task = _task(case, kind, folders[0], folders[1], problem)
+    for dose in doses:
+        task = replace(task, dose_folder=proof.root / case.folders[dose][0])
     return replace(task, source=hashlib.sha256(json.dumps(parts).encode()).hexdigest())
 
 

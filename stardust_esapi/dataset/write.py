@@ -43,11 +43,14 @@ def direction(geometry: ImageGeometry) -> FloatArray:
     return np.array(axes).T.reshape(-1)
 
 
-def write_npz(path: Path, labelled: Labelled, stack: Stack) -> None:
+def write_npz(
+    path: Path, labelled: Labelled, stack: Stack, dose: NDArray[np.float32] | None = None
+) -> None:
     """Write what MedSAM2 trains on.
 
     ``imgs`` and ``gts`` uint8 (z, y, x); ``spacing`` and ``origin`` (x, y, z), mm; ``direction``
-    9 numbers; ``label_names``: the name of each label, the background's first.
+    9 numbers; ``label_names``: the name of each label, the background's first. Where it is given,
+    ``dose`` float32 (z, y, x), Gy.
 
     Raises:
         OSError: The file system refuses.
@@ -62,6 +65,8 @@ def write_npz(path: Path, labelled: Labelled, stack: Stack) -> None:
         "direction": direction(stack.geometry),
         "label_names": np.array(listed),
     }
+    if dose is not None:
+        arrays["dose"] = dose
     # As np.savez_compressed, which offers no choice. Members opened by name bear the date 1980.
     with (
         whole_file(path) as file,
@@ -191,6 +196,8 @@ RULES: Mapping[str, Any] = {
     "mask": "a voxel is in when its centre is; a polygon in another of its slice is a hole, one "
     "that is there again counts once, those that cross are united",
     "transfer": "signed distance on the CT, interpolated linearly at the MR's voxel centres",
+    "dose": "where asked for, Gy of the whole plan, interpolated linearly at voxel centres; 0 "
+    "outside its grid",
     "direction": "as SimpleITK's GetDirection; patient space is LPS, mm",
 }
 """How the files came about, for a reader of the sidecar."""

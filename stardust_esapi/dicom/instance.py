@@ -1,6 +1,6 @@
 """One DICOM file as a whole: whether it is all there, whose it is, and what it refers to.
 
-What is exported is of four SOP classes, and the consumer knows each by how its file's name begins.
+What is exported is of six SOP classes, and the consumer knows each by how its file's name begins.
 """
 
 from __future__ import annotations
@@ -27,11 +27,14 @@ from pydicom.uid import (
     JPEGExtended12Bit,
     MRImageStorage,
     RLELossless,
+    RTDoseStorage,
+    RTPlanStorage,
     RTStructureSetStorage,
     SpatialRegistrationStorage,
 )
 
 from stardust_esapi.dicom.open_file import read_file
+from stardust_esapi.dicom.read_dose import RELATIVE, dose_geometry
 from stardust_esapi.errors import CaseError, VerifyError
 
 IMAGE_CLASSES: Final = {"CT": CTImageStorage, "MR": MRImageStorage}
@@ -42,6 +45,8 @@ PREFIXES: Final = {
     MRImageStorage: "MR",
     RTStructureSetStorage: "RS",
     SpatialRegistrationStorage: "RE",
+    RTDoseStorage: "RD",
+    RTPlanStorage: "RP",
 }
 """The SOP classes that are exported, and how their files' names begin, as the consumer wants it."""
 
@@ -52,6 +57,8 @@ _LAST = {
     MRImageStorage: "PixelData",
     RTStructureSetStorage: "RTROIObservationsSequence",
     SpatialRegistrationStorage: "RegistrationSequence",
+    RTDoseStorage: "PixelData",
+    RTPlanStorage: "RTPlanLabel",  # all later ones may be absent
 }
 _UNDEFINED_LENGTH = 0xFFFFFFFF
 _COSINE_TOLERANCE = 0.01  # they are rounded, sometimes to two decimals
@@ -129,6 +136,8 @@ class Instance:
         frames: Frame of Reference UIDs that it lies in or joins.
         image_references: SOP Instance UIDs of the images that it refers to: of a structure set
             those of Contour Image Sequence (3006,0016), PS3.3 C.8.8.5 and C.8.8.6.
+        plan_references: SOP Instance UIDs of the plans that a dose is of (300C,0002).
+        is_relative: Whether its doses are percent, of what it does not say (3004,0002).
     """
 
     identity: Identity
@@ -137,6 +146,8 @@ class Instance:
     study_uid: str
     frames: frozenset[str]
     image_references: frozenset[str]
+    plan_references: frozenset[str]
+    is_relative: bool
 
     @property
     def prefix(self) -> str:
@@ -162,7 +173,8 @@ def read_instance(name: str, data: bytes) -> Instance:
 
     The File Meta Information must name the same object as the dataset (PS3.10 7.1). An image must
     say how large it is and where it lies, and its pixels must be there: uncompressed ones as long
-    as it says; compressed ones framed as PS3.5 A.4 has it, and decoded where that can be done.
+    as it says; compressed ones framed as PS3.5 A.4 has it, and decoded where that can be done. A
+    dose must be a grid (:func:`~stardust_esapi.dicom.read_dose.dose_geometry`).
 
     Raises:
         VerifyError: Anything is not so.
@@ -232,6 +244,8 @@ def _instance(dataset: pydicom.Dataset) -> Instance:
     if identity.sop_class_uid in IMAGE_CLASSES.values():
         plane = _plane(dataset)
         _check_pixels(dataset, plane, meta.TransferSyntaxUID)
+    elif identity.sop_class_uid == RTDoseStorage:
+        dose_geometry(dataset)
     return Instance(
         identity=identity,
         person=_person(dataset),
@@ -239,6 +253,11 @@ def _instance(dataset: pydicom.Dataset) -> Instance:
         study_uid=str(dataset.get("StudyInstanceUID") or ""),
         frames=frozenset(_frames(dataset)),
         image_references=frozenset(_image_references(dataset)),
+        plan_references=frozenset(
+            str(plan.ReferencedSOPInstanceUID)
+            for plan in dataset.get("ReferencedRTPlanSequence") or []
+        ),
+        is_relative=dataset.get("DoseUnits") == RELATIVE,
     )
 
 

@@ -200,3 +200,38 @@ class RegistrationSource:
     registered_for: str
     matrix: FloatArray = field(repr=False)
     created: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class DoseSource:
+    """The dose of a whole plan.
+
+    Attributes:
+        patient: The patient.
+        study: The study the dose belongs to.
+        sop_instance_uid: SOP Instance UID (0008,0018) of the dose.
+        series_uid: Series Instance UID (0020,000E) of the dose.
+        frame_of_reference_uid: Frame of Reference UID (0020,0052) of the planning CT.
+        geometry: The dose grid, mm.
+        values: Dose of every voxel in ``units``, none below zero, shape (planes, rows, columns).
+        units: Dose Units (3004,0002): ``GY``, or ``RELATIVE`` for percent.
+        plan_uid: SOP Instance UID of the RT Plan.
+        plan_label: RT Plan Label (300A,0002), at most 16 characters.
+        structure_set_uid: SOP Instance UID of the structure set the plan was made on.
+        comment: Dose Comment (3004,0006).
+        created: Content Date and Time (0008,0023 and 0008,0033).
+    """
+
+    patient: PatientIdentity
+    study: StudyFacts
+    sop_instance_uid: str
+    series_uid: str
+    frame_of_reference_uid: str
+    geometry: ImageGeometry
+    values: FloatArray = field(repr=False)
+    units: str
+    plan_uid: str
+    plan_label: str
+    structure_set_uid: str
+    comment: str = ""
+    created: datetime | None = None

@@ -37,8 +37,8 @@ class Backend(Protocol):
     def create_application(self) -> API.Application:
         """Start ESAPI (``Application.CreateApplication``); call once in a process's life."""
 
-    def read_plane(self, image: API.Image, plane: int) -> NDArray[np.int32]:
-        """Raw voxel values of one plane (``Image.GetVoxels``), shape (YSize, XSize)."""
+    def read_plane(self, image: API.Image | API.Dose, plane: int) -> NDArray[np.int32]:
+        """Raw voxel values of one plane (``GetVoxels``), shape (YSize, XSize)."""
 
     def read_contours(self, structure: API.Structure, plane: int) -> list[FloatArray]:
         """Contours on one plane (``Structure.GetContoursOnImagePlane``), each (n, 3), mm."""

@@ -199,7 +199,7 @@ class ClrBackend:
         finally:
             del os.environ[_STUB_DATABASE]
 
-    def read_plane(self, image: API.Image, plane: int) -> NDArray[np.int32]:
+    def read_plane(self, image: API.Image | API.Dose, plane: int) -> NDArray[np.int32]:
         """Raw voxel values of one plane, shape (YSize, XSize)."""
         buffer = self._system.Array.CreateInstance(self._system.Int32, image.XSize, image.YSize)
         image.GetVoxels(plane, buffer)

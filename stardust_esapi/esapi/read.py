@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from stardust_esapi.errors import LocateError
 from stardust_esapi.esapi.backend import Backend
 from stardust_esapi.geometry import FloatArray, ImageGeometry, Vector
-from stardust_esapi.model import Kind
+from stardust_esapi.model import IMAGE_KINDS
 from stardust_esapi.patient import (
     ImageView,
+    ObjectView,
     PatientView,
     PlanView,
     RegistrationView,
@@ -33,6 +35,7 @@ class PatientContents:
     images: dict[tuple[str, str], API.Image]
     structure_sets: dict[str, API.StructureSet]
     registrations: dict[str, API.Registration]
+    plans: dict[PlanView, API.PlanSetup]
 
 
 def read_patient(patient: API.Patient) -> PatientContents:
@@ -56,16 +59,17 @@ def read_patient(patient: API.Patient) -> PatientContents:
         structure_sets[structure_set.UID] = structure_set
         set_views.append(StructureSetView(structure_set.Id, structure_set.UID, view))
     registrations = {registration.UID: registration for registration in patient.Registrations}
+    plans = dict(_plans(patient))
     patient_view = PatientView(
         patient_id=patient.Id,
-        plans=tuple(_plans(patient)),
+        plans=tuple(plans),
         structure_sets=tuple(set_views),
         images=tuple(views.values()),
         registrations=tuple(
             RegistrationView(r.UID, r.SourceFOR, r.RegisteredFOR) for r in registrations.values()
         ),
     )
-    return PatientContents(patient_view, images, structure_sets, registrations)
+    return PatientContents(patient_view, images, structure_sets, registrations, plans)
 
 
 def _volumes_of_study(study: API.Study) -> Iterable[API.Image]:
@@ -76,7 +80,7 @@ def _volumes_of_study(study: API.Study) -> Iterable[API.Image]:
     """
     if hasattr(study, "Images3D"):
         return study.Images3D
-    wanted = {kind.modality for kind in Kind}
+    wanted = {kind.modality for kind in IMAGE_KINDS}
     return (i for s in study.Series if str(s.Modality) in wanted for i in volumes(s))
 
 
@@ -103,8 +107,8 @@ def read_image(image: API.Image) -> ImageView:
     )
 
 
-def read_geometry(image: API.Image) -> ImageGeometry:
-    """The voxel grid (``Image.Origin``, directions, resolutions in mm, sizes)."""
+def read_geometry(image: API.Image | API.Dose) -> ImageGeometry:
+    """The voxel grid (``Origin``, directions, resolutions in mm, sizes)."""
     return ImageGeometry(
         origin=_vector(image.Origin),
         x_direction=_vector(image.XDirection),
@@ -137,12 +141,52 @@ def read_contours(
     return {plane: contours for plane, contours in found.items() if contours}
 
 
-def _plans(patient: API.Patient) -> Iterator[PlanView]:
+def read_plan(plan: API.PlanSetup) -> ObjectView:
+    """Describe a plan as DICOM knows it.
+
+    Raises:
+        LocateError: Eclipse does not show all of that.
+    """
+    return _object(plan, "plan")
+
+
+def read_dose(plan: API.PlanSetup) -> ObjectView:
+    """Describe the dose of a plan as DICOM knows it.
+
+    Raises:
+        LocateError: It was not calculated, is not that of the plan as it is now, or Eclipse does
+            not show all of it.
+    """
+    dose = plan.Dose
+    if dose is None:
+        raise LocateError(f"Plan {plan.Id} has no dose: it was not calculated in Eclipse.")
+    if not plan.IsDoseValid:
+        raise LocateError(
+            f"The dose of plan {plan.Id} is not valid: the plan was changed afterwards. Calculate "
+            "it again in Eclipse."
+        )
+    return _object(dose, f"dose of plan {plan.Id}")
+
+
+def _object(item: API.PlanSetup | API.Dose, what: str) -> ObjectView:
+    # No reference says that an object made in Eclipse has them before it is first exported.
+    series = item.Series
+    study_uid = series.Study.UID if series is not None else ""
+    found = ObjectView(item.UID or "", item.SeriesUID or "", study_uid)
+    if not (found.uid and found.series_uid and found.study_uid):
+        raise LocateError(
+            f"Eclipse shows no UIDs of the {what}, so it cannot be told from others. Export it "
+            "from Eclipse by hand."
+        )
+    return found
+
+
+def _plans(patient: API.Patient) -> Iterator[tuple[PlanView, API.PlanSetup]]:
     for course in patient.Courses:
         for plan in course.PlanSetups:
             structure_set = plan.StructureSet
             uid = structure_set.UID if structure_set is not None else ""
-            yield PlanView(course.Id, plan.Id, plan.UID, uid)
+            yield PlanView(course.Id, plan.Id, plan.UID, uid), plan
 
 
 def _vector(vector: Types.VVector) -> Vector:

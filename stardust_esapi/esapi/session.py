@@ -19,7 +19,7 @@ from stardust_esapi.esapi import read
 from stardust_esapi.esapi.backend import Backend
 from stardust_esapi.esapi.writer import RecordWriter
 from stardust_esapi.geometry import FloatArray
-from stardust_esapi.patient import ImageView, PatientView, StructureView
+from stardust_esapi.patient import ImageView, ObjectView, PatientView, PlanView, StructureView
 
 if TYPE_CHECKING:
     from VMS.TPS.Common.Model import API
@@ -164,6 +164,20 @@ class OpenPatient:
     def registration(self, uid: str) -> API.Registration:
         """ESAPI's registration by its UID."""
         return self._contents.registrations[uid]
+
+    def plan_setup(self, view: PlanView) -> API.PlanSetup:
+        """ESAPI's plan behind a record."""
+        return self._contents.plans[view]
+
+    def plan(self, view: PlanView) -> ObjectView:
+        """A plan as DICOM knows it; LocateError where Eclipse does not show that."""
+        with self.refusals("reading the plan"):
+            return read.read_plan(self.plan_setup(view))
+
+    def dose(self, view: PlanView) -> ObjectView:
+        """The dose of a plan; LocateError where there is none that can be had."""
+        with self.refusals("reading the dose"):
+            return read.read_dose(self.plan_setup(view))
 
     def structures(self, structure_set_uid: str) -> tuple[StructureView, ...]:
         """The structures of a set, in ESAPI's order."""

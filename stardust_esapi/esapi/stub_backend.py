@@ -83,7 +83,7 @@ class StubBackend:
         except self._refusal as error:
             raise UsageError(f"{error} {_BUILD_ONE}") from error
 
-    def read_plane(self, image: API.Image, plane: int) -> NDArray[np.int32]:
+    def read_plane(self, image: API.Image | API.Dose, plane: int) -> NDArray[np.int32]:
         """Raw voxel values of one plane, shape (YSize, XSize)."""
         buffer: NDArray[np.int32] = np.empty((image.XSize, image.YSize), dtype=np.int32)
         image.GetVoxels(plane, cast("Any", buffer))

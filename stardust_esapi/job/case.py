@@ -308,6 +308,19 @@ def _requests(
                 images=located.mr.geometry.size[2],
             )
         )
+    requests += [
+        TransferRequest(
+            kind=kind,
+            patient_id=case.patient_id,
+            plan_id=case.plan_id,
+            study_uid=found.study_uid,
+            series_uid=found.series_uid,
+            images=1,
+            plan_uid=located.plan.uid if located.plan else "",
+            dose_uid=found.uid if kind is Kind.DOSE else "",
+        )
+        for kind, found in located.objects.items()
+    ]
     return tuple(requests)
 
 

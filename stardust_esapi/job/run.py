@@ -127,6 +127,7 @@ def rehearse(job: Job, watcher: Watcher) -> RunSummary:
     Raises:
         UsageError: The list cannot be read or ESAPI not be reached.
     """
+    _refuse_plans_from_esapi(job)
     job = replace(job, out=files.long_path(job.out))
     with claimed(job.out):
         summary = check(job, watcher)
@@ -147,6 +148,7 @@ def export(job: Job, watcher: Watcher) -> RunSummary:
         NotApprovedError: This run may not write, or Eclipse does not let it; nothing was changed.
     """
     started = datetime.now().astimezone()
+    _refuse_plans_from_esapi(job)
     job = replace(job, out=files.long_path(job.out))
     backend = job.connect()
     approval = Approval(job.write, host.current(), AuditLog(_audit_path(job)))
@@ -171,6 +173,14 @@ def transfer(job: Job, watcher: Watcher) -> RunSummary:
     job = replace(job, out=files.long_path(job.out))
     with claimed(job.out):
         return _run(job, _ReadyList(job), watcher, started)
+
+
+def _refuse_plans_from_esapi(job: Job) -> None:
+    if job.settings.engine is EngineName.ESAPI and Kind.PLAN in job.settings.kinds:
+        raise UsageError(
+            "ESAPI shows too little of a plan to write an RT Plan that others could trust. Fetch "
+            "it over the network (--engine qr or dcmtk), or take plan out of --kinds."
+        )
 
 
 Results = Generator[CaseResult, None, None]
@@ -217,6 +227,8 @@ class _Eclipse:
             Kind.CT: True,  # goes with every row
             Kind.KM: case.km_series_uid not in {"", *planning},
             Kind.MR: case.mr_series_uid,
+            Kind.DOSE: True,  # of every plan; a row without one is told of it
+            Kind.PLAN: True,
         }
         return [kind for kind in self._job.settings.kinds if named[kind]]
 

@@ -1,8 +1,8 @@
 """Find what a row means in the open patient: exactly one source, or an error that says why.
 
 Nothing is guessed. A plan and a series that are both given must agree; what is named but not
-there, or there twice, stops the case. The mining names contrast CT and MR by loose rules: what is
-wrong with one of these leaves that kind out, and the rest of the case stands.
+there, or there twice, stops the case. The mining names contrast CT and MR by loose rules, and a
+plan may have no dose: what is wrong there leaves that kind out, and the rest of the case stands.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from dataclasses import dataclass, field, replace
 
 from stardust_esapi.choices import OnMissing
 from stardust_esapi.errors import LocateError
-from stardust_esapi.model import Case, Kind
+from stardust_esapi.model import IMAGE_KINDS, Case, Kind
 from stardust_esapi.patient import (
     ImageView,
+    ObjectView,
     PatientView,
     PlanView,
     RegistrationView,
@@ -33,6 +34,8 @@ class Located:
         mr: The MR; likewise.
         registration: The registration between MR and planning CT; None where both share a
             frame of reference.
+        plan: The plan that the row names, where its dose or it itself is asked for.
+        objects: Of dose and plan what is to be exported, once a survey has found it.
         left_out: Kinds that the row names and that cannot be exported, each with a sentence why.
         notes: Sentences for the reader that do not stop the case.
     """
@@ -42,15 +45,31 @@ class Located:
     contrast: ImageView | None = None
     mr: ImageView | None = None
     registration: RegistrationView | None = None
+    plan: PlanView | None = None
+    objects: Mapping[Kind, ObjectView] = field(default_factory=dict)
     left_out: Mapping[Kind, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     def without(self, kind: Kind, why: str) -> Located:
-        """The same without a contrast CT or MR, and the reason for it."""
+        """The same without a kind but the planning CT, and the reason for it."""
         left_out = {**self.left_out, kind: why}
         if kind is Kind.KM:
             return replace(self, contrast=None, left_out=left_out)
-        return replace(self, mr=None, registration=None, left_out=left_out)
+        if kind is Kind.MR:
+            return replace(self, mr=None, registration=None, left_out=left_out)
+        return replace(self, left_out=left_out)
+
+    def check_anything(self, case: Case, kinds: Collection[Kind]) -> None:
+        """Make sure that something is to be exported.
+
+        Raises:
+            LocateError: Nothing of what is asked for can be had.
+        """
+        of_plan = self.plan and {Kind.DOSE, Kind.PLAN} & set(kinds) - self.left_out.keys()
+        if Kind.CT not in kinds and not (self.contrast or self.mr or of_plan):
+            why = [*self.left_out.values(), *self.notes] or ["The row names no series of it."]
+            asked = " or ".join(kind.words for kind in kinds)
+            raise LocateError(f"{case}: there is no {asked} to export. {' '.join(why)}")
 
 
 def same_id(one: str, other: str) -> bool:
@@ -61,7 +80,7 @@ def same_id(one: str, other: str) -> bool:
 def locate(
     case: Case,
     patient: PatientView,
-    kinds: Collection[Kind] = tuple(Kind),
+    kinds: Collection[Kind] = IMAGE_KINDS,
     on_missing: OnMissing = OnMissing.SKIP,
 ) -> Located:
     """Find the source structure set and the series that a case names.
@@ -70,7 +89,7 @@ def locate(
         case: The row.
         patient: What the open patient holds.
         kinds: The kinds asked for; others are not looked up.
-        on_missing: Whether a contrast CT or MR that cannot be had is left out or fails the case.
+        on_missing: Whether a kind that cannot be had is left out or fails the case.
 
     Raises:
         LocateError: Something is missing, ambiguous or contradictory, or nothing is left.
@@ -88,7 +107,12 @@ def locate(
             "not on a CT. Correct the row."
         )
     located = Located(source, image)
-    for kind, find in ((Kind.KM, _with_contrast), (Kind.MR, _with_mr)):
+    for kind, find in (
+        (Kind.KM, _with_contrast),
+        (Kind.MR, _with_mr),
+        (Kind.DOSE, _with_plan),
+        (Kind.PLAN, _with_plan),
+    ):
         if kind not in kinds:
             continue
         try:
@@ -97,10 +121,7 @@ def locate(
             if on_missing is OnMissing.FAIL:
                 raise LocateError(f"{case}: {error}") from None
             located = located.without(kind, str(error))
-    if Kind.CT not in kinds and not (located.contrast or located.mr):
-        why = [*located.left_out.values(), *located.notes] or ["The row names no series of it."]
-        asked = " or ".join(kind.words for kind in kinds)
-        raise LocateError(f"{case}: there is no {asked} to export. {' '.join(why)}")
+    located.check_anything(case, kinds)
     return located
 
 
@@ -229,6 +250,24 @@ def _with_mr(case: Case, patient: PatientView, located: Located) -> Located:
             "the patient that joins them."
         )
     return replace(located, mr=image, registration=registration, notes=tuple(notes))
+
+
+def _with_plan(case: Case, patient: PatientView, located: Located) -> Located:
+    """Add the plan; the error of one that is not certain does not name the case."""
+    if not case.plan_id:
+        raise LocateError("The row names no plan, and a dose is of a plan. Fill in PlanID.")
+    plans = [
+        p
+        for p in patient.plans
+        if same_id(p.plan_id, case.plan_id) and p.structure_set_uid == located.source.uid
+    ]
+    if len(plans) > 1:
+        courses = ", ".join(p.course_id for p in plans)
+        raise LocateError(
+            f"The plan exists in several courses ({courses}) on the same structure set, and the "
+            "row does not tell which. Rename one in Eclipse, and correct PlanID."
+        )
+    return replace(located, plan=plans[0])
 
 
 def _miscounted(case: Case, patient: PatientView, image: ImageView) -> Iterator[str]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stardust_esapi.choices import OnMissing
-from stardust_esapi.errors import PrepareError
+from stardust_esapi.errors import LocateError, PrepareError
 from stardust_esapi.esapi.session import OpenPatient
 from stardust_esapi.geometry import FloatArray
 from stardust_esapi.judge import ContourFacts, TumourFacts, judge
@@ -126,6 +126,7 @@ def survey(
             located = located.without(Kind.KM, cut_off)
         else:
             images.append((Kind.KM, contrast))
+    located = _with_objects(case, located, patient, settings)
     findings = judge(_tumour(case, source, settings.structures), settings.dataset.gates)
     if any(finding.fatal for finding in findings) and not accept_doubtful:
         return Survey(located, (), findings)
@@ -133,6 +134,25 @@ def survey(
         _survey_set(case, kind, image, source, patient, settings) for kind, image in images
     )
     return Survey(located, sets, findings)
+
+
+def _with_objects(
+    case: Case, located: Located, patient: OpenPatient, settings: Settings
+) -> Located:
+    """The same with the dose and the plan that are asked for, as far as Eclipse shows them."""
+    for kind in (Kind.DOSE, Kind.PLAN):
+        if located.plan is None or kind not in settings.kinds:
+            continue
+        try:
+            found = patient.dose(located.plan) if kind is Kind.DOSE else patient.plan(located.plan)
+        except LocateError as error:
+            if settings.on_missing is OnMissing.FAIL:
+                raise PrepareError(f"{case}: {error}") from None
+            located = located.without(kind, str(error))
+        else:
+            located = replace(located, objects={**located.objects, kind: found})
+    located.check_anything(case, settings.kinds)
+    return located
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,7 +60,7 @@ CREATE TABLE requests (
     case_key TEXT NOT NULL REFERENCES cases, kind TEXT NOT NULL, patient_id TEXT NOT NULL,
     plan_id TEXT NOT NULL, study_uid TEXT NOT NULL, series_uid TEXT NOT NULL,
     structure_set_uid TEXT NOT NULL, registration_uid TEXT NOT NULL, images INTEGER NOT NULL,
-    derived_structure_set_uid TEXT NOT NULL,
+    plan_uid TEXT NOT NULL, dose_uid TEXT NOT NULL, derived_structure_set_uid TEXT NOT NULL,
     PRIMARY KEY (case_key, kind));
 CREATE TABLE outcomes (
     case_key TEXT NOT NULL REFERENCES cases, number INTEGER NOT NULL, kind TEXT NOT NULL,
@@ -382,7 +382,7 @@ class Ledger:
                 [(case.key, kind) for kind in before if kind in now or kind not in placed],
             )
             self._db.executemany(
-                "INSERT INTO requests VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO requests VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 [(case.key, *astuple(request)) for request in requests],
             )
             self._set_outcomes(case, outcomes)
@@ -564,7 +564,7 @@ class Ledger:
         return CaseState(self._case(case)["state"])
 
     def requests(self, case: Case) -> tuple[TransferRequest, ...]:
-        """The series of the case when it was last prepared: CT, KM, MR."""
+        """The series of the case when it was last prepared, in the order of their kinds' names."""
         rows = self._rows("SELECT * FROM requests WHERE case_key = ? ORDER BY kind", case.key)
         return tuple(_request(row) for row in rows)
 
@@ -699,7 +699,8 @@ class Ledger:
         """What a request asks for, whichever plan it is for."""
         rows = self._rows(
             "SELECT patient_id, study_uid, series_uid, structure_set_uid, registration_uid, images,"
-            " derived_structure_set_uid FROM requests WHERE case_key = ? AND kind = ?",
+            " plan_uid, dose_uid, derived_structure_set_uid FROM requests"
+            " WHERE case_key = ? AND kind = ?",
             case_key,
             kind,
         )

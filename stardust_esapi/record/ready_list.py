@@ -26,7 +26,10 @@ COLUMNS = (
     "StructureSetUID",
     "RegistrationUID",
     "Images",
+    "PlanUID",
+    "DoseUID",
 )
+_LATER = ("PlanUID", "DoseUID")  # lists of earlier versions lack them
 
 # PS3.5 9.1, but for leading zeros, which it forbids and archives hold all the same. No dot at all
 # is what a spreadsheet leaves of a UID.
@@ -57,6 +60,8 @@ def write_ready_list(path: Path, requests: Iterable[TransferRequest]) -> Path:
             r.structure_set_uid,
             r.registration_uid,
             r.images,
+            r.plan_uid,
+            r.dose_uid,
         )
         for r in requests
     )
@@ -65,6 +70,8 @@ def write_ready_list(path: Path, requests: Iterable[TransferRequest]) -> Path:
 
 def read_ready_list(path: Path) -> list[TransferRequest]:
     """Read the list back; a byte order mark and columns in another order are fine.
+
+    So is a list without PlanUID and DoseUID, as earlier versions wrote it.
 
     Raises:
         UsageError: The file cannot be read, or a cell makes no sense: row and column are named.
@@ -78,7 +85,11 @@ def read_ready_list(path: Path) -> list[TransferRequest]:
             "in UTF-8."
         ) from None
     header = [cell.strip() for cell in rows[0]] if rows else []
-    missing = [name for name in COLUMNS if header.count(name) != 1]
+    missing = [
+        name
+        for name in COLUMNS
+        if header.count(name) != 1 and (name not in _LATER or name in header)
+    ]
     if missing:
         raise UsageError(
             f"{path}: row 1 must name each column once; check {', '.join(missing)}. "
@@ -123,18 +134,22 @@ def read_ready_cases(path: Path, kinds: Sequence[Kind]) -> list[CaseResult]:
         ):
             groups.append([])
         groups[-1].append((row, request))
-    # Only now: without the kinds that are not asked for, cases of one plan would run together.
-    wanted = [[pair for pair in group if pair[1].kind in kinds] for group in groups]
-    return [
-        CaseResult(_case_of(group), CaseState.PREPARED, requests=tuple(r for _, r in group))
-        for group in wanted
-        if group
+    # Only now: without the kinds that are not asked for, cases of one plan would run together, and
+    # not be told apart.
+    results = [
+        CaseResult(
+            _case_of(group),
+            CaseState.PREPARED,
+            requests=tuple(request for _, request in group if request.kind in kinds),
+        )
+        for group in groups
     ]
+    return [result for result in results if result.requests]
 
 
 def is_ready(request: TransferRequest) -> bool:
-    """Whether all that a request asks for is there: an MR needs nothing prepared."""
-    return request.kind is Kind.MR or bool(request.structure_set_uid)
+    """Whether all that a request asks for is there: only the CTs need something prepared."""
+    return request.kind not in (Kind.CT, Kind.KM) or bool(request.structure_set_uid)
 
 
 def _case_of(group: Sequence[tuple[int, TransferRequest]]) -> Case:
@@ -157,10 +172,13 @@ def _request(row: dict[str, str], where: str) -> TransferRequest:
         raise UsageError(f"{where}: Patient-ID is empty. Fill it in.")
     if row["Kind"] not in set(Kind):
         raise UsageError(f"{where}: Kind is {row['Kind']!r}; write one of {', '.join(Kind)}.")
-    for column in ("StudyUID", "SeriesUID", "StructureSetUID", "RegistrationUID"):
-        value = row[column]
-        optional = column in ("StructureSetUID", "RegistrationUID")
-        if not (value or optional):
+    kind = Kind(row["Kind"])
+    needed = {"StudyUID", "SeriesUID"}
+    if kind in (Kind.DOSE, Kind.PLAN):
+        needed |= {"PlanUID"} if kind is Kind.PLAN else {"PlanUID", "DoseUID"}
+    for column in ("StudyUID", "SeriesUID", "StructureSetUID", "RegistrationUID", *_LATER):
+        value = row.get(column, "")
+        if not value and column in needed:
             raise UsageError(f"{where}: {column} is empty. Fill it in.")
         if value and not (_UID.fullmatch(value) and len(value) <= _UID_LENGTH):
             raise UsageError(
@@ -172,7 +190,7 @@ def _request(row: dict[str, str], where: str) -> TransferRequest:
             f"{where}: Images is {row['Images']!r}; write how many images the series has."
         )
     return TransferRequest(
-        kind=Kind(row["Kind"]),
+        kind=kind,
         patient_id=row["Patient-ID"],
         plan_id=row["PlanID"],
         study_uid=row["StudyUID"],
@@ -180,4 +198,6 @@ def _request(row: dict[str, str], where: str) -> TransferRequest:
         structure_set_uid=row["StructureSetUID"],
         registration_uid=row["RegistrationUID"],
         images=int(row["Images"]),
+        plan_uid=row.get("PlanUID", ""),
+        dose_uid=row.get("DoseUID", ""),
     )

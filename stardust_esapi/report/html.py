@@ -125,7 +125,7 @@ def _view(result: CaseResult, pictures: Mapping[str, Mapping[Kind, bytes]]) -> _
     return _CaseView(
         result=result,
         state=shown_state(result),
-        images=sum(request.images for request in result.requests),
+        images=result.images,
         digest=digest,
         outcomes={kind: listed for kind, listed in outcomes.items() if listed},
         pictures=shown,

@@ -22,7 +22,7 @@ from stardust_esapi.dicom.read_structure_set import read_structures_on
 from stardust_esapi.errors import CaseError
 from stardust_esapi.geometry import FloatArray, moved
 from stardust_esapi.mask import Mask, empty, rasterise
-from stardust_esapi.model import Kind, Role
+from stardust_esapi.model import IMAGE_KINDS, Kind, Role
 from stardust_esapi.names import LOOKED_FOR, role_of
 
 # Okabe and Ito's palette: told apart with any colour vision, and both bright on grey.
@@ -71,7 +71,7 @@ def case_pictures(folders: Mapping[Kind, Path]) -> Pictures:
     images: dict[Kind, bytes] = {}
     problems: list[str] = []
     scenes: dict[Kind, _Scene] = {}
-    for kind in Kind:
+    for kind in IMAGE_KINDS:
         if kind not in folders:
             continue
         try:

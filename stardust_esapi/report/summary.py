@@ -114,7 +114,7 @@ class RunSummary:
     @property
     def images(self) -> int:
         """Images of the cases that are exported, prepared or planned."""
-        return sum(request.images for result in self._good() for request in result.requests)
+        return sum(result.images for result in self._good())
 
     @property
     def unread_rows(self) -> int:

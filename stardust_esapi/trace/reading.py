@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from stardust_esapi.esapi.read import read_geometry
 from stardust_esapi.geometry import FloatArray, ImageGeometry
-from stardust_esapi.model import Kind
+from stardust_esapi.model import IMAGE_KINDS
 from stardust_esapi.trace.conceal import Json, number
 from stardust_esapi.trace.recorder import FAILED, Recorder, Thing
 from stardust_esapi.trace.shapes import shapes, voxels
@@ -19,7 +19,7 @@ from stardust_esapi.transfer.voxels import values_of
 ANSWERS_IN_WORDS = "Structure.CanEditSegmentVolume"
 """The one member whose answer is a sentence: the second part of it."""
 
-_IMAGED = {kind.modality for kind in Kind}
+_IMAGED = {kind.modality for kind in IMAGE_KINDS}
 _PROBES = np.vstack([np.zeros(3), 100 * np.eye(3)])  # mm; any affine map shows itself on them
 
 

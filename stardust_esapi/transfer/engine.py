@@ -24,7 +24,7 @@ class Fetched:
 
 
 class Engine(Protocol):
-    """Moves one series, its structure set and its registration into a folder."""
+    """Moves one series with structure set and registration, or one dose or plan, into a folder."""
 
     name: str
 
@@ -37,7 +37,8 @@ class Engine(Protocol):
 
         Args:
             request: The series and every UID of what goes with it.
-            folder: An existing empty folder; files get names that begin with CT, MR, RS or RE.
+            folder: An existing empty folder; files get names that begin with CT, MR, RS, RE, RD
+                or RP.
             advance: Told the number of images written so far.
 
         Raises:

@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stardust_esapi.dicom.elements import naming
+from stardust_esapi.dicom.read_dose import RELATIVE
 from stardust_esapi.dicom.source import (
     Device,
+    DoseSource,
     ImageSeries,
     PatientIdentity,
     ReferencedSeries,
@@ -27,6 +29,7 @@ from stardust_esapi.dicom.source import (
     StudyFacts,
 )
 from stardust_esapi.dicom.uids import derived_uid
+from stardust_esapi.dicom.write_dose import write_dose
 from stardust_esapi.dicom.write_images import reference, write_image_series
 from stardust_esapi.dicom.write_registration import write_registration
 from stardust_esapi.dicom.write_structure_set import write_structure_set
@@ -34,13 +37,14 @@ from stardust_esapi.errors import TransferError
 from stardust_esapi.esapi import read
 from stardust_esapi.esapi.session import OpenPatient
 from stardust_esapi.geometry import GEOMETRY_TOLERANCE_MM, FloatArray, moved
-from stardust_esapi.model import TransferRequest
+from stardust_esapi.model import Kind, TransferRequest
 from stardust_esapi.patient import ImageView
+from stardust_esapi.transfer import doses
 from stardust_esapi.transfer.engine import Fetched
 from stardust_esapi.transfer.voxels import Voxels, digest, display, slices_on_planes
 
 if TYPE_CHECKING:
-    from VMS.TPS.Common.Model import API
+    from VMS.TPS.Common.Model import API, Types
 
 # Types.PatientOrientation to Patient Position (0018,5100), PS3.3 C.7.3.1.1.2.
 _PATIENT_POSITIONS = {
@@ -84,12 +88,16 @@ class EsapiEngine:
     def fetch(
         self, request: TransferRequest, folder: Path, advance: Callable[[int], None]
     ) -> Fetched:
-        """Write images, structure set and registration of a request into a folder.
+        """Write images, structure set and registration of a request into a folder, or its dose.
 
         Raises:
             TransferError: The open patient does not hold it, or it cannot be told in DICOM.
             EsapiRefusedError: Eclipse refused to read.
         """
+        if request.kind is Kind.DOSE:
+            with self._patient.refusals("reading the dose"):
+                write_dose(self._dose(request), folder)
+            return Fetched()
         view = self._image(request)
         with self._patient.refusals(f"reading series {request.series_uid}"):
             series = self._series(view)
@@ -195,6 +203,67 @@ class EsapiEngine:
         order = slices_on_planes(voxels.digests, found)
         return tuple(uids[at] for at in order) if order else ()
 
+    def _dose(self, request: TransferRequest) -> DoseSource:
+        """The dose of the plan of a request, held against what else Eclipse says of it."""
+        view = next((p for p in self._patient.view.plans if p.uid == request.plan_uid), None)
+        plan = self._patient.plan_setup(view) if view else None
+        dose = plan.Dose if plan is not None else None
+        drawn = plan.StructureSet if plan is not None else None
+        below = drawn.Image if drawn is not None else None
+        if (
+            plan is None
+            or dose is None
+            or drawn is None
+            or below is None
+            or request.dose_uid != dose.UID
+        ):
+            raise TransferError(
+                f"patient {request.patient_id}: Eclipse shows no dose {request.dose_uid} of plan "
+                f"{request.plan_uid} any more. Run the export again."
+            )
+        with naming(f"Patient {request.patient_id}, dose of plan {plan.Id}"):
+            if hasattr(plan, "IonBeams"):
+                raise TransferError(
+                    "it is one of protons or ions. Whether Eclipse weights it by their biological "
+                    "effect, which DICOM must say (Dose Type), is not known. Fetch it over the "
+                    "network instead (--engine qr)."
+                )
+            x, y, z = (
+                direction * distance
+                for direction, distance in (
+                    (dose.XDirection, dose.XRes),
+                    (dose.YDirection, dose.YRes),
+                    (dose.ZDirection, dose.ZRes),
+                )
+            )
+            planes = [self._patient.backend.read_plane(dose, n) for n in range(dose.ZSize)]
+            found = doses.doses(
+                np.stack(planes), lambda voxel: _answer(dose.VoxelToDoseValue(voxel))
+            )
+            doses.prove(
+                found,
+                _answer(dose.DoseMax3D),
+                lambda column, row, plane: _answer(
+                    dose.GetDoseToPoint(dose.Origin + x * column + y * row + z * plane)
+                ),
+                _answer(plan.TotalDose),
+            )
+        return DoseSource(
+            patient=self._identity(),
+            study=_study(dose.Series.Study),
+            sop_instance_uid=dose.UID,
+            series_uid=dose.SeriesUID,
+            frame_of_reference_uid=below.FOR,
+            geometry=read.read_geometry(dose),
+            values=found.values,
+            units=found.units,
+            plan_uid=plan.UID,
+            plan_label=plan.Id,
+            structure_set_uid=drawn.UID,
+            comment="Percent as Eclipse shows it" if found.units == RELATIVE else "",
+            created=read.read_datetime(dose.HistoryDateTime),
+        )
+
     def _identity(self) -> PatientIdentity:
         patient = self._patient.api
         birth = read.read_datetime(patient.DateOfBirth)
@@ -273,6 +342,10 @@ class EsapiEngine:
             "points as its matrix says, so it is not rigid or not what it seems. Export the case "
             "without the MR, or through DICOM."
         )
+
+
+def _answer(value: Types.DoseValue) -> doses.Answer:
+    return float(value.Dose), str(value.Unit)
 
 
 def _study(study: API.Study) -> StudyFacts:

@@ -14,7 +14,7 @@ from stardust_esapi.dicom.instance import Instance, Person, Plane, read_instance
 from stardust_esapi.errors import VerifyError
 from stardust_esapi.geometry import FloatArray
 from stardust_esapi.mask import SAME_PLACE_MM, IntArray
-from stardust_esapi.model import TransferRequest
+from stardust_esapi.model import IMAGE_KINDS, Kind, TransferRequest
 from stardust_esapi.verify.manifest import (
     MANIFEST_NAME,
     FileEntry,
@@ -23,6 +23,9 @@ from stardust_esapi.verify.manifest import (
 )
 
 _MOST_PROBLEMS = 5
+
+_PREFIXES = {Kind.KM: "CT", Kind.DOSE: "RD", Kind.PLAN: "RP"}
+"""How the files of a kind begin, where not as the kind is called."""
 
 NAME = "patient's name"
 _PERSON = {
@@ -71,7 +74,8 @@ def inspect_folder(folder: Path, request: TransferRequest, case_key: str) -> Ins
     many as asked for, of the kind's SOP class, of the patient, study and series, of one size,
     spacing and orientation, each at a place of its own; the structure set and the registration
     those asked for, the structure set of the same study; images and structure set of one person,
-    as far as they say; SOP Instance UIDs unique; frames of reference and the structure set's
+    as far as they say; a dose or plan the one asked for, a dose of the plan asked for; SOP Instance
+    UIDs unique; frames of reference and the structure set's
     references to images (Contour Image Sequence (3006,0016), PS3.3 C.8.8.5 and C.8.8.6) resolved
     within the folder; file names as the consumer expects them; and there must be nothing else but
     a manifest.
@@ -107,8 +111,17 @@ def inspect_folder(folder: Path, request: TransferRequest, case_key: str) -> Ins
     return Inspected(
         SeriesManifest(request, tuple(file.entry for file in files), case_key),
         frozenset(file.instance.person for file in files),
-        tuple(_unevenness([f.instance.plane for f in files if f.instance.plane], request)),
+        (
+            *_unevenness([f.instance.plane for f in files if f.instance.plane], request),
+            *(_RELATIVE for file in files if file.instance.is_relative),
+        ),
     )
+
+
+_RELATIVE = (
+    "The dose is in percent (Dose Units RELATIVE), and the file does not say of how many Gy. Have "
+    "Eclipse show absolute dose for the plan, if Gy are wanted."
+)
 
 
 def persons_of(folder: Path) -> frozenset[Person]:
@@ -152,17 +165,22 @@ def _read(path: Path) -> _File:
 
 
 def _mismatches(files: list[_File], request: TransferRequest) -> Iterator[str]:
-    images = [file for file in files if file.instance.prefix == request.kind.modality]
+    images = [
+        file
+        for file in files
+        if file.instance.prefix == _PREFIXES.get(request.kind, request.kind.value)
+    ]
     structure_sets = [file for file in files if file.instance.prefix == "RS"]
     registrations = [file for file in files if file.instance.prefix == "RE"]
     rest = {f.entry.name for f in files}.difference(
         f.entry.name for f in (*images, *structure_sets, *registrations)
     )
-    yield from (
-        f"{name} is no {request.kind.modality} image and does not belong here"
-        for name in sorted(rest)
-    )
-    if len(images) != request.images or not images:
+    of_images = request.kind in IMAGE_KINDS
+    what = f"{request.kind.modality} image" if of_images else request.kind.words
+    yield from (f"{name} is no {what} and does not belong here" for name in sorted(rest))
+    if not of_images:
+        yield from _object_problems(images, request)
+    elif len(images) != request.images or not images:
         yield f"{len(images)} of {request.images} images are there"
     for file in files:
         patient_id = file.instance.identity.patient_id
@@ -188,7 +206,12 @@ def _mismatches(files: list[_File], request: TransferRequest) -> Iterator[str]:
     derived = request.derived_structure_set_uid if structure_sets else ""
     yield from _companion("structure set", structure_sets, request.structure_set_uid or derived)
     yield from _companion("registration", registrations, request.registration_uid)
-    yield from _frame_problems(images, structure_sets, registrations)
+    if request.kind is not Kind.PLAN:  # which need not say where it lies
+        yield from _frame_problems(images, structure_sets, registrations)
+    yield from _reference_problems(images, structure_sets)
+
+
+def _reference_problems(images: list[_File], structure_sets: list[_File]) -> Iterator[str]:
     uids = {f.entry.sop_instance_uid for f in images}
     for file in structure_sets:
         lost = file.instance.image_references - uids
@@ -199,6 +222,16 @@ def _mismatches(files: list[_File], request: TransferRequest) -> Iterator[str]:
             )
         elif not file.instance.image_references:
             yield f"{file.entry.name} refers to no image"
+
+
+def _object_problems(files: list[_File], request: TransferRequest) -> Iterator[str]:
+    """What keeps a dose or plan from being the one asked for."""
+    yield from _companion(request.kind.words, files, request.object_uid)
+    yield from (
+        f"{file.entry.name} is not the dose of plan {request.plan_uid} alone"
+        for file in files
+        if request.kind is Kind.DOSE and file.instance.plan_references != {request.plan_uid}
+    )
 
 
 def _person_problems(files: Iterable[_File]) -> Iterator[str]:
@@ -237,10 +270,10 @@ def _order(planes: list[Plane]) -> tuple[IntArray, FloatArray]:
 
 def _unevenness(planes: list[Plane], request: TransferRequest) -> Iterator[str]:
     """Say that images do not follow one another evenly: along their normal, or across it."""
+    if len(planes) < 2:
+        return
     order, _ = _order(planes)
     steps = np.diff(np.array([plane.position for plane in planes])[order], axis=0)
-    if not len(steps):
-        return
     odd = np.linalg.norm(steps - np.median(steps, axis=0), axis=1) > _UNEVEN_MM
     if odd.any():
         apart = np.linalg.norm(steps, axis=1)

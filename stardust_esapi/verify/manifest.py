@@ -74,13 +74,15 @@ class RootEntry:
         folder: The folder relative to the root, POSIX style.
         manifest_sha256: SHA-256 of its ``manifest.json``.
         case_key: ``Case.key`` of the case.
-        kind: CT, KM or MR.
+        kind: What it is to the case.
         exported: Whether the case is exported as a whole; False while others of its series
             are missing.
     """
 
     # Never a path that leads out of the root, whoever wrote the manifest.
-    folder: Annotated[str, Field(pattern=r"^(CT|KM|MR)_Export(/[^/\\]*[^/\\.][^/\\]*){2}$")]
+    folder: Annotated[
+        str, Field(pattern=rf"^({'|'.join(Kind)})_Export(/[^/\\]*[^/\\.][^/\\]*){{2}}$")
+    ]
     manifest_sha256: Sha256
     case_key: str
     kind: Kind

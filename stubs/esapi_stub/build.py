@@ -2,7 +2,7 @@
 
 What is not taken is told with its reason, file by file or series by series; nothing is dropped in
 silence. Taken are CT, MR and PET image series that make one even 3-D grid, RT Structure Sets, RT
-Plans and Spatial Registrations.
+Plans, the RT Dose of each plan, and Spatial Registrations.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from pydicom.uid import (
     ExplicitVRBigEndian,
     MRImageStorage,
     PositronEmissionTomographyImageStorage,
+    RTDoseStorage,
     RTPlanStorage,
     RTStructureSetStorage,
     SpatialRegistrationStorage,
@@ -40,6 +41,7 @@ from esapi_stub import rtstruct
 from esapi_stub.database import DAMAGE, Database, DatabaseError, Settings
 from esapi_stub.grid import SAME_PLACE_MM, Grid, united
 from esapi_stub.records import (
+    DoseRecord,
     ImageRecord,
     PatientRecord,
     PlanRecord,
@@ -55,7 +57,10 @@ from esapi_stub.records import (
 )
 
 _IMAGES = (CTImageStorage, MRImageStorage, PositronEmissionTomographyImageStorage)
-_TAKEN = (*_IMAGES, RTStructureSetStorage, RTPlanStorage, SpatialRegistrationStorage)
+_TAKEN = (
+    *_IMAGES,
+    *(RTStructureSetStorage, RTPlanStorage, RTDoseStorage, SpatialRegistrationStorage),
+)
 _NEEDED = (
     *("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID"),
     "Modality",
@@ -72,6 +77,7 @@ _SEXES = {"M": "Male", "F": "Female", "O": "Other"}
 _LARGEST_COMMON_VALUE = 65535
 LARGEST_MB = 256
 """What a deflated file may unpack to; pydicom unpacks it whole."""
+_LARGEST_VOXEL = np.iinfo(np.int32).max
 
 Files = list[tuple[str, Dataset]]
 """Path relative to the folder and the dataset (without its pixels)."""
@@ -100,6 +106,7 @@ class BuildReport:
         images: Image files taken.
         structure_sets: Structure sets taken.
         plans: Plans taken.
+        doses: Doses taken.
         registrations: Registrations taken.
         not_taken: Everything else in the folder.
         notes: What a reader should know of what was taken.
@@ -110,6 +117,7 @@ class BuildReport:
     images: int
     structure_sets: int
     plans: int
+    doses: int
     registrations: int
     not_taken: tuple[NotTaken, ...]
     notes: tuple[str, ...]
@@ -262,14 +270,19 @@ class _Builder:
         _series_order(dataset)  # of every file, before anything is sorted by it
         if is_image:
             self._look_at_pixels(dataset)
+        elif sop_class == RTDoseStorage:
+            self._decode(dataset)
         return dataset
 
     def _look_at_pixels(self, dataset: Dataset) -> None:
-        """Decode the pixels once, so that every voxel can be read later; then let go of them."""
         if int(dataset.get("NumberOfFrames") or 1) != 1 or dataset.get("SamplesPerPixel", 1) != 1:
             raise _Refused("unsupported image: more than one frame or sample a pixel")
         if dataset.get("HighBit", dataset.BitsStored - 1) != dataset.BitsStored - 1:
             raise _Refused("unsupported image: its High Bit is not the last of its Bits Stored")
+        self._decode(dataset)
+
+    def _decode(self, dataset: Dataset) -> None:
+        """Decode the pixels once, so that every voxel can be read later; then let go of them."""
         try:
             pixels = pixel_array(dataset)
         except DAMAGE as error:
@@ -312,6 +325,7 @@ class _Builder:
             self._add_images,
             self._add_structure_sets,
             self._add_plans,
+            self._add_doses,
             self._add_registrations,
         ):
             for found in ordered:
@@ -468,6 +482,22 @@ class _Builder:
         rois = self._files[uid][1].get("StructureSetROISequence", [])
         return {int(roi.ROINumber): str(roi.get("ROIName", "")) for roi in rois}
 
+    def _add_doses(self, patient: PatientRecord, files: Files) -> None:
+        for name, dataset in _of_class(files, RTDoseStorage):
+            try:
+                with _usable():
+                    dose = _dose(dataset, self._ranges[str(dataset.SOPInstanceUID)])
+                    if dose.plan_uid not in {p.uid for p in patient.plans}:
+                        raise _Refused("its plan is absent")
+                    if dose.plan_uid in {d.plan_uid for d in patient.doses}:
+                        raise _Refused("its plan has another dose")
+            except _Refused as refusal:
+                self._refuse(name, str(refusal))
+                continue
+            self._series_of(patient, dataset)
+            dose.file = self._take(patient, name)
+            patient.doses.append(dose)
+
     def _add_registrations(self, patient: PatientRecord, files: Files) -> None:
         for name, dataset in sorted(_of_class(files, SpatialRegistrationStorage), key=_date_order):
             try:
@@ -537,6 +567,7 @@ class _Builder:
             images=sum(len(s.slices) for s in series),
             structure_sets=sum(len(p.structure_sets) for p in self.patients),
             plans=sum(len(p.plans) for p in self.patients),
+            doses=sum(len(p.doses) for p in self.patients),
             registrations=sum(len(p.registrations) for p in self.patients),
             not_taken=tuple(self.not_taken),
             notes=tuple(self.notes),
@@ -727,6 +758,48 @@ def _plan(dataset: Dataset, course: str, rois: Mapping[int, str]) -> PlanRecord:
         fractions=None if fractions is None else int(fractions),
         total_dose=float(dosed[0].TargetPrescriptionDose) if dosed else None,
         target_id=rois.get(int(drawn[0].ReferencedROINumber), "") if drawn else "",
+    )
+
+
+def _dose(dataset: Dataset, stored: tuple[int, int]) -> DoseRecord:
+    """Read an RT Dose (PS3.3 C.8.8.3), but for its values.
+
+    Args:
+        dataset: The file without its pixels.
+        stored: The lowest and the highest of them.
+
+    Raises:
+        _Refused: It is not the dose of one whole plan, in Gy, on an even grid.
+    """
+    plans = dataset.get("ReferencedRTPlanSequence", [])
+    if dataset.get("DoseSummationType") != "PLAN" or len(plans) != 1:
+        raise _Refused("not the dose of one whole plan")
+    if dataset.get("DoseUnits") != "GY" or stored[1] > _LARGEST_VOXEL:
+        raise _Refused("unsupported dose: not in Gy, or of more than 31 bits")
+    x, y = np.array(dataset.ImageOrientationPatient, dtype=float).reshape(2, 3)
+    offsets = np.array(dataset.GridFrameOffsetVector, dtype=float)
+    step = float(offsets[-1]) / (len(offsets) - 1)
+    if step <= 0 or np.abs(offsets - step * np.arange(len(offsets))).max() > SAME_PLACE_MM:
+        raise _Refused("unsupported dose: its planes are not even, or do not begin at its position")
+    row_distance, column_distance = (float(value) for value in dataset.PixelSpacing)
+    date = _date(dataset, "Content")
+    return DoseRecord(
+        id="Dose",
+        created=date,
+        modified=date,
+        uid=str(dataset.SOPInstanceUID),
+        series_uid=str(dataset.SeriesInstanceUID),
+        plan_uid=str(plans[0].ReferencedSOPInstanceUID),
+        grid=Grid(
+            _vector(np.array(dataset.ImagePositionPatient, dtype=float)),
+            _vector(x),
+            _vector(y),
+            _vector(np.cross(x, y)),
+            (column_distance, row_distance, step),
+            (int(dataset.Columns), int(dataset.Rows), len(offsets)),
+        ),
+        scaling=float(dataset.DoseGridScaling),
+        highest=stored[1] * float(dataset.DoseGridScaling),
     )
 
 

@@ -39,7 +39,7 @@ def build(
         typer.echo(f"note {note}")
     typer.echo(
         f"{db}: {report.patients} patients, {report.series} series of {report.images} images, "
-        f"{report.structure_sets} structure sets, {report.plans} plans, "
+        f"{report.structure_sets} structure sets, {report.plans} plans, {report.doses} doses, "
         f"{report.registrations} registrations."
     )
 

@@ -50,6 +50,14 @@ MODES = {
 The first of each is what the stub does unless it is told otherwise.
 """
 
+DOSES = (
+    *("absolute", "centigray", "relative", "offset", "backwards", "of a fraction"),
+    *("without prescription", "not valid", "none"),
+)
+"""How the stub may show a plan's dose: in Gy, cGy or percent of the prescription; in voxel values
+of which 0 is not 0 Gy; its planes against their direction; of one fraction instead of all; as
+numbers that are none; not valid any more; not calculated. The first is what it does by itself."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -79,6 +87,7 @@ class Settings:
             does it.
         display_values: Whether ``VoxelToDisplayValue`` knows any value, or only those that occur
             in the image (else it is NaN).
+        doses: How doses are shown, one of :data:`DOSES`.
     """
 
     version: str = VERSIONS[0]
@@ -96,9 +105,10 @@ class Settings:
     set_ids: str = MODES["set_ids"][0]
     drawing: str = MODES["drawing"][0]
     display_values: str = MODES["display_values"][0]
+    doses: str = DOSES[0]
 
     def __post_init__(self) -> None:
-        for name, known in MODES.items():
+        for name, known in (*MODES.items(), ("doses", DOSES)):
             if getattr(self, name) not in known:
                 raise DatabaseError(
                     f"The stub knows no {name} '{getattr(self, name)}'. Choose one of: "

@@ -164,6 +164,29 @@ class PlanRecord(Record):
 
 
 @dataclass
+class DoseRecord(Record):
+    """The dose of a plan; its values stand in its RTDOSE file.
+
+    Attributes:
+        uid: SOP Instance UID.
+        series_uid: Series Instance UID of the RT Dose.
+        plan_uid: SOP Instance UID of its plan.
+        grid: The dose grid.
+        scaling: Dose Grid Scaling (3004,000E): stored value to Gy.
+        highest: Highest dose, Gy.
+        file: Path inside the patient's folder.
+    """
+
+    uid: str = ""
+    series_uid: str = ""
+    plan_uid: str = ""
+    grid: Grid | None = None
+    scaling: float = 0.0
+    highest: float = 0.0
+    file: str = ""
+
+
+@dataclass
 class RegistrationRecord(Record):
     """A rigid registration.
 
@@ -210,6 +233,7 @@ class PatientRecord:
     images: list[ImageRecord] = field(default_factory=list)
     structure_sets: list[StructureSetRecord] = field(default_factory=list)
     plans: list[PlanRecord] = field(default_factory=list)
+    doses: list[DoseRecord] = field(default_factory=list)
     registrations: list[RegistrationRecord] = field(default_factory=list)
 
     def series_of(self, image: ImageRecord) -> SeriesRecord:
@@ -240,6 +264,7 @@ class PatientRecord:
             images=[ImageRecord(**d) for d in data["images"]],
             structure_sets=[StructureSetRecord(**d) for d in data["structure_sets"]],
             plans=[PlanRecord(**d) for d in data["plans"]],
+            doses=[_dose(d) for d in data.get("doses", [])],
             registrations=[RegistrationRecord(**d) for d in data["registrations"]],
         )
 
@@ -248,6 +273,10 @@ def _series(data: dict[str, Any]) -> SeriesRecord:
     grid = data["grid"] and Grid(**_tuples(data["grid"]))
     slices = [SliceRecord(**d) for d in data["slices"]]
     return SeriesRecord(**data | {"grid": grid, "slices": slices})
+
+
+def _dose(data: dict[str, Any]) -> DoseRecord:
+    return DoseRecord(**data | {"grid": Grid(**_tuples(data["grid"]))})
 
 
 def _tuples(data: dict[str, Any]) -> dict[str, Any]:

@@ -135,7 +135,9 @@ class _Missing:
 @cache
 def versioned(kind: type[T], version: str) -> type[T]:
     """Make the class of a version: without later members, settable only what is settable there."""
-    known = members(version, f"API.{kind.__name__}")
+    # What the surface merely names has the members of its base.
+    names = [f"API.{one.__name__}" for one in kind.__mro__]
+    known = members(version, next(name for name in names if name in load(version)))
     changes: dict[str, Any] = {"__module__": "VMS.TPS.Common.Model.API", "__slots__": ()}
     for name in dir(kind):
         member = getattr(kind, name)

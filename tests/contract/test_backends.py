@@ -17,7 +17,7 @@ import pytest
 
 from esapi_stub.build import build
 from esapi_stub.database import configure
-from esapi_stub.sample import Phantom, PhantomContrast, PhantomMr, write_phantom
+from esapi_stub.sample import Phantom, PhantomContrast, PhantomDose, PhantomMr, write_phantom
 from esapi_stub.surface import VERSIONS
 from stand_ins import assemblies
 from stardust_esapi.errors import NotApprovedError
@@ -33,7 +33,11 @@ from support import Clinic, exported_tree, row_of, write_case_list
 CHOSEN = os.environ.get("ESAPI_CONTRACT", "")
 TESTED = [CHOSEN] if CHOSEN else [f"python-{version}" for version in VERSIONS]
 PHANTOM = Phantom(
-    "Prüfkörper 12", size=(40, 32, 14), contrast=PhantomContrast(), mr=PhantomMr(size=(24, 24, 10))
+    "Prüfkörper 12",
+    size=(40, 32, 14),
+    contrast=PhantomContrast(),
+    mr=PhantomMr(size=(24, 24, 10)),
+    dose=PhantomDose(size=(20, 16, 12), spacing=(5.0, 5.0, 5.0)),
 )
 
 
@@ -178,13 +182,14 @@ def test_a_whole_export_is_that_of_the_python_stub_byte_for_byte(
     cases = write_case_list(tmp_path / "cases.csv", [row_of(place.patients[0])])
     trees = []
     for name, esapi in (("found", choice), ("wanted", f"stub:{tmp_path / 'other'}")):
-        settings = load_settings(None, {"esapi": esapi}, tmp_path)
+        settings = load_settings(None, {"esapi": esapi, "kinds": "ct,km,mr,dose"}, tmp_path)
         job = Job(cases, tmp_path / name, settings, write=True)
         [result] = export(job, Silent()).results
         assert result.state is CaseState.EXPORTED, result.reason
         trees.append(exported_tree(tmp_path / name))
     assert trees[0] == trees[1]
     assert sum(path.endswith(".dcm") for path in trees[0]) > 14 + 18 + 10
+    assert sum(path.startswith("DOSE_Export/") for path in trees[0]) == 2
 
 
 def test_python_itself_is_refused_the_write_before_anything_is_opened(

@@ -21,11 +21,11 @@ import pytest
 
 from esapi_stub.build import build
 from esapi_stub.database import MODES
-from esapi_stub.sample import Phantom, PhantomContrast, PhantomMr, write_phantom
+from esapi_stub.sample import Phantom, PhantomContrast, PhantomDose, PhantomMr, write_phantom
 from esapi_stub.surface import VERSIONS
 from stand_ins import STAND_INS, Clr
 
-PHANTOM = Phantom("0004711", contrast=PhantomContrast(), mr=PhantomMr())
+PHANTOM = Phantom("0004711", contrast=PhantomContrast(), mr=PhantomMr(), dose=PhantomDose())
 APPROVED = Phantom("Prüfkörper 12", patient_position="FFS", approved=True)
 FOREIGN = Phantom("PH-FOR", contrast=PhantomContrast(own_frame_of_reference=True))
 FINE = Phantom("PH-FINE", size=(260, 260, 6), spacing=(0.5, 0.5, 3.0))
@@ -446,6 +446,35 @@ def test_plans(patient) -> None:
     assert (plan.NumberOfFractions, plan.TotalDose.Dose) == (25, 50.0)
     assert str(plan.ApprovalStatus) == "UnApproved"
     assert plan.SeriesUID == plan.Series.UID
+
+
+def test_the_dose_of_a_plan(esapi, patient) -> None:
+    plan = only(only(patient.Courses).PlanSetups)
+    dose = plan.Dose
+    assert plan.IsDoseValid
+    assert dose.SeriesUID == dose.Series.UID
+    assert str(dose.Series.Modality) == "RTDOSE"
+    assert (dose.XSize, dose.YSize, dose.ZSize) == PHANTOM.dose.size
+    assert (dose.XRes, dose.YRes, dose.ZRes) == PHANTOM.dose.spacing
+    assert str(dose.DoseMax3D.Unit) == "Gy"
+    assert dose.DoseMax3D.Dose == pytest.approx(54, rel=0.01)
+    # Each voxel has the dose of its place, by the formula of the phantom.
+    x, y, z = dose.XDirection * dose.XRes, dose.YDirection * dose.YRes, dose.ZDirection * dose.ZRes
+    for plane in (0, 16):
+        voxels = read(esapi, dose, plane)
+        for column, row in ((0, 0), (20, 18), (39, 7)):
+            place = dose.Origin + x * column + y * row + z * plane
+            expected = PHANTOM.dose.gray(np.array([place.x, place.y, place.z]), (-20, 10, 3))
+            shown = dose.VoxelToDoseValue(int(voxels[column, row])).Dose
+            assert shown == pytest.approx(float(expected), abs=0.01)
+            assert dose.GetDoseToPoint(place).Dose == pytest.approx(shown, abs=1e-6)
+    assert np.isnan(dose.GetDoseToPoint(dose.Origin - x * 2).Dose)
+
+
+def test_a_plan_without_a_dose(app) -> None:
+    plan = only(only(app.OpenPatientById(APPROVED.patient_id).Courses).PlanSetups)
+    assert plan.Dose is None
+    assert not plan.IsDoseValid
 
 
 def test_registration(esapi, patient) -> None:

@@ -20,7 +20,7 @@ from stardust_esapi.dataset.convert import convert
 from stardust_esapi.dataset.entry import Entry
 from stardust_esapi.dataset.pseudonym import Pseudonyms
 from stardust_esapi.dataset.tasks import Task, find_tasks
-from stardust_esapi.model import Kind
+from stardust_esapi.model import IMAGE_KINDS, Kind
 from stardust_esapi.settings import Dataset, Format
 from stardust_esapi.verify.manifest import MANIFEST_NAME
 
@@ -33,7 +33,7 @@ TARGET_ML = 4 / 3 * np.pi * 14**3 / 1000
 
 def tasks(root: Path) -> list[Task]:
     found = [task for task in find_tasks(root) if not task.problem]
-    assert {task.kind for task in found} == set(Kind)
+    assert {task.kind for task in found} == set(IMAGE_KINDS)
     return found
 
 

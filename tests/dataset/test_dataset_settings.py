@@ -17,6 +17,7 @@ workers = 2
 scheduler = "tcp://10.0.0.7:8786"
 key = "D:/keys/site.key"
 dicom = true
+dose = true
 words = ["Lunge", "Hirn"]
 regions = ["Kopf", "Hals"]
 
@@ -60,6 +61,7 @@ def test_every_setting_can_stand_in_the_file(tmp_path: Path):
         scheduler="tcp://10.0.0.7:8786",
         key=Path("D:/keys/site.key"),
         dicom=True,
+        dose=True,
         words=("Lunge", "Hirn"),
         regions=("Kopf", "Hals"),
         gates=Gates(

@@ -27,7 +27,7 @@ from pydicom.sequence import Sequence
 from leaks import leaks
 from stardust_esapi.dataset.build import DatasetJob, build_dataset
 from stardust_esapi.dataset.entry import Entry
-from stardust_esapi.model import Kind
+from stardust_esapi.model import IMAGE_KINDS
 from stardust_esapi.record.ledger import LEDGER_NAME
 from stardust_esapi.settings import Dataset as DatasetSettings
 from stardust_esapi.settings import Format
@@ -172,7 +172,7 @@ def identifying(root: Path) -> dict[str, str]:
             dataset = pydicom.dcmread(path, stop_before_pixels=True)
             for value, keyword in _values(dataset):
                 found.setdefault(value, f"{keyword} of {relative.parts[0]}")
-    for kind in Kind:
+    for kind in IMAGE_KINDS:
         found.pop(kind.folder, None)
     found.pop("manifest", None)
     return {value: where for value, where in found.items() if len(value) >= _SHORTEST}
@@ -256,7 +256,7 @@ def _png(secret: str) -> bytes:
 def test_nothing_of_the_export_is_in_any_byte_of_the_dataset(export: Path, tmp_path: Path):
     out, key, mapping = (tmp_path / name for name in ("dataset", "site.key", "mapping.csv"))
     entries = make_dataset(export, out, key, mapping)
-    assert {entry.kind for entry in entries if entry.created} == set(Kind)
+    assert {entry.kind for entry in entries if entry.created} == set(IMAGE_KINDS)
     reasons = [reason for entry in entries for reason in entry.reasons]
     assert any("slices are missing" in reason for reason in reasons)
     assert any("damaged" in reason for reason in reasons)

@@ -21,7 +21,7 @@ from stardust_esapi.dataset.facts import StructureFacts
 from stardust_esapi.dataset.overview import render_overview, write_overview
 from stardust_esapi.dataset.split import Part, assign
 from stardust_esapi.dataset.tasks import State
-from stardust_esapi.model import Kind, Role
+from stardust_esapi.model import IMAGE_KINDS, Kind, Role
 from stardust_esapi.settings import Dataset
 from support import PATIENCE
 
@@ -31,7 +31,7 @@ WORDS = (("Lunge", "Thorax"), ("Glio", "Kopf"), ("", ""))
 
 def an_entry(number: int, **changes: Any) -> Entry:
     """A case; two of a patient."""
-    kind = list(Kind)[number % 3]
+    kind = IMAGE_KINDS[number % 3]
     patient, case = f"p{number // 2:03}", f"c{number:03}"
     case_kind, region = WORDS[number // 2 % 3]
     entry = Entry(

@@ -10,6 +10,7 @@ import pytest
 
 from stardust_esapi.dicom.source import (
     Device,
+    DoseSource,
     ImageSeries,
     PatientIdentity,
     RegistrationSource,
@@ -120,5 +121,30 @@ def make_registration() -> Callable[..., RegistrationSource]:
             "created": datetime(2024, 5, 6, 7, 8, 9),
         }
         return RegistrationSource(**(given | facts))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_dose() -> Callable[..., DoseSource]:
+    """A dose of some Gy, each voxel's its own, on a grid like no image's."""
+
+    def make(geometry: ImageGeometry = AXIAL, **facts: object) -> DoseSource:
+        shape = geometry.size[::-1]
+        given = {
+            "patient": PATIENT,
+            "study": STUDY,
+            "sop_instance_uid": derived_uid("dose"),
+            "series_uid": derived_uid("dose series"),
+            "frame_of_reference_uid": derived_uid("for", "CT"),
+            "geometry": geometry,
+            "values": np.linspace(0.0, 61.7, int(np.prod(shape))).reshape(shape),
+            "units": "GY",
+            "plan_uid": derived_uid("plan"),
+            "plan_label": "Plan Ä",
+            "structure_set_uid": derived_uid("structure set"),
+            "created": datetime(2024, 5, 6, 7, 8, 9),
+        }
+        return DoseSource(**(given | facts))
 
     return make

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pydicom
+import pytest
 
 from stardust_esapi.dataset.pseudonym import Pseudonyms
 from stardust_esapi.dicom.deidentify import copy_deidentified
 from stardust_esapi.dicom.read_series import read_stack
 from stardust_esapi.dicom.source import Device, PatientIdentity, RoiSource, StudyFacts
+from stardust_esapi.dicom.write_dose import write_dose
 from stardust_esapi.dicom.write_images import write_image_series
 from stardust_esapi.dicom.write_registration import write_registration
 from stardust_esapi.dicom.write_segmentation import write_segmentation
@@ -20,6 +22,7 @@ from stardust_esapi.dicom.write_structure_set import write_structure_set
 OBJECTS = {"CT": "CTImage", "MR": "MRImage", "RS": "RTStructureSet", "RE": "SpatialRegistration"}
 EXPORTED = set(OBJECTS)
 OBJECTS["SG"] = "Segmentation"  # beside a de-identified copy
+DOSE = {"RD": "RTDose"}
 
 
 def errors(path: Path) -> list[str]:
@@ -29,8 +32,9 @@ def errors(path: Path) -> list[str]:
     )
     lines = (done.stdout + done.stderr).splitlines()
     found = [line for line in lines if line.startswith(("Error", "Abort"))]
-    if OBJECTS[path.name[:2]] not in lines:
-        found.append(f"it is no {OBJECTS[path.name[:2]]}")
+    meant = (OBJECTS | DOSE)[path.name[:2]]
+    if meant not in lines:
+        found.append(f"it is no {meant}")
     return found
 
 
@@ -74,6 +78,13 @@ def test_no_error_where_hardly_anything_is_known(
     write_structure_set(make_structure_set(series, rois=[points], **nothing), tmp_path)
     write_registration(make_registration(**nothing), tmp_path)
     assert checked(sorted(tmp_path.glob("*.dcm"))) == EXPORTED
+
+
+@pytest.mark.parametrize("units", ["GY", "RELATIVE"])
+def test_no_error_in_a_dose(make_dose, tmp_path: Path, units: str) -> None:
+    nothing = StudyFacts("1.2.3")
+    path = write_dose(make_dose(units=units, study=nothing, created=None), tmp_path)
+    assert checked([path]) == set(DOSE)
 
 
 def test_it_finds_what_is_wrong(exported: Path, tmp_path: Path) -> None:

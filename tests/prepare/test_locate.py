@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -40,6 +41,38 @@ def test_by_plan() -> None:
     assert located.image is CT
     assert located.contrast is None
     assert located.mr is None
+
+
+def test_the_plan_is_looked_up_where_its_dose_is_asked_for() -> None:
+    assert locate(CASE, PATIENT).plan is None
+    located = locate(CASE, PATIENT, (Kind.DOSE,))
+    assert (located.plan, located.left_out) == (PATIENT.plans[0], {})
+
+
+@pytest.mark.parametrize("kind", [Kind.DOSE, Kind.PLAN])
+@pytest.mark.parametrize(
+    ("case", "plans", "words"),
+    [
+        (
+            replace(CASE, plan_id="", series_uid="1.1", structure_set_id="CT_1"),
+            PATIENT.plans,
+            "names no plan.*Fill in PlanID",
+        ),
+        # The same structure set, so the case stands; but which of the two doses?
+        (
+            CASE,
+            (*PATIENT.plans, PlanView("C2", "B1", "1.72", SET.uid)),
+            r"several courses \(C1, C2",
+        ),
+    ],
+)
+def test_a_dose_of_no_certain_plan_is_left_out(kind: Kind, case, plans, words: str) -> None:
+    patient = replace(PATIENT, plans=plans)
+    located = locate(case, patient, (Kind.CT, kind))
+    assert re.search(words, located.left_out[kind])
+    for kinds, missing in (((kind,), OnMissing.SKIP), ((Kind.CT, kind), OnMissing.FAIL)):
+        with pytest.raises(LocateError, match=words):
+            locate(case, patient, kinds, missing)
 
 
 def test_ids_ignore_case_as_eclipse_does() -> None:

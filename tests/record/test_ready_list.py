@@ -8,9 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stardust_esapi.errors import UsageError
-from stardust_esapi.model import Kind, TransferRequest
-from stardust_esapi.record.ready_list import read_ready_list, write_ready_list
+from stardust_esapi.model import IMAGE_KINDS, Kind, TransferRequest
+from stardust_esapi.record.ready_list import (
+    read_ready_cases,
+    read_ready_list,
+    write_ready_list,
+)
 
+# As earlier versions wrote it, which is still read.
 HEADER = "Patient-ID;PlanID;Kind;StudyUID;SeriesUID;StructureSetUID;RegistrationUID;Images"
 ROW = "0042;Plan;CT;1.2.3;1.2.3.4;1.2.3.5;;98"
 REQUEST = TransferRequest(Kind.CT, "0042", "Plan", "1.2.3", "1.2.3.4", "1.2.3.5", "", 98)
@@ -21,7 +26,7 @@ ids = st.text(
 ).map(str.strip)  # fmt: skip
 requests = st.builds(
     TransferRequest,
-    kind=st.sampled_from(Kind),
+    kind=st.sampled_from(IMAGE_KINDS),
     patient_id=ids.filter(bool),
     plan_id=ids,
     study_uid=uids,
@@ -29,6 +34,16 @@ requests = st.builds(
     structure_set_uid=st.one_of(st.just(""), uids),
     registration_uid=st.one_of(st.just(""), uids),
     images=st.integers(1, 5000),
+) | st.builds(
+    TransferRequest,
+    kind=st.sampled_from((Kind.DOSE, Kind.PLAN)),
+    patient_id=ids.filter(bool),
+    plan_id=ids,
+    study_uid=uids,
+    series_uid=uids,
+    images=st.just(1),
+    plan_uid=uids,
+    dose_uid=uids,
 )
 
 
@@ -55,9 +70,10 @@ def test_no_cell_is_a_formula_and_none_changes(tmp_path: Path, value: str) -> No
 def test_the_file_has_exactly_the_agreed_form(tmp_path: Path) -> None:
     path = tmp_path / "export_list.csv"
     write_ready_list(path, [REQUEST])
-    assert path.read_bytes() == f"{HEADER}\r\n{ROW}\r\n".encode()
+    header = f"{HEADER};PlanUID;DoseUID"
+    assert path.read_bytes() == f"{header}\r\n{ROW};;\r\n".encode()
     write_ready_list(path, [])
-    assert path.read_bytes() == f"{HEADER}\r\n".encode()
+    assert path.read_bytes() == f"{header}\r\n".encode()
     assert [p.name for p in tmp_path.iterdir()] == ["export_list.csv"]
 
 
@@ -92,6 +108,7 @@ def test_people_and_spreadsheets_may_touch_it(tmp_path: Path, content: str) -> N
         ("P;Plan;CT;1.2.3;1.2.3.4;;;-3", "row 3: Images is '-3'"),
         ("P;Plan;CT;1.2.3;1.2.3.4;;;", "row 3: Images is ''"),
         ("P;Plan;CT;1.2.3;1.2.3.4", "row 3 has 5 columns, the header has 8"),
+        ("P;Plan;DOSE;1.2.3;1.2.3.4;;;1", "row 3: PlanUID is empty"),
     ],
 )
 def test_a_bad_cell_is_named_by_row_and_column(tmp_path: Path, row: str, message: str) -> None:
@@ -107,6 +124,7 @@ def test_a_bad_cell_is_named_by_row_and_column(tmp_path: Path, row: str, message
         (b"", "check Patient-ID, PlanID"),
         (HEADER.replace("Kind;", "").encode(), "check Kind"),
         (f"{HEADER};Images".encode(), "check Images"),
+        (f"{HEADER};DoseUID;PlanUID;DoseUID".encode(), "check DoseUID"),
         (HEADER.replace(";", ",").encode(), "row 1 must name each column"),
         (f"{HEADER}\nM\xfcller".encode("cp1252"), "cannot be read as a ready list"),
     ],
@@ -116,6 +134,23 @@ def test_a_file_that_is_no_ready_list(tmp_path: Path, content: bytes, message: s
     path.write_bytes(content)
     with pytest.raises(UsageError, match=message):
         read_ready_list(path)
+
+
+def test_a_dose_belongs_to_its_case_whatever_is_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "export_list.csv"
+    dose = TransferRequest(
+        Kind.DOSE, "0042", "Plan", "1.2.3", "1.2.3.7", images=1, plan_uid="1.2.8", dose_uid="1.2.9"
+    )
+    other = replace(dose, series_uid="1.2.3.8", plan_uid="1.2.80", dose_uid="1.2.90")
+    ct = replace(REQUEST, series_uid="1.2.3.6", structure_set_uid="1.2.3.50")
+    write_ready_list(path, [REQUEST, dose, ct, other])
+    whole = read_ready_cases(path, tuple(Kind))
+    assert [result.requests for result in whole] == [(REQUEST, dose), (ct, other)]
+    alone = read_ready_cases(path, (Kind.DOSE,))
+    assert [result.requests for result in alone] == [(dose,), (other,)]
+    keys = [result.case.key for result in alone]
+    assert keys == [result.case.key for result in whole]
+    assert len(set(keys)) == 2
 
 
 def test_a_missing_file_is_wrong_use(tmp_path: Path) -> None:

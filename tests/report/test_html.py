@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from stardust_esapi.caselist import RowProblem
 from stardust_esapi.model import (
+    IMAGE_KINDS,
     Action,
     Case,
     CaseResult,
@@ -64,7 +65,7 @@ def a_result(row: int, state: CaseState = CaseState.EXPORTED, text: str = "") ->
     case = Case(row, text or f"00{row}", text or f"Plan{row}", gtv_id=text or "GTV 1", label=text)
     requests = tuple(
         TransferRequest(kind, case.patient_id, case.plan_id, "1.2", f"1.2.{row}.{n}", images=50)
-        for n, kind in enumerate(Kind)
+        for n, kind in enumerate(IMAGE_KINDS)
     )
     outcomes = (
         StructureOutcome(Kind.CT, "zRing", Action.SKIPPED, reason=text or "begins with z"),

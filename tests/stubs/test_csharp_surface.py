@@ -19,7 +19,7 @@ from stand_ins import assemblies
 SOURCE = Path(__file__).parent / "csharp" / "Surface.cs"
 # Types that ESAPI's signatures name and the surface does not describe.
 UNDESCRIBED = {
-    *("API.ApplicationScript", "Types.LineProfile", "Types.ProfilePoint"),
+    *("API.ApplicationScript", "API.PlanningItemDose", "Types.LineProfile", "Types.ProfilePoint"),
     "Types.DoseValue/DoseUnit",
 }
 # These have every member, not only those that the product meets; of those that came after 16.1,

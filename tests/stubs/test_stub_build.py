@@ -252,7 +252,7 @@ def test_files_that_are_not_taken(tmp_path, dicom) -> None:
                 setattr(dataset, keyword, value)
         dataset.save_as(dicom / "sub" / name)
 
-    variant("dose.dcm", SOPClassUID="1.2.840.10008.5.1.4.1.1.481.2")
+    variant("image.dcm", SOPClassUID="1.2.840.10008.5.1.4.1.1.481.1")
     variant("nobody.dcm", PatientID="")
     variant("nowhere.dcm", ImagePositionPatient=None)
     variant("short.dcm", PixelData=b"\0" * 10)
@@ -263,7 +263,7 @@ def test_files_that_are_not_taken(tmp_path, dicom) -> None:
     assert "duplicate SOP instance" in reasons["sub/zz_same.dcm"]
     assert reasons.pop("sub/zz_same.dcm").endswith("the same content")
     assert reasons.pop("sub/zz_other.dcm").endswith("other content")
-    assert reasons.pop("sub/dose.dcm") == "unsupported SOP class: RT Dose Storage"
+    assert reasons.pop("sub/image.dcm") == "unsupported SOP class: RT Image Storage"
     assert reasons.pop("sub/nobody.dcm") == "PatientID missing"
     assert reasons.pop("sub/nowhere.dcm") == "ImagePositionPatient missing"
     assert "pixels cannot be decoded" in reasons.pop("sub/short.dcm")

@@ -40,7 +40,7 @@ def parameters(signature: str) -> list[str]:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("name", sorted(set(CLASSES) - {"SerializableObject"}))
+@pytest.mark.parametrize("name", sorted(set(CLASSES) - {"SerializableObject", "PlanningItemDose"}))
 def test_every_member_offered_is_esapis(version, name) -> None:
     known = signatures(version, name)
     kind = versioned(CLASSES[name], version)

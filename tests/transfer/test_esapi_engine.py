@@ -43,7 +43,15 @@ from stardust_esapi.errors import TransferError
 from stardust_esapi.esapi.connect import connect
 from stardust_esapi.esapi.session import Session
 from stardust_esapi.job import run
-from stardust_esapi.model import Action, Case, CaseResult, CaseState, Kind, TransferRequest
+from stardust_esapi.model import (
+    IMAGE_KINDS,
+    Action,
+    Case,
+    CaseResult,
+    CaseState,
+    Kind,
+    TransferRequest,
+)
 from stardust_esapi.settings import load_settings
 from stardust_esapi.transfer.esapi_engine import EsapiEngine
 from stardust_esapi.transfer.voxels import Voxels
@@ -340,7 +348,7 @@ def tree(out: Path) -> dict[str, bytes]:
     """Every file of the exported series."""
     return {
         path.relative_to(out).as_posix(): path.read_bytes()
-        for kind in Kind
+        for kind in IMAGE_KINDS
         for path in (out / kind.folder).rglob("*")
         if path.is_file()
     }

@@ -13,7 +13,7 @@ from pydicom.uid import (
     SpatialRegistrationStorage,
 )
 
-from stardust_esapi.model import Kind, TransferRequest
+from stardust_esapi.model import IMAGE_KINDS, Kind, TransferRequest
 from stardust_esapi.verify.inspect import inspect_folder
 from stardust_esapi.verify.manifest import manifest_digest, write_manifest
 
@@ -134,6 +134,6 @@ def make() -> type[Dicom]:
     return Dicom
 
 
-@pytest.fixture(params=list(Kind))
+@pytest.fixture(params=IMAGE_KINDS)
 def kind(request: pytest.FixtureRequest) -> Kind:
     return Kind(request.param)

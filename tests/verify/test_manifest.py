@@ -13,7 +13,7 @@ import pydicom
 import pytest
 from PIL import Image
 from pydicom.sequence import Sequence
-from pydicom.uid import JPEG2000Lossless, JPEGLosslessSV1, RLELossless, RTDoseStorage
+from pydicom.uid import JPEG2000Lossless, JPEGLosslessSV1, RLELossless, RTImageStorage
 
 from stardust_esapi.dicom.instance import Person, owner_of
 from stardust_esapi.errors import VerifyError
@@ -136,7 +136,7 @@ def test_a_folder_that_is_not_there(tmp_path: Path, make) -> None:
         ("CT.1.dcm", {"SOPInstanceUID": "1.2.1.2"}, "2 files share SOP Instance UID 1.2.1.2"),
         ("CT.1.dcm", {"FrameOfReferenceUID": "1.7"}, "the images lie in 2 frames of reference"),
         ("CT.1.dcm", {"FrameOfReferenceUID": ""}, "or some in none"),
-        ("CT.1.dcm", {"SOPClassUID": RTDoseStorage}, "(RT Dose Storage)"),
+        ("CT.1.dcm", {"SOPClassUID": RTImageStorage}, "(RT Image Storage)"),
         ("RS.1.dcm", {"SOPInstanceUID": "1.2.6"}, "RS.1.dcm is another structure set (1.2.6)"),
         ("RS.1.dcm", {"FrameOfReferenceUID": "1.7"}, "RS.1.dcm lies in another frame of reference"),
     ],

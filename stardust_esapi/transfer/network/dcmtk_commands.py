@@ -98,7 +98,7 @@ def check_uids(uids: Iterable[str]) -> None:
 
 def uids_of(request: TransferRequest) -> list[str]:
     """The UIDs that a request names."""
-    companions = (request.structure_set_uid, request.registration_uid)
+    companions = (request.structure_set_uid, request.registration_uid, request.object_uid)
     return [request.study_uid, request.series_uid, *filter(None, companions)]
 
 
@@ -209,12 +209,13 @@ def _steps(
 ) -> Iterator[tuple[str, PurePosixPath, list[list[str]]]]:
     """Comment, folder and commands of one series."""
     check_uids(uids_of(request))
-    queries = [
-        identifier(
-            "SERIES", StudyInstanceUID=request.study_uid, SeriesInstanceUID=request.series_uid
-        )
-    ]
-    what = f"{request.kind} series, {request.images} images"
+    keys = {"StudyInstanceUID": request.study_uid, "SeriesInstanceUID": request.series_uid}
+    if request.object_uid:
+        queries = [identifier("IMAGE", **keys, SOPInstanceUID=request.object_uid)]
+        what = f"1 {request.kind.words}"
+    else:
+        queries = [identifier("SERIES", **keys)]
+        what = f"{request.kind} series, {request.images} images"
     # A structure set is kept in its images' study; a registration belongs to two.
     companions = (
         ("1 structure set", request.structure_set_uid, request.study_uid),

@@ -10,11 +10,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from pydicom.dataset import Dataset
-from pydicom.uid import UID, RTStructureSetStorage, SpatialRegistrationStorage
+from pydicom.uid import (
+    UID,
+    RTDoseStorage,
+    RTPlanStorage,
+    RTStructureSetStorage,
+    SpatialRegistrationStorage,
+)
 
 from stardust_esapi.dicom.instance import IMAGE_CLASSES
 from stardust_esapi.errors import TransferError
-from stardust_esapi.model import TransferRequest
+from stardust_esapi.model import Kind, TransferRequest
 
 Find = Callable[[Dataset], list[Dataset]]
 """Sends one C-FIND identifier and gives what matched."""
@@ -53,11 +59,13 @@ def identifier(level: str, **keys: str | list[str]) -> Dataset:
 
 
 def find_holdings(find: Find, request: TransferRequest) -> list[Holding]:
-    """Find the images of a request, its structure set and its registration, in that order.
+    """Find the images of a request, its structure set and its registration, or its dose or plan.
 
     Raises:
         TransferError: The peer does not hold exactly what the request names.
     """
+    if request.kind in _OBJECTS:
+        return [_find_instance(find, request, request.object_uid, _OBJECTS[request.kind])]
     holdings = [_find_images(find, request)]
     if request.structure_set_uid:
         holdings.append(
@@ -101,9 +109,12 @@ def _find_images(find: Find, request: TransferRequest) -> Holding:
     )
 
 
-_COMPANIONS = {
+_OBJECTS = {Kind.DOSE: RTDoseStorage, Kind.PLAN: RTPlanStorage}
+_WORDS = {
     RTStructureSetStorage: ("structure set", "RTSTRUCT"),
     SpatialRegistrationStorage: ("registration", "REG"),
+    RTDoseStorage: ("dose", "RTDOSE"),
+    RTPlanStorage: ("plan", "RTPLAN"),
 }
 
 
@@ -113,7 +124,7 @@ def _find_instance(find: Find, request: TransferRequest, uid: str, sop_class: UI
     Most peers match an instance whatever its series. Strict ones need the series: they are asked
     for all of the modality, first in the request's study, then in the patient's others.
     """
-    what, modality = _COMPANIONS[sop_class]
+    what, modality = _WORDS[sop_class]
     try:
         series = _series_of(find, request.study_uid, "", uid)
     except QueryRefusedError:

@@ -12,12 +12,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
+import numpy as np
+from numpy.typing import NDArray
 from pydicom.errors import InvalidDicomError
 
 from esapi_stub import rtstruct
 from esapi_stub.database import DAMAGE, Database, DatabaseError, Settings, write_durably
 from esapi_stub.records import (
     MAX_ID,
+    DoseRecord,
     PatientRecord,
     Record,
     SeriesRecord,
@@ -121,6 +124,7 @@ class Chart(Desk):
         self.modified = False
         self._structures: dict[str, list[StructureRecord]] = {}
         self._voxel_values: dict[str, frozenset[int]] = {}
+        self._dose_values: dict[str, NDArray[np.int64]] = {}
 
     @property
     def folder(self) -> Path:
@@ -201,6 +205,14 @@ class Chart(Desk):
         if series_uid not in self._voxel_values:
             self._voxel_values[series_uid] = frozenset(read())
         return self._voxel_values[series_uid]
+
+    def dose_values(
+        self, dose: DoseRecord, read: Callable[[], NDArray[np.int64]]
+    ) -> NDArray[np.int64]:
+        """The stored values of a dose, shape (planes, rows, columns); read when first asked."""
+        if dose.uid not in self._dose_values:
+            self._dose_values[dose.uid] = read()
+        return self._dose_values[dose.uid]
 
     def siblings(self, series_uid: str) -> list[StructureSetRecord]:
         """The structure sets among which the id of one on this series must be unique."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import inspect
 
-from esapi_stub.api import application, context, image, patient, structures
+from esapi_stub.api import application, context, dose, image, patient, structures
 from esapi_stub.api.base import ApiDataObject, SerializableObject
 
 CLASSES: dict[str, type] = {
     kind.__name__: kind
-    for module in (application, patient, image, structures)
+    for module in (application, patient, image, structures, dose)
     for kind in vars(module).values()
     if inspect.isclass(kind)
     and issubclass(kind, SerializableObject)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from esapi_stub.api.base import ApiDataObject, Chart, Enumerable, date
+from esapi_stub.api.dose import PlanningItemDose
 from esapi_stub.api.image import ORIENTATIONS, Image, Series
 from esapi_stub.api.structures import StructureSet
 from esapi_stub.records import (
@@ -231,6 +232,14 @@ class PlanningItem(ApiDataObject):
                 return self._desk.make(StructureSet, record)
         return None
 
+    @property
+    def Dose(self) -> PlanningItemDose | None:
+        """The dose; None where it was not calculated."""
+        for record in self._desk.record.doses:
+            if record.plan_uid == self._record.uid and self._desk.settings.doses != "none":
+                return self._desk.make(PlanningItemDose, record, self._record)
+        return None
+
 
 class PlanSetup(PlanningItem):
     """``API.PlanSetup``."""
@@ -250,6 +259,11 @@ class PlanSetup(PlanningItem):
     def SeriesUID(self) -> str:
         """Series Instance UID of the RT Plan."""
         return self._record.series_uid
+
+    @property
+    def IsDoseValid(self) -> bool:
+        """Whether there is a dose, and it is that of the plan as it is now."""
+        return self.Dose is not None and self._desk.settings.doses != "not valid"
 
     @property
     def ApprovalStatus(self) -> PlanSetupApprovalStatus:

@@ -11,6 +11,7 @@ from esapi_stub.sample.phantom import (
     Empty,
     Phantom,
     PhantomContrast,
+    PhantomDose,
     PhantomMr,
     PhantomStructure,
     Sphere,
@@ -137,7 +138,7 @@ def _phantom(number: int) -> Phantom:
         phantom = cohort[number - 2]
     # Marrow: were the tumour brightest on an MR, the window of a training file would cut it off.
     with_marrow = (replace(s, hu=300) if s.id == "PRV Cord" else s for s in phantom.structures)
-    return replace(phantom, structures=tuple(with_marrow))
+    return replace(phantom, structures=tuple(with_marrow), dose=PhantomDose())
 
 
 def _real_row(uids: PatientUids) -> Row:

@@ -18,6 +18,7 @@ from pydicom.uid import (
     CTImageStorage,
     ExplicitVRLittleEndian,
     MRImageStorage,
+    RTDoseStorage,
     RTPlanStorage,
     RTStructureSetStorage,
     SpatialRegistrationStorage,
@@ -34,6 +35,7 @@ SOP_CLASSES = {
     "MR": MRImageStorage,
     "RTSTRUCT": RTStructureSetStorage,
     "RTPLAN": RTPlanStorage,
+    "RTDOSE": RTDoseStorage,
     "REG": SpatialRegistrationStorage,
 }
 DATE, TIME = "20240102", "120000"
@@ -54,6 +56,7 @@ class PatientUids:
         sop_instance_uids: The planning CT's images, in rising plane order (along the normal).
         structure_set_uid: SOP Instance UID of the RT Structure Set.
         plan_uid: SOP Instance UID of the RT Plan.
+        dose_uid: SOP Instance UID of the RT Dose.
         km_series_uid: Series of the contrast CT.
         km_frame_of_reference_uid: Frame of Reference of the contrast CT.
         mr_study_uid: Study of the MR.
@@ -77,6 +80,7 @@ class PatientUids:
     mr_series_uid: str = ""
     mr_frame_of_reference_uid: str = ""
     registration_uid: str = ""
+    dose_uid: str = ""
 
 
 @dataclass(frozen=True)
@@ -289,6 +293,47 @@ def registration(
         _registered(registered_frame, np.eye(4)),
         _registered(source_frame, matrix),
     ]
+    return item
+
+
+def dose(
+    study: Dataset, uid: str, plan_uid: str, frame: str, grid: Grid, gray: FloatArray
+) -> Dataset:
+    """RT Dose of a whole plan (PS3.3 A.18.3, C.8.8.3).
+
+    Args:
+        study: Patient and study.
+        uid: SOP Instance UID; the series UID is derived from it.
+        plan_uid: SOP Instance UID of the RT Plan.
+        frame: Frame of Reference UID.
+        grid: The dose grid.
+        gray: Dose of every voxel, Gy, shape (planes, rows, columns); stored in 16 bits.
+    """
+    item = series_header(study, "RTDOSE", derived_uid(uid, "series"), 5, "Dose")
+    item.SOPInstanceUID = uid
+    item.InstanceNumber = 1
+    item.OperatorsName = ""
+    item.FrameOfReferenceUID = frame
+    item.PositionReferenceIndicator = ""
+    item.ContentDate, item.ContentTime = DATE, TIME
+    item.ImagePositionPatient = ds(grid.position(0))
+    item.ImageOrientationPatient = ds(grid.orientation, digits=12)
+    item.PixelSpacing = ds((grid.spacing[1], grid.spacing[0]))
+    item.SliceThickness = ds(grid.spacing[2:])
+    item.Columns, item.Rows, item.NumberOfFrames = grid.size
+    item.FrameIncrementPointer = 0x3004000C
+    item.GridFrameOffsetVector = ds([plane * grid.spacing[2] for plane in range(grid.size[2])])
+    item.SamplesPerPixel = 1
+    item.PhotometricInterpretation = "MONOCHROME2"
+    item.BitsAllocated = item.BitsStored = 16
+    item.HighBit, item.PixelRepresentation = 15, 0
+    item.DoseUnits, item.DoseType, item.DoseSummationType = "GY", "PHYSICAL", "PLAN"
+    item.DoseGridScaling = format_number_as_ds(float(gray.max()) / 65000)
+    plan = Dataset()
+    plan.ReferencedSOPClassUID, plan.ReferencedSOPInstanceUID = RTPlanStorage, plan_uid
+    item.ReferencedRTPlanSequence = [plan]
+    stored = (gray / float(item.DoseGridScaling)).round()
+    item.add_new("PixelData", "OW", stored.astype("<u2").tobytes())
     return item
 
 

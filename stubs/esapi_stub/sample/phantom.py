@@ -24,6 +24,7 @@ from esapi_stub.sample.dicom import (
     add_noise,
     centred_grid,
     derived_uid,
+    dose,
     ds,
     image_header,
     mr_signal,
@@ -233,6 +234,28 @@ class PhantomMr:
 
 
 @dataclass(frozen=True)
+class PhantomDose:
+    """A dose that falls off from the middle of the PTV as a Gaussian, on a grid of its own.
+
+    Attributes:
+        highest: Dose in the middle, Gy.
+        width: Distance from the middle at which exp(-1/2) of it is left, mm.
+        spacing: As :attr:`Grid.spacing`.
+        size: As :attr:`Grid.size`; the grid has the planning CT's directions.
+    """
+
+    highest: float = 54.0
+    width: float = 25.0
+    spacing: Vector = (2.5, 2.5, 2.5)
+    size: tuple[int, int, int] = (40, 36, 32)
+
+    def gray(self, points: FloatArray, middle: Vector) -> FloatArray:
+        """Dose, Gy, shape (…), at points of shape (…, 3), mm."""
+        distance = np.linalg.norm(points - np.asarray(middle), axis=-1)
+        return np.asarray(self.highest * np.exp(-((distance / self.width) ** 2) / 2))
+
+
+@dataclass(frozen=True)
 class Phantom:
     """A patient to invent.
 
@@ -254,6 +277,7 @@ class Phantom:
         approved: Whether structure set and plan are approved (Approval Status (300E,0002)).
         contrast: The contrast CT.
         mr: The MR.
+        dose: The dose of the plan.
         seed: Tells patients of the same id apart; all UIDs depend on both.
     """
 
@@ -273,6 +297,7 @@ class Phantom:
     approved: bool = False
     contrast: PhantomContrast | None = None
     mr: PhantomMr | None = None
+    dose: PhantomDose | None = None
     seed: str = ""
 
     @property
@@ -320,6 +345,8 @@ def write_phantom(folder: Path, phantom: Phantom) -> PatientUids:
     save(folder, structure_set, 0)
     plan = _plan(phantom, study)
     save(folder, plan, 0)
+    if phantom.dose:
+        save(folder, _dose(phantom, phantom.dose, study), 0)
 
     km_series = km_frame = mr_study = mr_series = mr_frame = registration_uid = ""
     if phantom.contrast:
@@ -367,6 +394,7 @@ def write_phantom(folder: Path, phantom: Phantom) -> PatientUids:
         mr_series_uid=mr_series,
         mr_frame_of_reference_uid=mr_frame,
         registration_uid=registration_uid,
+        dose_uid=phantom.uid("RTDOSE") if phantom.dose else "",
     )
 
 
@@ -546,6 +574,24 @@ def _plan(phantom: Phantom, study: Dataset) -> Dataset:
             item.DoseReferenceSequence = [dose]
             break
     return item
+
+
+def _dose(phantom: Phantom, shape: PhantomDose, study: Dataset) -> Dataset:
+    """RT Dose around the first PTV that is a ball."""
+    middle = next(
+        s.shape.centre
+        for s in phantom.structures
+        if s.dicom_type == "PTV" and isinstance(s.shape, Sphere)
+    )
+    # Off the middle by fractions of a voxel: a grid is the plan's affair, not the tumour's.
+    x, y, z = middle
+    grid = centred_grid(
+        (x + 0.7, y - 0.4, z + 0.9), phantom.grid.orientation, shape.spacing, shape.size
+    )
+    gray = np.stack([shape.gray(grid.points(plane), middle) for plane in range(grid.size[2])])
+    return dose(
+        study, phantom.uid("RTDOSE"), phantom.uid("RTPLAN"), phantom.uid("frame"), grid, gray
+    )
 
 
 def _reference(modality: str, uid: str) -> Dataset:

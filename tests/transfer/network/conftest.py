@@ -13,14 +13,25 @@ from pydicom import Dataset, dcmread
 from pynetdicom.transport import ThreadedAssociationServer
 
 from dicom_peers import LOOPBACK, OUR_AET, Node, dcmqrscp, free_port, opened_sockets, orthanc, send
-from esapi_stub.sample import PatientUids, Phantom, PhantomContrast, PhantomMr, write_phantom
+from esapi_stub.sample import (
+    PatientUids,
+    Phantom,
+    PhantomContrast,
+    PhantomDose,
+    PhantomMr,
+    write_phantom,
+)
 from stardust_esapi.model import Kind, TransferRequest
 from stardust_esapi.settings import Network
 from stardust_esapi.transfer.network import qr_engine
 from support import PATIENCE
 
 PATIENT = Phantom(
-    "QR Ä-007", size=(32, 32, 20), contrast=PhantomContrast(slices=12), mr=PhantomMr()
+    "QR Ä-007",
+    size=(32, 32, 20),
+    contrast=PhantomContrast(slices=12),
+    mr=PhantomMr(),
+    dose=PhantomDose(size=(20, 16, 12)),
 )
 OTHER = Phantom("QR-008", size=(32, 32, 20))
 
@@ -41,8 +52,21 @@ class Archive:
         return [ds for ds in map(dcmread, self.files) if ds.PatientID == patient_id]
 
     def request(self, kind: Kind = Kind.CT, uids: PatientUids | None = None) -> TransferRequest:
-        """What a case asks for: the CT with its structure set, the MR with its registration."""
+        """What a case asks for: the CT with its structure set, the MR with its registration, …"""
         uids = uids or self.patient
+        objects = {Kind.DOSE: uids.dose_uid, Kind.PLAN: uids.plan_uid}
+        if kind in objects:
+            [found] = [ds for ds in map(dcmread, self.files) if ds.SOPInstanceUID == objects[kind]]
+            return TransferRequest(
+                kind=kind,
+                patient_id=uids.patient_id,
+                plan_id=uids.plan_id,
+                study_uid=found.StudyInstanceUID,
+                series_uid=found.SeriesInstanceUID,
+                images=1,
+                plan_uid=uids.plan_uid,
+                dose_uid=uids.dose_uid if kind is Kind.DOSE else "",
+            )
         series = {
             Kind.CT: uids.series_uid,
             Kind.KM: uids.km_series_uid,

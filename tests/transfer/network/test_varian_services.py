@@ -21,7 +21,7 @@ from esapi_stub.daemon import Daemon, Faults
 from esapi_stub.profiles import PROFILES, MoveOverTls, Profile, Refusal, UidLists
 from stardust_esapi.choices import Retrieve
 from stardust_esapi.errors import TransferError
-from stardust_esapi.model import Kind
+from stardust_esapi.model import IMAGE_KINDS, Kind
 from stardust_esapi.settings import Network, Tls
 from stardust_esapi.transfer.network import probe
 from stardust_esapi.transfer.network.dcmtk import DcmtkEngine
@@ -102,7 +102,7 @@ def test_every_kind_arrives_with_the_defaults(
             {"peer": address(daemon), "port": our_port, "retrieve": retrieve, "timeout": PATIENCE}
         )
         with engine(network, tmp_path / "quarantine") as running:
-            for kind in Kind:
+            for kind in IMAGE_KINDS:
                 (tmp_path / kind).mkdir()
                 request = archive.request(kind)
                 assert running.fetch(request, tmp_path / kind, lambda _: None).clean

@@ -19,6 +19,8 @@ class ClinicalGoal: ...  # from 16.1
 
 class CourseClinicalStatus: ...  # from 16.1
 
+class DoseProfile: ...
+
 class DoseValue(System.ValueType):
     class DoseUnit(System.Enum): ...
     @property
