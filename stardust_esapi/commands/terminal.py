@@ -324,7 +324,7 @@ def print_dataset(summary: DatasetSummary, out: Console) -> None:
     if summary.unchanged:
         say(out, f"{summary.unchanged} cases were there already and were left alone.")
     for part, names in summary.split.cases.items():
-        say(out, f"{part}: {len(names)} cases")
+        say(out, f"{part}: {len(names)} {'case' if len(names) == 1 else 'cases'}")
     for remark in summary.split.remarks:
         say(out, escape(remark))
     say(out, f"[bold]{escape(summary.verdict)}.[/]")

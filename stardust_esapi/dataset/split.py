@@ -199,7 +199,8 @@ def _remarks(counts: Mapping[Stratum, Counter[Part]], fraction: float) -> Iterat
             if not count[part]
         ]
         if without:
-            yield f"Nobody is for {word} of (patients): {', '.join(without)}."
+            listed = ", ".join(without)
+            yield f"No patient is for {word} of {listed}; in brackets, how many there are."
 
 
 def _remarks_on_folds(dealt: int, asked: int) -> Iterator[str]:

@@ -185,13 +185,13 @@ def _of_ledger(record: CaseRecord) -> _Listed:
 
 
 def _why(record: CaseRecord) -> str:
-    """The export's own reason: its doubts, or what went wrong without what that quotes."""
-    if record.state is CaseState.DOUBTFUL:
-        return " ".join(doubt.text for doubt in record.doubts)
+    """The export's own reason, without what that quotes."""
     what = rf"(?:plan {re.escape(record.plan_id)}|series [\d.]*)"
     named = rf"row \d+, patient {re.escape(record.patient_id)}, {what}: "
-    own = (record.patient_id, record.plan_id, record.structure_set_id)
-    return unnamed(re.sub(f"^{named}", "", record.reason), own)
+    reason = re.sub(f"^{named}", "", record.reason)
+    if record.state is CaseState.DOUBTFUL:
+        return reason  # the judge's sentences name nobody
+    return unnamed(reason, (record.patient_id, record.plan_id, record.structure_set_id))
 
 
 def _of_manifests(root: Path) -> Iterator[_Listed]:

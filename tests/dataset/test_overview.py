@@ -104,7 +104,7 @@ def test_counts_the_cohort_by_casekind_and_region() -> None:
     assert f"{head} GTV, median ml" in page.text
     assert "Glio Kopf 4 2 1 1 2 0 2 3.25 Lunge Thorax 4 2" in page.text
     assert "all 12 6 5 1 4 4 4 3.25" in page.text
-    assert "Nobody is for testing of (patients): " in page.text
+    assert "No patient is for testing of " in page.text
     assert "Brainstem_neg+ 12 25" in page.text
 
 

@@ -231,12 +231,17 @@ def test_two_patients_are_one_for_each_and_that_is_said():
 def test_a_single_patient_is_for_training():
     split = assign(patients(1, "Lunge"), 0.2, 0)
     assert share(split) == (1, 0)
-    assert split.remarks[-1] == "Nobody is for testing of (patients): Lunge (1)."
+    assert (
+        split.remarks[-1]
+        == "No patient is for testing of Lunge (1); in brackets, how many there are."
+    )
 
 
 def test_a_casekind_without_a_part_is_named():
     split = assign([*patients(18, "Lunge"), *patients(1, "Milz"), *patients(1)], 0.8, 0)
-    assert split.remarks == ("Nobody is for testing of (patients): no casekind (1), Milz (1).",)
+    assert split.remarks == (
+        "No patient is for testing of no casekind (1), Milz (1); in brackets, how many there are.",
+    )
 
 
 def test_parts_that_were_given_may_not_fit_any_more():
@@ -246,7 +251,7 @@ def test_parts_that_were_given_may_not_fit_any_more():
     split = assign(rest, 0.8, 0, first.patients)
     assert split.remarks == (
         "8 of 8 patients are for training where --split asks for 6: whoever has a part keeps it.",
-        "Nobody is for testing of (patients): Lunge (8).",
+        "No patient is for testing of Lunge (8); in brackets, how many there are.",
     )
 
 

@@ -91,15 +91,14 @@ def test_while_an_export_runs_what_is_whole_is_taken_and_the_rest_waits(out: Pat
 
 
 def test_a_doubtful_case_brings_the_doubt_along(out: Path):
-    doubts = '[["gtv", "The GTV is tiny (0.002 ml)."], ["target", "The target is too."]]'
+    said = "The GTV is tiny (0.002 ml). The target is too. Nothing was written."
+    reason = f"row 3, patient {PLAIN}, plan Plan1: {said}"
     change(
-        out, "UPDATE cases SET state = 'doubtful', doubts = ? WHERE patient_id = ?", doubts, PLAIN
+        out, "UPDATE cases SET state = 'doubtful', reason = ? WHERE patient_id = ?", reason, PLAIN
     )
     first = next(task for task in find_tasks(out) if task.patient_id == PLAIN)
     assert first.state == "not exported"
-    assert first.problem == (
-        "The export holds it for doubtful: The GTV is tiny (0.002 ml). The target is too."
-    )
+    assert first.problem == f"The export holds it for doubtful: {said}"
 
 
 def test_every_case_of_the_ledger_is_accounted_for(exported: Path):
