@@ -149,14 +149,14 @@ class Watched(Conversion):
         if _points is None:
             _points = _Points(self.out, self.last)
         entry = Conversion.__call__(self, task)
-        return replace(entry, case_kind=str(_points.passed)) if self.last < 0 else entry
+        return replace(entry, label=str(_points.passed)) if self.last < 0 else entry
 
 
 class Measured(Conversion):
     """Conversion that tells the peak memory of its process so far, kB."""
 
     def __call__(self, task: Task) -> Entry:
-        return replace(Conversion.__call__(self, task), case_kind=str(peak_kb()))
+        return replace(Conversion.__call__(self, task), label=str(peak_kb()))
 
 
 def peak_kb() -> int:
@@ -198,7 +198,7 @@ def main() -> None:
         "started": watcher.started,
         "verdict": summary.verdict,
         "points": points.passed if points else None,
-        "told": [int(e.case_kind) for e in watcher.entries if e.case_kind],
+        "told": [int(e.label) for e in watcher.entries if e.label],
         "parent_kb": watcher.peak_kb,
     }
     sys.stdout.write(json.dumps(said))
