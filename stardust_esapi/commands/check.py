@@ -19,6 +19,7 @@ def check(
     rows: options.Rows = None,
     *,
     accept_doubtful: options.AcceptDoubtful = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Read the list, locate and judge every case, say what is wrong with which. Never writes."""
     from stardust_esapi.commands import terminal
@@ -33,7 +34,7 @@ def check(
     }
     loaded = load_settings(settings, flags)
     loaded = loaded.model_copy(update={"limit": None})  # the whole list is looked at
-    console = terminal.open_console()
+    console = terminal.open_console(as_json=as_json)
     with terminal.watcher(console) as watcher:
         job = run.Job(
             cases,
@@ -43,5 +44,8 @@ def check(
             choice=options.choice(patients, rows),
         )
         summary = run.check(job, watcher)
-    terminal.print_summary(summary, console)
+    if as_json:
+        terminal.print_check(summary)
+    else:
+        terminal.print_summary(summary, console)
     leave(summary)

@@ -22,6 +22,8 @@ def doctor(
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="The output folder to be.")] = None,
     settings: options.SettingsFile = None,
+    *,
+    as_json: options.AsJson = False,
 ) -> None:
     """Look whether all that an export needs is there: a table, and what to do about the rest."""
     from stardust_esapi.commands import terminal
@@ -31,6 +33,9 @@ def doctor(
     network = options.given(peer=peer, aet=aet, port=port, retrieve=retrieve)
     flags = {"esapi": esapi, "network": network}
     findings = examine(load_settings(settings, flags), patient or "", out or Path())
-    terminal.print_findings(findings, terminal.open_console())
+    if as_json:
+        terminal.print_json(findings)
+    else:
+        terminal.print_findings(findings, terminal.open_console())
     if any(finding.health is Health.BAD for finding in findings):
         raise typer.Exit(Exit.SOME_FAILED)

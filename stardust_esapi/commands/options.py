@@ -63,6 +63,7 @@ AcceptDoubtful = Annotated[
 Limit = Annotated[
     int | None, typer.Option("--limit", min=1, help="At most so many patients in this run.")
 ]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 Patients = Annotated[
     list[str] | None,
     typer.Option("--patient", help="Only this patient; may be given several times."),

@@ -22,6 +22,7 @@ from stardust_esapi.commands import (
     doctor,
     export,
     record,
+    status,
     transfer,
     verify,
 )
@@ -37,12 +38,13 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in (
-    export.export,
+    doctor.doctor,
     check.check,
+    export.export,
     transfer.transfer,
+    status.status,
     verify.verify,
     dataset.dataset,
-    doctor.doctor,
     record.record,
     compare.compare,
 ):

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from stardust_esapi.dataset.build import DatasetSummary
     from stardust_esapi.dataset.entry import Entry
     from stardust_esapi.job.readiness import Diagnosis
+    from stardust_esapi.job.status import Status
     from stardust_esapi.record.audit import AuditReport
     from stardust_esapi.verify.check import VerifyReport
 
@@ -48,9 +49,12 @@ _MOST_FAILED_SHOWN = 50
 _GOOD = (CaseState.EXPORTED, CaseState.PREPARED, PLANNED)
 
 
-def open_console() -> Console:
-    """Standard output; rich leaves colours and redrawing away where it is not a terminal."""
-    return Console(file=sys.stdout, highlight=False)
+def open_console(*, as_json: bool = False) -> Console:
+    """Standard output, or error where JSON goes to the former.
+
+    rich leaves colours and redrawing away where it is not a terminal.
+    """
+    return Console(file=sys.stderr if as_json else sys.stdout, highlight=False)
 
 
 class CaseBar:
@@ -242,6 +246,57 @@ def _table(summary: RunSummary) -> Table:
             escape(" ".join((result.why, *result.warnings, *result.notes)).strip()),
         )
     return table
+
+
+def print_json(document: object) -> None:
+    """Print a document for programs: nothing else is on standard output."""
+    from pydantic_core import to_json  # knows dataclasses, paths and moments
+
+    sys.stdout.write(to_json(document, indent=1).decode() + "\n")
+
+
+def print_status(status: Status, out: Console) -> None:
+    """Print how far an output folder has come: counts, reasons, where things are, what is next."""
+    counts = status.counts
+    words = [f"{counts[state]} {state}" for state in CaseState if counts[state]]
+    cases = "1 case" if counts.total() == 1 else f"{counts.total()} cases"
+    say(out, f"[bold]{cases}: {', '.join(words) or 'none yet'}.[/]")
+    for (state, why), given_up in status.reasons.items():
+        rows = row_ranges([case.row for case in given_up])
+        plural = "row" if len(given_up) == 1 else "rows"
+        say(out, f"[{_STYLES[state]}]{state}[/] {plural} {rows}: {escape(why)}")
+    if run := status.run:
+        ended = f"ended {run.ended} ({run.outcome})" if run.ended else "has not ended"
+        say(out, escape(f"The last run, of {run.case_list}, began {run.started} and {ended}."))
+    for what, path in (("Report", status.report), ("Log", status.log)):
+        if path is not None:
+            print_path(out, what, path)
+    out.print(f"Next: {status.next_command}", markup=False, soft_wrap=True)
+
+
+def print_check(summary: RunSummary) -> None:
+    """Print what a check found, as JSON."""
+    print_json(
+        {
+            "verdict": summary.verdict,
+            "cases": [
+                {
+                    "row": result.case.row,
+                    "patient_id": result.case.patient_id,
+                    "plan_id": result.case.plan_id,
+                    "state": shown_state(result),
+                    "why": result.why,
+                    "warnings": result.warnings,
+                    "notes": result.notes,
+                }
+                for result in summary.results
+            ],
+            "rows_not_read": summary.row_problems,
+            "rows_rejected": summary.rejected,
+            "duplicates": summary.duplicates,
+            "list_notes": summary.list_notes,
+        }
+    )
 
 
 def print_verification(report: VerifyReport, out: Console) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -186,12 +185,9 @@ def _of_ledger(record: CaseRecord) -> _Listed:
 
 def _why(record: CaseRecord) -> str:
     """The export's own reason, without what that quotes."""
-    what = rf"(?:plan {re.escape(record.plan_id)}|series [\d.]*)"
-    named = rf"row \d+, patient {re.escape(record.patient_id)}, {what}: "
-    reason = re.sub(f"^{named}", "", record.reason)
     if record.state is CaseState.DOUBTFUL:
-        return reason  # the judge's sentences name nobody
-    return unnamed(reason, (record.patient_id, record.plan_id, record.structure_set_id))
+        return record.why  # the judge's sentences name nobody
+    return unnamed(record.why, (record.patient_id, record.plan_id, record.structure_set_id))
 
 
 def _of_manifests(root: Path) -> Iterator[_Listed]:

@@ -78,7 +78,7 @@ def open_records(
         try:
             yield ledger, OutputLog(out)
         except BaseException as error:
-            ledger.end_run(type(error).__name__)
+            ledger.end_run("failed" if isinstance(error, Exception) else "stopped")
             raise
         ledger.end_run("done")
 

@@ -11,6 +11,7 @@ whole, so a file's state is its series' state: the view ``file_states`` shows bo
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -126,6 +127,7 @@ class CaseRecord:
 
     Attributes:
         key: ``Case.key``.
+        row: Where it stands in its list.
         patient_id: Patient ID (0010,0020).
         state: How far it has come.
         reason: Why it failed or is doubtful, in words that may name the patient; else empty.
@@ -140,6 +142,7 @@ class CaseRecord:
     """
 
     key: str
+    row: int
     patient_id: str
     state: CaseState
     reason: str
@@ -151,6 +154,31 @@ class CaseRecord:
     doubts: tuple[Finding, ...]
     asked: tuple[Kind, ...]
     placed: dict[Kind, SeriesRecord]
+
+    @property
+    def why(self) -> str:
+        """The reason without the case's name."""
+        what = rf"(?:plan {re.escape(self.plan_id)}|series [\d.]*)"
+        return re.sub(rf"^row \d+, patient {re.escape(self.patient_id)}, {what}: ", "", self.reason)
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """What the ledger knows of a run.
+
+    Attributes:
+        started: When it began, ISO 8601.
+        ended: When it ended; empty while it runs, or where it was killed.
+        outcome: ``done``, ``stopped`` or ``failed``.
+        esapi: How ESAPI was reached; empty for a transfer.
+        case_list: File name of the list.
+    """
+
+    started: str
+    ended: str
+    outcome: str
+    esapi: str
+    case_list: str
 
 
 class Ledger:
@@ -779,6 +807,7 @@ def read_cases(root: Path) -> list[CaseRecord]:
     return [
         CaseRecord(
             key=row["case_key"],
+            row=row["row"],
             patient_id=row["patient_id"],
             state=CaseState(row["state"]),
             reason=row["reason"],
@@ -793,6 +822,19 @@ def read_cases(root: Path) -> list[CaseRecord]:
         )
         for row in cases
     ]
+
+
+def read_last_run(root: Path) -> RunRecord | None:
+    """Read what an output folder's ledger knows of its last run, and change nothing.
+
+    Raises:
+        UsageError: The ledger is not there, damaged, of a newer version, or in use.
+    """
+    with _reading(root) as db:
+        row = db.execute("SELECT * FROM runs ORDER BY run DESC LIMIT 1").fetchone()
+    if row is None:
+        return None
+    return RunRecord(row["started"], row["ended"], row["outcome"], row["esapi"], row["case_list"])
 
 
 def read_proof(root: Path) -> tuple[list[RootEntry], dict[Path, Mark]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import re
 import signal
 from collections.abc import Callable
@@ -100,3 +102,66 @@ def test_wrong_use_leaves_an_earlier_report_alone(
     page = (Path(str(command[-1])) / "report.html").read_bytes()
     assert run(*command, "--rows", "99").code == 2
     assert (Path(str(command[-1])) / "report.html").read_bytes() == page
+
+
+def test_the_status_of_a_folder_says_where_it_stands_and_what_is_next(
+    run: Callable[..., Outcome], command: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = Path(str(command[-1]))
+    hopeless = write_case_list(
+        out.parent / "with none.csv",
+        [
+            dict(row) | ({"PlanID": "none"} if row["Patient-ID"] == "P0" else {})
+            for row in listed(command)
+        ],
+    )
+    command[command.index("--cases") + 1] = hopeless
+
+    def stop_at_the_second(done: int) -> None:
+        if done == 2:
+            signal.raise_signal(signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        watched(patch, stop_at_the_second)
+        assert run(*command).code == 130
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+    said = run("status", out)
+    assert said.code == 0
+    lines = said.out.splitlines()
+    assert lines[0] == "3 cases: 1 pending, 1 exported, 1 failed."
+    assert lines[1] == "failed row 2: the patient has no such plan. Plans it has: Plan1."
+    assert lines[2].startswith("The last run, of with none.csv, began 20")
+    assert lines[2].endswith("(stopped).")
+    assert lines[3] == f"Report: {out / 'report.html'}"
+    assert lines[4].startswith(f"Log: {out / 'logs' / 'run-'}")
+    assert lines[5] == (f'Next: stardust-esapi export --cases "with none.csv" --out {out} --write')
+    document = json.loads(run("status", out, "--json").out)
+    assert document["counts"] == {"failed": 1, "exported": 1, "pending": 1}
+    assert [case["state"] for case in document["cases"]] == ["failed", "exported", "pending"]
+    assert document["next"] == lines[5].removeprefix("Next: ")
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
+    assert run("status", out.parent).code == 2
+
+
+def listed(command: list[object]) -> list[dict[str, str]]:
+    with Path(str(command[command.index("--cases") + 1])).open(encoding="utf-8") as file:
+        return list(csv.DictReader(file, delimiter=";"))
+
+
+def test_json_for_programs_is_all_that_standard_output_holds(
+    run: Callable[..., Outcome], command: list[object]
+) -> None:
+    cases, esapi = command[2], command[4]
+    checked = run("check", "--cases", cases, "--esapi", esapi, "--json")
+    assert [case["state"] for case in json.loads(checked.out)["cases"]] == ["planned"] * CASES
+    assert run(*command).code == 0
+    out = Path(str(command[-1]))
+    verified = run("verify", out, "--json")
+    assert verified.code == 0
+    assert json.loads(verified.out)["ok"] is True
+    next(out.glob("CT_Export/*/*/CT*.dcm")).unlink()
+    damaged = run("verify", out, "--json")
+    assert damaged.code == 1
+    assert [one["problem"] for one in json.loads(damaged.out)["files"]["findings"]] == ["missing"]
+    found = json.loads(run("doctor", "--esapi", esapi, "--json").out)
+    assert {"what", "health", "detail"} == set(found[0])
