@@ -8,7 +8,7 @@ from pathlib import Path
 
 from stardust_esapi.files import long_path
 from stardust_esapi.record.audit import AUDIT_NAME, AuditReport, Mark, check
-from stardust_esapi.record.ledger import LEDGER_NAME, read_proof
+from stardust_esapi.record.ledger import LEDGER_NAME, read_cases, read_proof
 from stardust_esapi.verify.check import Finding, Problem, VerifyReport, verify_tree
 from stardust_esapi.verify.manifest import MANIFEST_NAME, RootEntry
 
@@ -36,6 +36,12 @@ def prove(root: Path) -> tuple[VerifyReport, list[AuditReport]]:
         ends |= known
     logs = [check(path, end) for path, end in ends.items()]
     report = verify_tree(root, recorded)
+    if recorded is not None:
+        pending = [case for case in read_cases(root) if not case.state.is_exported]
+        if pending:
+            cases = "1 case that is" if len(pending) == 1 else f"{len(pending)} cases that are"
+            there = f"The {cases} not exported: `stardust-esapi status` names them."
+            report = replace(report, unverified=(*report.unverified, there))
     manifest = root / MANIFEST_NAME
     if logs and manifest.is_file():
         digest = hashlib.sha256(manifest.read_bytes()).hexdigest()
