@@ -12,17 +12,18 @@ from pydicom.pixels.utils import pixel_array
 from scipy.ndimage import map_coordinates
 
 from esapi_stub.api.base import ApiDataObject, Chart, storage
+from esapi_stub.api.gridded import Gridded
 from esapi_stub.api.image import Series
 from esapi_stub.grid import Grid
 from esapi_stub.records import DoseRecord, PlanRecord
 from esapi_stub.system import ArgumentException, ArgumentOutOfRangeException
-from esapi_stub.types import DoseUnit, DoseValue, VVector, vector
+from esapi_stub.types import DoseUnit, DoseValue, VVector
 
 OFFSET = 1000
 """The voxel value of 0 Gy where the database's setting ``doses`` is ``offset``."""
 
 
-class Dose(ApiDataObject):
+class Dose(Gridded, ApiDataObject):
     """``API.Dose``: the dose of a plan, shown as the database's setting ``doses`` has it.
 
     Args:
@@ -56,56 +57,6 @@ class Dose(ApiDataObject):
     def SeriesUID(self) -> str:
         """Series Instance UID of the RT Dose."""
         return self._record.series_uid
-
-    @property
-    def XSize(self) -> int:
-        """Columns."""
-        return self._grid.size[0]
-
-    @property
-    def YSize(self) -> int:
-        """Rows."""
-        return self._grid.size[1]
-
-    @property
-    def ZSize(self) -> int:
-        """Planes."""
-        return self._grid.size[2]
-
-    @property
-    def XRes(self) -> float:
-        """Distance of columns, mm."""
-        return self._grid.spacing[0]
-
-    @property
-    def YRes(self) -> float:
-        """Distance of rows, mm."""
-        return self._grid.spacing[1]
-
-    @property
-    def ZRes(self) -> float:
-        """Distance of planes, mm."""
-        return self._grid.spacing[2]
-
-    @property
-    def Origin(self) -> VVector:
-        """Centre of the first voxel, patient space, mm."""
-        return vector(self._grid.origin)
-
-    @property
-    def XDirection(self) -> VVector:
-        """Direction of a row."""
-        return vector(self._grid.x_direction)
-
-    @property
-    def YDirection(self) -> VVector:
-        """Direction of a column."""
-        return vector(self._grid.y_direction)
-
-    @property
-    def ZDirection(self) -> VVector:
-        """Direction of the planes."""
-        return vector(self._grid.z_direction)
 
     @property
     def DoseMax3D(self) -> DoseValue:

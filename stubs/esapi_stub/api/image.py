@@ -13,6 +13,7 @@ from pydicom.pixels.utils import pixel_array
 from scipy.ndimage import map_coordinates
 
 from esapi_stub.api.base import ApiDataObject, Chart, Enumerable, check_id, date, storage
+from esapi_stub.api.gridded import Gridded
 from esapi_stub.grid import Grid
 from esapi_stub.records import (
     ImageRecord,
@@ -123,7 +124,7 @@ class Series(ApiDataObject):
         ]
 
 
-class Image(ApiDataObject):
+class Image(Gridded, ApiDataObject):
     """``API.Image``: a volume (3-D)."""
 
     _record: ImageRecord
@@ -176,56 +177,6 @@ class Image(ApiDataObject):
     def FOR(self) -> str:
         """Frame of Reference UID."""
         return self._series.frame_of_reference_uid
-
-    @property
-    def XSize(self) -> int:
-        """Columns."""
-        return self._grid.size[0]
-
-    @property
-    def YSize(self) -> int:
-        """Rows."""
-        return self._grid.size[1]
-
-    @property
-    def ZSize(self) -> int:
-        """Planes."""
-        return self._grid.size[2]
-
-    @property
-    def XRes(self) -> float:
-        """Distance of columns, mm."""
-        return self._grid.spacing[0]
-
-    @property
-    def YRes(self) -> float:
-        """Distance of rows, mm."""
-        return self._grid.spacing[1]
-
-    @property
-    def ZRes(self) -> float:
-        """Distance of planes, mm."""
-        return self._grid.spacing[2]
-
-    @property
-    def Origin(self) -> VVector:
-        """Centre of the first voxel, patient space, mm."""
-        return vector(self._grid.origin)
-
-    @property
-    def XDirection(self) -> VVector:
-        """Direction of a row."""
-        return vector(self._grid.x_direction)
-
-    @property
-    def YDirection(self) -> VVector:
-        """Direction of a column."""
-        return vector(self._grid.y_direction)
-
-    @property
-    def ZDirection(self) -> VVector:
-        """Direction of the planes: XDirection x YDirection."""
-        return vector(self._grid.z_direction)
 
     @property
     def ImagingOrientation(self) -> PatientOrientation:
