@@ -1,17 +1,37 @@
-"""Site folders for tests, laid out as Install.ps1 does it: by pip, from wheels with hashes."""
+"""Bundles and site folders for tests: by pip, from wheels with hashes, as install.py does it."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+from filelock import FileLock
+
+from stand_ins import ROOT
+from stardust_esapi import __version__
 from stardust_esapi.approval.manifest import Target
 from stardust_esapi.errors import UsageError
 from stardust_esapi.files import make_folder, rename, sync_folder
 
+BUNDLE = f"stardust-esapi-{__version__}-win_amd64.zip"
 _COMPLAINT = 1500  # characters of what pip said, in an error
+
+
+def make_bundle(*options: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run scripts/bundle, one at a time: its wheels lie in one place."""
+    (ROOT / "build").mkdir(exist_ok=True)
+    with FileLock(ROOT / "build" / ".bundle.lock"):
+        return subprocess.run(
+            [ROOT / "scripts" / "bundle", *map(str, options)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+            env=os.environ | environment,
+        )
 
 
 def make_site(
@@ -21,7 +41,7 @@ def make_site(
     wheels: Path | None = None,
     target: Target | None = None,
 ) -> None:
-    """Create a site folder by pip, as Install.ps1 does; it bears its name only when it is whole.
+    """Create a site folder by pip, as install.py does; it bears its name only when it is whole.
 
     Args:
         site: The folder to create.

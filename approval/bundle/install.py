@@ -6,9 +6,9 @@ and nothing but Python's own modules.
 
 Everything comes into a folder of its own below ``--folder``, named after the version of the
 launchers: Python, the packages (``site``), the four launchers, ``StardustExporter.ini``, the
-approval record, the guide. Other versions are left as they are. Nothing is written anywhere else, save for
-temporary files that are removed again; nothing is entered in the registry, in PATH or in the start
-menu.
+approval record, the guide. Other versions are left as they are. Nothing is written anywhere else,
+save for temporary files that are removed again; nothing is entered in the registry, in PATH or in
+the start menu.
 
 The Python that runs this is the one that the launchers start: the bundle's own, which is copied, or
 an installed one, which stays where it is.

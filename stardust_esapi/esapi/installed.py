@@ -7,9 +7,9 @@ package is installed. ``approval/launchers/Assemblies.cs`` follows the same rule
 from __future__ import annotations
 
 import ctypes
-import os
 import re
 import string
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -50,7 +50,7 @@ def _version(folder: str) -> tuple[int, ...]:
 
 def _fixed_drives() -> list[str]:
     """Not those of the network: to ask one that is not there takes long."""
-    if os.name != "nt":
+    if sys.platform != "win32":
         return []
     kind_of = ctypes.windll.kernel32.GetDriveTypeW
     drives = [f"{letter}:\\" for letter in string.ascii_uppercase]

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 import pythonnet
+from filelock import FileLock
 
-from approval_site import make_site, write_home
+from approval_site import BUNDLE, make_bundle, make_site, write_home
 from stand_ins import ROOT, assemblies
 from stardust_esapi.approval.manifest import Target
 
@@ -134,4 +135,25 @@ def approval(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("approval")
     shutil.copytree(SOURCES, folder / "launchers")
     shutil.copy(ROOT / "approval" / "record.md.j2", folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory, worker_id) -> Path:
+    """The bundle, made once however many processes run the tests."""
+    root = tmp_path_factory.getbasetemp()
+    folder = (root if worker_id == "master" else root.parent) / "bundle"
+    with FileLock(f"{folder}.lock"):
+        if not (folder / BUNDLE).exists():
+            created = make_bundle("--out", folder, SOURCE_DATE_EPOCH="1700000000")
+            assert created.returncode == 0, created.stdout
+            digest = hashlib.sha256((folder / BUNDLE).read_bytes()).hexdigest()
+            assert created.stdout.endswith(f"{folder / BUNDLE}\nSHA-256 {digest}\n")
+    return folder / BUNDLE
+
+
+@pytest.fixture(scope="session")
+def unpacked(bundle, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("unpacked")
+    shutil.unpack_archive(bundle, folder)
     return folder

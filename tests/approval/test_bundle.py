@@ -9,7 +9,6 @@ from __future__ import annotations
 import configparser
 import hashlib
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -21,13 +20,12 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 import tree_sitter_powershell
-from filelock import FileLock
 from packaging.requirements import Requirement
 from packaging.tags import compatible_tags, cpython_tags
 from packaging.utils import canonicalize_name, parse_wheel_filename
 from tree_sitter import Language, Node, Parser
 
-from approval_site import make_site
+from approval_site import BUNDLE, make_bundle, make_site
 from stand_ins import ROOT
 from stardust_esapi import __version__
 from stardust_esapi.approval.assembly import read_assembly
@@ -48,45 +46,9 @@ TAGS = {
     *cpython_tags((3, 12), platforms=["win_amd64"]),
     *compatible_tags((3, 12), interpreter="cp312", platforms=["win_amd64"]),
 }
-NAME = f"stardust-esapi-{__version__}-win_amd64.zip"
 SCRIPTS = ("Install.ps1", "Uninstall.ps1")
 LONGEST_PATH = 259  # what Windows opens without further ado
 DEEPEST_FOLDER = r"C:\Users\firstname.familyname\AppData\Local\Temp\pip-target-abcdefgh\lib\python"
-
-
-def make(*options: object, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run scripts/bundle, one at a time: its wheels lie in one place."""
-    (ROOT / "build").mkdir(exist_ok=True)
-    with FileLock(ROOT / "build" / ".bundle.lock"):
-        return subprocess.run(
-            [ROOT / "scripts" / "bundle", *map(str, options)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-            env=os.environ | environment,
-        )
-
-
-@pytest.fixture(scope="session")
-def bundle(tmp_path_factory, worker_id) -> Path:
-    """The bundle, made once however many processes run the tests."""
-    root = tmp_path_factory.getbasetemp()
-    folder = (root if worker_id == "master" else root.parent) / "bundle"
-    with FileLock(f"{folder}.lock"):
-        if not (folder / NAME).exists():
-            created = make("--out", folder, SOURCE_DATE_EPOCH="1700000000")
-            assert created.returncode == 0, created.stdout
-            digest = hashlib.sha256((folder / NAME).read_bytes()).hexdigest()
-            assert created.stdout.endswith(f"{folder / NAME}\nSHA-256 {digest}\n")
-    return folder / NAME
-
-
-@pytest.fixture(scope="session")
-def unpacked(bundle, tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("unpacked")
-    shutil.unpack_archive(bundle, folder)
-    return folder
 
 
 def wanted() -> dict[str, tuple[str, set[str]]]:
@@ -225,14 +187,14 @@ def test_the_same_sources_make_the_same_bundle(bundle, tmp_path) -> None:
     report.write_text("<testsuites/>")
     digests = set()
     for folder in ("once", "again"):
-        created = make(
+        created = make_bundle(
             *("--out", tmp_path / folder, "--evidence", report), SOURCE_DATE_EPOCH="1700000000"
         )
         assert created.returncode == 0, created.stdout
         assert "Downloading" not in created.stdout  # the wheels are there from the first time
-        digests.add(hashlib.sha256((tmp_path / folder / NAME).read_bytes()).hexdigest())
+        digests.add(hashlib.sha256((tmp_path / folder / BUNDLE).read_bytes()).hexdigest())
     assert len(digests) == 1
-    with zipfile.ZipFile(tmp_path / "once" / NAME) as file, zipfile.ZipFile(bundle) as other:
+    with zipfile.ZipFile(tmp_path / "once" / BUNDLE) as file, zipfile.ZipFile(bundle) as other:
         assert file.read("evidence.xml") == report.read_bytes()
         assert set(file.namelist()) - set(other.namelist()) == {"evidence.xml"}
 
@@ -299,7 +261,7 @@ def lock(tmp_path) -> Path:
 
 def make_from(lock: Path) -> subprocess.CompletedProcess[str]:
     folder = lock.parent
-    return make(
+    return make_bundle(
         *("--lock", lock, "--wheels", folder / "wheels", "--out", folder / "dist"),
         PIP_NO_INDEX="1",
         PIP_FIND_LINKS=str(folder / "index"),
@@ -344,7 +306,7 @@ def test_a_lock_that_pins_nothing(lock, line) -> None:
 
 
 def test_a_python_that_is_none() -> None:
-    created = make("--python", "312")
+    created = make_bundle("--python", "312")
     assert (created.returncode, "write it as 3.12" in created.stdout) == (1, True)
 
 

@@ -1,0 +1,464 @@
+"""``install.py`` and ``uninstall.py``, with real pip, a real compiler and a Python of its own.
+
+The bundle is the one of ``scripts/bundle``, but for this machine: its Python is this one, its
+wheels are what is installed here. Of the package one module is another: the one that a launcher
+enters, which would ask for every dependency (``tests/launchers/test_whole_export.py`` has it).
+What remains in PowerShell is read in ``test_bundle.py``.
+"""
+
+from __future__ import annotations
+
+import configparser
+import hashlib
+import importlib.util
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from importlib.metadata import distribution
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from stand_ins import ROOT
+from stardust_esapi import __version__
+from stardust_esapi.approval.assembly import read_launchers
+from support import PATIENCE, ending
+
+VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
+BASE = Path(sys.base_prefix)
+MODULES = f"lib/python{VERSION}"
+# What `approval` imports. With all that the lock pins, the tests would take minutes.
+NEEDED = (
+    *("annotated-doc", "annotated-types", "jinja2", "loguru", "markupsafe", "numpy"),
+    *(
+        "pydantic",
+        "pydantic-core",
+        "pydantic-settings",
+        "python-dotenv",
+        "pythonnet",
+        "shellingham",
+        "typer",
+    ),
+    *("typing-extensions", "typing-inspection"),
+)
+ENTERED = b"""
+import encodings
+
+
+def run_console(host, arguments):
+    print(host.Name, host.Version, host.Verified, encodings.__file__, *arguments, flush=True)
+    return 7
+"""
+LAUNCHERS = {
+    f"StardustExporter{mode}{kind}" for mode in ("", "ReadOnly") for kind in (".exe", ".esapi.dll")
+}
+
+
+def write_sums(folder: Path) -> None:
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != "SHA256SUMS")
+    (folder / "SHA256SUMS").write_text(
+        "".join(
+            f"{hashlib.sha256(p.read_bytes()).hexdigest()}  {p.relative_to(folder).as_posix()}\n"
+            for p in files
+        )
+    )
+
+
+def copy_python(home: Path) -> Path:
+    """Copy this Python with pip, as much as NuGet's package has; returns its program."""
+    library = next(
+        path
+        for path in (
+            f"lib/libpython{VERSION}.so.1.0",
+            f"lib/x86_64-linux-gnu/libpython{VERSION}.so.1.0",
+        )
+        if (BASE / path).exists()
+    )
+    for path in (f"bin/python{VERSION}", library):
+        (home / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(BASE / path, home / path)
+    left_out = ("site-packages", "__pycache__", "test", "idlelib", "ensurepip", "config-*")
+    shutil.copytree(BASE / MODULES, home / MODULES, ignore=shutil.ignore_patterns(*left_out))
+    program = home / "bin" / f"python{VERSION}"
+    where = subprocess.run(
+        [program, "-I", "-B", "-c", "import site; print(site.getsitepackages()[0])"],
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    ).stdout.strip()
+    pip = distribution("pip").locate_file("pip")
+    shutil.copytree(str(pip), Path(where) / "pip", ignore=shutil.ignore_patterns("__pycache__"))
+    return program
+
+
+@pytest.fixture(scope="session")
+def bundle_here(unpacked, write_wheel, tmp_path_factory) -> Path:
+    """The unpacked bundle, with wheels and a Python for this machine."""
+    folder = tmp_path_factory.mktemp("bundle") / "stardust esapi µ"
+    shutil.copytree(unpacked, folder, ignore=shutil.ignore_patterns("wheels", "SHA256SUMS"))
+    (own,) = (unpacked / "wheels").glob("stardust_esapi-*.whl")
+    with zipfile.ZipFile(own) as wheel:
+        files = {name: wheel.read(name) for name in wheel.namelist() if ".dist-info/" not in name}
+    files["stardust_esapi/commands/launcher.py"] = ENTERED
+    write_wheel(folder / "wheels", "stardust_esapi", __version__, files)
+    for name in NEEDED:
+        one = distribution(name)
+        files = {
+            str(path): path.locate().read_bytes()
+            for path in one.files or ()
+            if not {"..", "tests", "__pycache__"} & set(path.parts)
+            and ".dist-info" not in str(path)
+        }
+        compiled = any(path.endswith(".so") for path in files)
+        python = f"cp{VERSION.replace('.', '')}"
+        tag = f"{python}-{python}-linux_x86_64" if compiled else "py3-none-any"
+        write_wheel(folder / "wheels", name.replace("-", "_"), one.version, files, tag)
+    lines = []
+    for wheel in (folder / "wheels").iterdir():
+        name, version, *_ = wheel.name.split("-")
+        lines.append(
+            f"{name}=={version} --hash=sha256:{hashlib.sha256(wheel.read_bytes()).hexdigest()}"
+        )
+    (folder / "requirements.txt").write_text("\n".join(lines))
+    about = json.loads((folder / "bundle.json").read_text())
+    (folder / "bundle.json").write_text(json.dumps(about | {"python": VERSION}))
+    copy_python(folder / "python")
+    write_sums(folder)
+    return folder
+
+
+def start(
+    bundle: Path, *options: object, python: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Start install.py as Install.ps1 does."""
+    program = python or bundle / "python" / "bin" / f"python{VERSION}"
+    return subprocess.run(
+        [program, "-I", "-S", "-B", bundle / "install.py", *map(str, options)],
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+        timeout=PATIENCE,
+    )
+
+
+@pytest.fixture(scope="session")
+def versions(bundle_here, esapi, tmp_path_factory) -> Path:
+    """The folder with the installed version; not to be changed."""
+    folder = tmp_path_factory.mktemp("installed") / "stardust-esapi"
+    before = {path: path.stat().st_mtime_ns for path in bundle_here.rglob("*")}
+    said = start(bundle_here, "--folder", folder, "--esapi", esapi)
+    assert said.returncode == 0, said.stderr
+    (version,) = folder.iterdir()
+    assert said.stdout.splitlines() == [
+        f"Python: {bundle_here / 'python'}, which is copied",
+        f"ESAPI:  {esapi}",
+        "Installing the Python packages; this takes a minute or two ...",
+        "Making the launchers ...",
+        "",
+        f"Installed in {version}",
+        f"To be approved: StardustExporter, StardustExporter.esapi; version {version.name}",
+        f"The record to be signed: record-{version.name}.md; how to proceed: README.md",
+    ]
+    assert {path: path.stat().st_mtime_ns for path in bundle_here.rglob("*")} == before
+    return folder
+
+
+@pytest.fixture(scope="session")
+def installed(versions) -> Path:
+    (version,) = versions.iterdir()
+    return version
+
+
+def test_what_lies_in_the_installed_version(installed, bundle_here, esapi) -> None:
+    assert {path.name for path in installed.iterdir()} == LAUNCHERS | {
+        *("StardustExporter.ini", "README.md", "installed.txt", "python", "site"),
+        *("stardust-esapi.py", "Uninstall.ps1", "uninstall.py", f"record-{installed.name}.md"),
+    }
+    guide = (bundle_here / "approval" / "README.md").read_bytes()
+    assert (installed / "README.md").read_bytes() == guide
+    ini = configparser.ConfigParser(interpolation=None)
+    ini.read(installed / "StardustExporter.ini", encoding="utf-8")
+    assert dict(ini["python"]) == {"home": "python", "site": "site"}
+    assert dict(ini["eclipse"]) == {"esapi": str(esapi)}
+    assert dict(ini["plug-in"]) == {}
+    assert not [*(installed / "python").rglob("pip"), *installed.rglob("__pycache__")]
+    assert re.fullmatch(re.escape(__version__) + r"\.\d+", installed.name)
+    for launcher, manifest in read_launchers(installed):
+        assert launcher.version == installed.name
+        assert f"home/{MODULES}/encodings/__init__.py" in manifest.files
+        assert "site/stardust_esapi/commands/program.py" in manifest.files
+
+
+def test_the_list_of_what_was_installed(installed) -> None:
+    listed = dict(
+        line.split("  ", 1)[::-1] for line in (installed / "installed.txt").read_text().splitlines()
+    )
+    there = {
+        path.relative_to(installed).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in installed.rglob("*")
+        if path.is_file() and path.relative_to(installed).parts[0] != "python"
+    }
+    assert set(there) - set(listed) == {"installed.txt", f"record-{installed.name}.md"}
+    assert listed == {name: there[name] for name in listed}
+
+
+def launch(installed: Path, *arguments: str) -> tuple[int, str]:
+    process = subprocess.Popen(
+        ["mono", installed / "StardustExporter.exe", *arguments],
+        cwd=installed,
+        env=os.environ | {"STARDUST_NO_WINDOW": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        start_new_session=True,
+    )
+    with ending(process):
+        text, _ = process.communicate(timeout=PATIENCE)
+    return process.returncode, text
+
+
+def test_the_installed_launcher_runs_with_the_bundles_python_and_no_other(installed) -> None:
+    code, text = launch(installed, "some", "words")
+    encodings = installed / "python" / MODULES / "encodings" / "__init__.py"
+    assert text.splitlines()[-1] == (
+        f"StardustExporter {installed.name} True {encodings} some words"
+    )
+    assert code == 7
+
+    module = installed / "python" / MODULES / "this.py"
+    content = module.read_bytes()
+    try:
+        module.write_bytes(content + b"#")
+        code, text = launch(installed, "--help")
+    finally:
+        module.write_bytes(content)
+    assert code == 3, text
+    assert f"changed home/{MODULES}/this.py" in text
+
+
+def test_the_command_line_without_a_launcher(installed) -> None:
+    said = subprocess.run(
+        [
+            *(installed / "python" / "bin" / f"python{VERSION}", "-I", "-S", "-B"),
+            *("stardust-esapi.py", "approval", "show", "."),
+        ],
+        cwd=installed,
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert f"StardustExporter.exe: version {installed.name}, writable" in said.stdout
+
+
+# --- what is refused, and what leaves things as they are
+
+
+@pytest.fixture
+def small(bundle_here, tmp_path) -> Path:
+    """A bundle that brings no Python."""
+    folder = tmp_path / "bundle"
+    shutil.copytree(
+        bundle_here, folder, ignore=shutil.ignore_patterns("python", "typer*", "pydan*")
+    )
+    write_sums(folder)
+    return folder
+
+
+def refused(small: Path, *options: object) -> str:
+    """What install.py says, started by this Python, and that it leaves nothing behind."""
+    folder = small.parent / "versions"
+    said = start(small, "--folder", folder, *options, python=Path(sys.executable))
+    assert (said.returncode, "Traceback" in said.stderr) == (1, False), said.stderr
+    assert not folder.exists() or not list(folder.iterdir())
+    return said.stderr
+
+
+def test_what_would_be_done(small, esapi, tmp_path) -> None:
+    options = ("--folder", tmp_path / "versions", "--esapi", esapi, "--what-if")
+    said = start(small, *options, python=Path(sys.executable))
+    assert said.returncode == 0, said.stderr
+    assert said.stdout.splitlines() == [
+        f"Python: {BASE}",
+        f"ESAPI:  {esapi}",
+        f"Would install stardust-esapi {__version__} below {tmp_path / 'versions'}.",
+    ]
+    assert not (tmp_path / "versions").exists()
+
+
+def test_a_bundle_that_is_not_as_it_was_packed(small) -> None:
+    (small / "approval" / "launchers" / "Launch.cs").write_text("// another")
+    assert refused(small) == (
+        "approval/launchers/Launch.cs is not as it was packed. Unpack the zip file again.\n"
+    )
+
+
+def test_a_bundle_that_is_not_whole(small) -> None:
+    (small / "approval" / "launchers" / "Launch.cs").unlink()
+    assert "there is no approval/launchers/Launch.cs. Unpack the zip file again." in refused(small)
+
+
+def test_another_python_than_the_packages_are_for(small) -> None:
+    (small / "bundle.json").write_text('{"python": "3.99"}')
+    write_sums(small)
+    assert f"is cpython {VERSION} (64 bit). This bundle needs CPython 3.99 (64 bit)" in refused(
+        small
+    )
+
+
+def test_no_eclipse(small, tmp_path) -> None:
+    assert "No Eclipse with ESAPI was found on this workstation" in refused(small)
+    assert f"{tmp_path} does not hold VMS.TPS.Common.Model.API.dll." in refused(
+        small, "--esapi", tmp_path
+    )
+
+
+@pytest.mark.parametrize("option", ["--settings", "--evidence"])
+def test_a_file_that_is_not_there(small, esapi, tmp_path, option) -> None:
+    missing = tmp_path / "missing"
+    assert refused(small, "--esapi", esapi, option, missing) == f"There is no {missing}.\n"
+
+
+def test_a_backslash_that_took_the_quote_with_it(small) -> None:
+    said = start(small, "--folder", 'D:\\my folder" --what-if', python=Path(sys.executable))
+    assert said.returncode == 2
+    assert "write the path without a backslash at its end" in said.stderr
+
+
+def test_a_wheel_that_is_not_the_pinned_one(small, esapi) -> None:
+    path = small / "requirements.txt"
+    path.write_text(re.sub(r"(?m)[0-9a-f]{64}$", "0" * 64, path.read_text()))
+    write_sums(small)
+    text = refused(small, "--esapi", esapi)
+    assert text.startswith("pip could not install the Python packages:\n")
+    assert "HASH" in text.upper()
+
+
+def module_of(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module  # where dataclasses look
+    spec.loader.exec_module(module)
+    return module
+
+
+def install_again(small, esapi, folder, mocker, capsys, **options) -> str:
+    """All but what takes long; the version is 1.2.3.4."""
+    module = module_of(small / "install.py")
+    mocker.patch.object(module, "install_packages")
+    mocker.patch.object(module, "make_launchers", return_value="1.2.3.4")
+    given = {"settings": None, "evidence": None} | options
+    module.install([], module.Options(folder=folder, esapi=esapi, **given))
+    return capsys.readouterr().out
+
+
+def test_a_version_that_is_installed_already(small, esapi, tmp_path, mocker, capsys) -> None:
+    folder = tmp_path / "versions"
+    (folder / "1.2.3.4").mkdir(parents=True)
+    (folder / "1.2.3.4" / "ours.txt").touch()
+    said = install_again(small, esapi, folder, mocker, capsys)
+    assert said.endswith(
+        f"Version 1.2.3.4 is installed already in {folder / '1.2.3.4'}. Nothing was changed.\n"
+    )
+    assert [path.name for path in folder.rglob("*")] == ["1.2.3.4", "ours.txt"]
+
+
+def test_a_python_that_is_installed_stays_where_it_is(
+    small, esapi, tmp_path, mocker, capsys
+) -> None:
+    settings = tmp_path / "stardust-esapi.toml"
+    install_again(small, esapi, tmp_path / "versions", mocker, capsys, settings=settings)
+    version = tmp_path / "versions" / "1.2.3.4"
+    ini = configparser.ConfigParser(interpolation=None)
+    ini.read(version / "StardustExporter.ini", encoding="utf-8")
+    assert dict(ini["python"]) == {"home": str(BASE), "site": "site"}
+    assert dict(ini["plug-in"]) == {"settings": str(settings)}
+    assert not (version / "python").exists()
+
+
+# --- the way back
+
+
+@pytest.fixture
+def used(installed, tmp_path) -> Path:
+    """The installed version as somebody has used it, without its Python."""
+    folder = tmp_path / installed.name
+    shutil.copytree(installed, folder, ignore=shutil.ignore_patterns("python"))
+    (folder / "run.log").write_text("a log")
+    return folder
+
+
+def uninstall(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-I", "-S", "-B", folder / "uninstall.py", *options],
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+
+
+def test_only_what_was_installed_is_removed(used) -> None:
+    listed = len((used / "installed.txt").read_text().splitlines())
+    said = uninstall(used, "--what-if")
+    assert said.stdout.startswith(f"Would remove {listed} files")
+    ini = used / "StardustExporter.ini"
+    ini.write_text(ini.read_text() + "cases = D:\\list.csv\n")
+    said = uninstall(used)
+    assert said.returncode == 0, said.stderr
+    record = f"record-{used.name}.md"
+    assert said.stdout.splitlines() == [
+        "Kept, for it was changed: StardustExporter.ini",
+        f"Removed: {used}",
+        f"Still there: StardustExporter.ini, {record}, run.log",
+    ]
+    assert {path.name for path in used.rglob("*")} == {ini.name, record, "run.log"}
+    assert "nothing was installed there" in uninstall_again(used)
+
+
+def uninstall_again(used: Path) -> str:
+    shutil.copy(ROOT / "approval" / "bundle" / "uninstall.py", used)
+    said = uninstall(used)
+    assert said.returncode == 1
+    return said.stderr
+
+
+def test_what_eclipse_holds_is_named_and_removed_the_next_time(used, mocker) -> None:
+    module = module_of(used / "uninstall.py")
+    unlink = Path.unlink
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        if path.name == "StardustExporter.esapi.dll":
+            raise PermissionError(13, "in use", str(path))
+        unlink(path, missing_ok)
+
+    files = module.read_installed(used)
+    mocker.patch.object(Path, "unlink", refuse)
+    with pytest.raises(
+        module.UninstallError, match=r"removed: StardustExporter\.esapi\.dll\. Leave"
+    ):
+        module.uninstall(used, files)
+    mocker.stopall()
+    assert (used / "StardustExporter.esapi.dll").exists()
+    assert not (used / "StardustExporter.exe").exists()
+    assert module.uninstall(used, module.read_installed(used)) == []
+    assert {path.name for path in used.rglob("*")} == {f"record-{used.name}.md", "run.log"}
+
+
+@pytest.mark.parametrize(
+    "name", ["../outside.txt", "/etc/hosts", "C:/outside.txt", "a\\b", "a/../../b"]
+)
+def test_a_list_that_names_what_lies_elsewhere(tmp_path, name) -> None:
+    (tmp_path / "v").mkdir()
+    for path in (tmp_path / "outside.txt", tmp_path / "v" / "inside.txt"):
+        path.write_text("")
+    empty = hashlib.sha256(b"").hexdigest()
+    (tmp_path / "v" / "installed.txt").write_text(f"{empty}  inside.txt\n{empty}  {name}\n")
+    assert "which is no file of this folder. Nothing is removed." in uninstall_again(tmp_path / "v")
+    assert (tmp_path / "outside.txt").exists()
+    assert (tmp_path / "v" / "inside.txt").exists()
