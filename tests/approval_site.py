@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from types import ModuleType
 
 from filelock import FileLock
 
@@ -84,6 +86,17 @@ def write_home(home: Path) -> None:
     for path in ("python312.dll", "vcruntime140.dll", "DLLs/_ssl.pyd", "Lib/encodings/__init__.py"):
         (home / path).parent.mkdir(parents=True, exist_ok=True)
         (home / path).write_bytes(path.encode())
+
+
+def module_of(path: Path) -> ModuleType:
+    """Load a script that is in no package."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module  # where dataclasses look
+    spec.loader.exec_module(module)
+    return module
 
 
 def _pip(*arguments: str) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import configparser
 import hashlib
-import importlib.util
 import json
 import os
 import re
@@ -20,10 +19,10 @@ import sys
 import zipfile
 from importlib.metadata import distribution
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
+from approval_site import module_of
 from stand_ins import ROOT
 from stardust_esapi import __version__
 from stardust_esapi.approval.assembly import read_launchers
@@ -336,16 +335,6 @@ def test_a_wheel_that_is_not_the_pinned_one(small, esapi) -> None:
     text = refused(small, "--esapi", esapi)
     assert text.startswith("pip could not install the Python packages:\n")
     assert "HASH" in text.upper()
-
-
-def module_of(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module  # where dataclasses look
-    spec.loader.exec_module(module)
-    return module
 
 
 def install_again(small, esapi, folder, mocker, capsys, **options) -> str:
