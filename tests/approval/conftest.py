@@ -139,10 +139,16 @@ def approval(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def bundle(tmp_path_factory, worker_id) -> Path:
-    """The bundle, made once however many processes run the tests."""
+def common(tmp_path_factory, worker_id) -> Path:
+    """A folder that all processes of the tests see, for what is made once (under a lock)."""
     root = tmp_path_factory.getbasetemp()
-    folder = (root if worker_id == "master" else root.parent) / "bundle"
+    return root if worker_id == "master" else root.parent
+
+
+@pytest.fixture(scope="session")
+def bundle(common) -> Path:
+    """The bundle."""
+    folder = common / "bundle"
     with FileLock(f"{folder}.lock"):
         if not (folder / BUNDLE).exists():
             created = make_bundle("--out", folder, SOURCE_DATE_EPOCH="1700000000")

@@ -21,6 +21,7 @@ from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from approval_site import module_of
 from stand_ins import ROOT
@@ -95,10 +96,8 @@ def copy_python(home: Path) -> Path:
     return program
 
 
-@pytest.fixture(scope="session")
-def bundle_here(unpacked, write_wheel, tmp_path_factory) -> Path:
-    """The unpacked bundle, with wheels and a Python for this machine."""
-    folder = tmp_path_factory.mktemp("bundle") / "stardust esapi µ"
+def fill_bundle(folder: Path, unpacked: Path, write_wheel) -> None:
+    """Copy the bundle, with wheels and a Python for this machine."""
     shutil.copytree(unpacked, folder, ignore=shutil.ignore_patterns("wheels", "SHA256SUMS"))
     (own,) = (unpacked / "wheels").glob("stardust_esapi-*.whl")
     with zipfile.ZipFile(own) as wheel:
@@ -128,6 +127,15 @@ def bundle_here(unpacked, write_wheel, tmp_path_factory) -> Path:
     (folder / "bundle.json").write_text(json.dumps(about | {"python": VERSION}))
     copy_python(folder / "python")
     write_sums(folder)
+
+
+@pytest.fixture(scope="session")
+def bundle_here(unpacked, write_wheel, common) -> Path:
+    """The unpacked bundle for this machine."""
+    folder = common / "unpacked bundle µ"
+    with FileLock(f"{folder}.lock"):
+        if not (folder / "SHA256SUMS").exists():
+            fill_bundle(folder, unpacked, write_wheel)
     return folder
 
 
@@ -145,16 +153,13 @@ def start(
     )
 
 
-@pytest.fixture(scope="session")
-def versions(bundle_here, esapi, tmp_path_factory) -> Path:
-    """The folder with the installed version; not to be changed."""
-    folder = tmp_path_factory.mktemp("installed") / "stardust-esapi"
-    before = {path: path.stat().st_mtime_ns for path in bundle_here.rglob("*")}
-    said = start(bundle_here, "--folder", folder, "--esapi", esapi)
+def install_once(bundle: Path, folder: Path, esapi: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in bundle.rglob("*")}
+    said = start(bundle, "--folder", folder, "--esapi", esapi)
     assert said.returncode == 0, said.stderr
     (version,) = folder.iterdir()
     assert said.stdout.splitlines() == [
-        f"Python: {bundle_here / 'python'}, which is copied",
+        f"Python: {bundle / 'python'}, which is copied",
         f"ESAPI:  {esapi}",
         "Installing the Python packages; this takes a minute or two ...",
         "Making the launchers ...",
@@ -163,13 +168,17 @@ def versions(bundle_here, esapi, tmp_path_factory) -> Path:
         f"To be approved: StardustExporter, StardustExporter.esapi; version {version.name}",
         f"The record to be signed: record-{version.name}.md; how to proceed: README.md",
     ]
-    assert {path: path.stat().st_mtime_ns for path in bundle_here.rglob("*")} == before
-    return folder
+    assert {path: path.stat().st_mtime_ns for path in bundle.rglob("*")} == before
 
 
 @pytest.fixture(scope="session")
-def installed(versions) -> Path:
-    (version,) = versions.iterdir()
+def installed(bundle_here, esapi, common) -> Path:
+    """The installed version; not to be changed."""
+    folder = common / "stardust-esapi"
+    with FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            install_once(bundle_here, folder, esapi)
+    (version,) = folder.iterdir()
     return version
 
 
