@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import importlib.util
 import os
 import subprocess
 import sys
 import tempfile
+import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 
@@ -86,6 +90,31 @@ def write_home(home: Path) -> None:
     for path in ("python312.dll", "vcruntime140.dll", "DLLs/_ssl.pyd", "Lib/encodings/__init__.py"):
         (home / path).parent.mkdir(parents=True, exist_ok=True)
         (home / path).write_bytes(path.encode())
+
+
+def write_wheel(
+    folder: Path, name: str, version: str, files: Mapping[str, bytes], tag: str = "py3-none-any"
+) -> Path:
+    """Write a wheel; the files' paths as they shall lie in the site folder, or ``*.data/…``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    info = f"{name}-{version}.dist-info"
+    about = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+    content = dict(files) | {
+        f"{info}/METADATA": about.encode(),
+        f"{info}/WHEEL": f"Wheel-Version: 1.0\nGenerator: t\nTag: {tag}\n".encode(),
+    }
+    record = "".join(_record(path, data) for path, data in content.items())
+    content[f"{info}/RECORD"] = f"{record}{info}/RECORD,,\n".encode()
+    path = folder / f"{name}-{version}-{tag}.whl"
+    with zipfile.ZipFile(path, "w") as wheel:
+        for inside, data in content.items():
+            wheel.writestr(inside, data)
+    return path
+
+
+def _record(path: str, data: bytes) -> str:
+    digest = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
+    return f"{path},sha256={digest},{len(data)}\n"
 
 
 def module_of(path: Path) -> ModuleType:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 INSTALLED = "installed.txt"
 PYTHON = "python"
+SCRIPTS = ("Uninstall.ps1", "uninstall.py")  # wanted again where something is in use
 
 
 class UninstallError(Exception):
@@ -44,11 +45,13 @@ def uninstall(root: Path, files: dict[str, str]) -> list[str]:
         What was kept, since it was changed.
     """
     changed, held = [], []
-    for name, digest in files.items():
+    for name in sorted(files, key=SCRIPTS.__contains__):
         path = root / name
+        if held and name in SCRIPTS:
+            break
         try:
             if path.is_file():
-                if hashlib.sha256(path.read_bytes()).hexdigest() == digest:
+                if hashlib.sha256(path.read_bytes()).hexdigest() == files[name]:
                     path.unlink()
                 else:
                     changed.append(name)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import shutil
-import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import pythonnet
 from filelock import FileLock
 
-from approval_site import BUNDLE, make_bundle, make_site, write_home
+from approval_site import BUNDLE, make_bundle, make_site, write_home, write_wheel
 from stand_ins import ROOT, assemblies
 from stardust_esapi.approval.manifest import Target
 
@@ -25,34 +23,9 @@ PROGRAM = "import sys\n\n\ndef main():\n    print(__file__, sys.argv[1:])\n"
 WriteWheel = Callable[..., Path]
 
 
-def _record(path: str, data: bytes) -> str:
-    digest = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
-    return f"{path},sha256={digest},{len(data)}\n"
-
-
-@pytest.fixture(scope="session")
-def write_wheel() -> WriteWheel:
-    """Write a wheel; the files' paths as they shall lie in the site folder, or ``*.data/…``."""
-
-    def write(
-        folder: Path, name: str, version: str, files: Mapping[str, bytes], tag: str = "py3-none-any"
-    ) -> Path:
-        folder.mkdir(parents=True, exist_ok=True)
-        info = f"{name}-{version}.dist-info"
-        about = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
-        content = dict(files) | {
-            f"{info}/METADATA": about.encode(),
-            f"{info}/WHEEL": f"Wheel-Version: 1.0\nGenerator: t\nTag: {tag}\n".encode(),
-        }
-        record = "".join(_record(path, data) for path, data in content.items())
-        content[f"{info}/RECORD"] = f"{record}{info}/RECORD,,\n".encode()
-        path = folder / f"{name}-{version}-{tag}.whl"
-        with zipfile.ZipFile(path, "w") as wheel:
-            for inside, data in content.items():
-                wheel.writestr(inside, data)
-        return path
-
-    return write
+@pytest.fixture(scope="session", name="write_wheel")
+def _write_wheel() -> WriteWheel:
+    return write_wheel
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,5 @@
 """``install.py`` and ``uninstall.py``, with real pip, a real compiler and a Python of its own.
 
-The bundle is the one of ``scripts/bundle``, but for this machine: its Python is this one, its
-wheels are what is installed here. Of the package one module is another: the one that a launcher
-enters, which would ask for every dependency (``tests/launchers/test_whole_export.py`` has it).
 What remains in PowerShell is read in ``test_bundle.py``.
 """
 
@@ -10,147 +7,36 @@ from __future__ import annotations
 
 import configparser
 import hashlib
-import json
 import os
 import re
 import shutil
 import subprocess
 import sys
-import zipfile
-from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
 
 from approval_site import module_of
+from bundle_here import BASE, MODULES, PROGRAM, VERSION, fill_bundle, isolated, start, write_sums
 from stand_ins import ROOT
 from stardust_esapi import __version__
 from stardust_esapi.approval.assembly import read_launchers
 from support import PATIENCE, ending
 
-VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
-BASE = Path(sys.base_prefix)
-MODULES = f"lib/python{VERSION}"
-# What `approval` imports. With all that the lock pins, the tests would take minutes.
-NEEDED = (
-    *("annotated-doc", "annotated-types", "jinja2", "loguru", "markupsafe", "numpy"),
-    *(
-        "pydantic",
-        "pydantic-core",
-        "pydantic-settings",
-        "python-dotenv",
-        "pythonnet",
-        "shellingham",
-        "typer",
-    ),
-    *("typing-extensions", "typing-inspection"),
-)
-ENTERED = b"""
-import encodings
-
-
-def run_console(host, arguments):
-    print(host.Name, host.Version, host.Verified, encodings.__file__, *arguments, flush=True)
-    return 7
-"""
 LAUNCHERS = {
     f"StardustExporter{mode}{kind}" for mode in ("", "ReadOnly") for kind in (".exe", ".esapi.dll")
 }
 
 
-def write_sums(folder: Path) -> None:
-    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != "SHA256SUMS")
-    (folder / "SHA256SUMS").write_text(
-        "".join(
-            f"{hashlib.sha256(p.read_bytes()).hexdigest()}  {p.relative_to(folder).as_posix()}\n"
-            for p in files
-        )
-    )
-
-
-def copy_python(home: Path) -> Path:
-    """Copy this Python with pip, as much as NuGet's package has; returns its program."""
-    library = next(
-        path
-        for path in (
-            f"lib/libpython{VERSION}.so.1.0",
-            f"lib/x86_64-linux-gnu/libpython{VERSION}.so.1.0",
-        )
-        if (BASE / path).exists()
-    )
-    for path in (f"bin/python{VERSION}", library):
-        (home / path).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(BASE / path, home / path)
-    left_out = ("site-packages", "__pycache__", "test", "idlelib", "ensurepip", "config-*")
-    shutil.copytree(BASE / MODULES, home / MODULES, ignore=shutil.ignore_patterns(*left_out))
-    program = home / "bin" / f"python{VERSION}"
-    where = subprocess.run(
-        [program, "-I", "-B", "-c", "import site; print(site.getsitepackages()[0])"],
-        check=True,
-        stdout=subprocess.PIPE,
-        text=True,
-    ).stdout.strip()
-    pip = distribution("pip").locate_file("pip")
-    shutil.copytree(str(pip), Path(where) / "pip", ignore=shutil.ignore_patterns("__pycache__"))
-    return program
-
-
-def fill_bundle(folder: Path, unpacked: Path, write_wheel) -> None:
-    """Copy the bundle, with wheels and a Python for this machine."""
-    shutil.copytree(unpacked, folder, ignore=shutil.ignore_patterns("wheels", "SHA256SUMS"))
-    (own,) = (unpacked / "wheels").glob("stardust_esapi-*.whl")
-    with zipfile.ZipFile(own) as wheel:
-        files = {name: wheel.read(name) for name in wheel.namelist() if ".dist-info/" not in name}
-    files["stardust_esapi/commands/launcher.py"] = ENTERED
-    write_wheel(folder / "wheels", "stardust_esapi", __version__, files)
-    for name in NEEDED:
-        one = distribution(name)
-        files = {
-            str(path): path.locate().read_bytes()
-            for path in one.files or ()
-            if not {"..", "tests", "__pycache__"} & set(path.parts)
-            and ".dist-info" not in str(path)
-        }
-        compiled = any(path.endswith(".so") for path in files)
-        python = f"cp{VERSION.replace('.', '')}"
-        tag = f"{python}-{python}-linux_x86_64" if compiled else "py3-none-any"
-        write_wheel(folder / "wheels", name.replace("-", "_"), one.version, files, tag)
-    lines = []
-    for wheel in (folder / "wheels").iterdir():
-        name, version, *_ = wheel.name.split("-")
-        lines.append(
-            f"{name}=={version} --hash=sha256:{hashlib.sha256(wheel.read_bytes()).hexdigest()}"
-        )
-    (folder / "requirements.txt").write_text("\n".join(lines))
-    about = json.loads((folder / "bundle.json").read_text())
-    (folder / "bundle.json").write_text(json.dumps(about | {"python": VERSION}))
-    copy_python(folder / "python")
-    write_sums(folder)
-
-
 @pytest.fixture(scope="session")
-def bundle_here(unpacked, write_wheel, common) -> Path:
+def bundle_here(common) -> Path:
     """The unpacked bundle for this machine."""
     folder = common / "unpacked bundle µ"
     with FileLock(f"{folder}.lock"):
         if not (folder / "SHA256SUMS").exists():
-            fill_bundle(folder, unpacked, write_wheel)
+            fill_bundle(folder)
     return folder
-
-
-def start(
-    bundle: Path, *options: object, python: Path | None = None
-) -> subprocess.CompletedProcess[str]:
-    """Start install.py as Install.ps1 does."""
-    program = python or bundle / "python" / "bin" / f"python{VERSION}"
-    return subprocess.run(
-        [program, "-I", "-S", "-B", bundle / "install.py", *map(str, options)],
-        capture_output=True,
-        encoding="utf-8",
-        check=False,
-        timeout=PATIENCE,
-    )
 
 
 def install_once(bundle: Path, folder: Path, esapi: Path) -> None:
@@ -250,16 +136,14 @@ def test_the_installed_launcher_runs_with_the_bundles_python_and_no_other(instal
 
 
 def test_the_command_line_without_a_launcher(installed) -> None:
-    said = subprocess.run(
-        [
-            *(installed / "python" / "bin" / f"python{VERSION}", "-I", "-S", "-B"),
-            *("stardust-esapi.py", "approval", "show", "."),
-        ],
-        cwd=installed,
-        check=True,
-        stdout=subprocess.PIPE,
-        text=True,
+    said = isolated(
+        installed / "python" / PROGRAM,
+        installed / "stardust-esapi.py",
+        "approval",
+        "show",
+        installed,
     )
+    assert said.returncode == 0, said.stderr
     assert f"StardustExporter.exe: version {installed.name}, writable" in said.stdout
 
 
@@ -393,12 +277,7 @@ def used(installed, tmp_path) -> Path:
 
 
 def uninstall(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-I", "-S", "-B", folder / "uninstall.py", *options],
-        capture_output=True,
-        encoding="utf-8",
-        check=False,
-    )
+    return isolated(sys.executable, folder / "uninstall.py", *options)
 
 
 def test_only_what_was_installed_is_removed(used) -> None:
@@ -443,7 +322,10 @@ def test_what_eclipse_holds_is_named_and_removed_the_next_time(used, mocker) -> 
         module.uninstall(used, files)
     mocker.stopall()
     assert (used / "StardustExporter.esapi.dll").exists()
-    assert not (used / "StardustExporter.exe").exists()
+    assert {path.name for path in used.iterdir() if path.suffix in {".exe", ".ps1", ".py"}} == {
+        "Uninstall.ps1",
+        "uninstall.py",
+    }
     assert module.uninstall(used, module.read_installed(used)) == []
     assert {path.name for path in used.rglob("*")} == {f"record-{used.name}.md", "run.log"}
 
