@@ -90,7 +90,7 @@ def isolated(*command: object) -> subprocess.CompletedProcess[str]:
     """Run a script of Python alone: the program, the script, its arguments."""
     program, *arguments = map(str, command)
     return subprocess.run(
-        [program, "-I", "-S", "-B", *arguments],
+        [program, "-I", "-S", "-B", "-X", "utf8", *arguments],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         encoding="utf-8",
