@@ -21,10 +21,10 @@ import hashlib
 import json
 import os
 import re
+import secrets
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -110,19 +110,17 @@ def install(names: Sequence[str], options: Options) -> None:
         names: The bundle's files.
         options: What the user asks for.
     """
-    options.folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(
-        prefix=".new-", dir=options.folder, ignore_cleanup_errors=True
-    ) as aside:
-        new = Path(aside) / "new"
-        new.mkdir()
+    # Not by tempfile: its folders are closed to other users, who may have to read the version.
+    new = options.folder / f".new-{secrets.token_hex(4)}"
+    new.mkdir(parents=True)
+    try:
         home = copy_python(names, new) if brings_python() else Path(sys.base_prefix)
         print("Installing the Python packages; this takes a minute or two ...", flush=True)
         install_packages(new / SITE)
         for name in GUIDE:
             shutil.copy(BUNDLE / name, new)
         print("Making the launchers ...", flush=True)
-        version = make_launchers(new, home, options, caches=Path(aside) / "caches")
+        version = make_launchers(new, home, options)
         values = {"home": str(PYTHON if brings_python() else home), "esapi": str(options.esapi)}
         if options.settings:
             values["settings"] = str(options.settings)
@@ -133,6 +131,8 @@ def install(names: Sequence[str], options: Options) -> None:
             print(f"Version {version} is installed already in {final}. Nothing was changed.")
             return
         rename(new, final)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
     print(f"\nInstalled in {final}")
     print(f"To be approved: StardustExporter, StardustExporter.esapi; version {version}")
     print(f"The record to be signed: record-{version}.md; how to proceed: README.md")
@@ -162,9 +162,14 @@ def install_packages(site: Path) -> None:
         *("--target", site, "--requirement", BUNDLE / "requirements.txt"),
         problem="pip could not install the Python packages",
     )
+    if os.name == "nt":
+        # pip moves the files from the user's temporary folder, and they bring along who may read
+        # them there: now it is who may read this folder.
+        icacls = Path(os.environ["SYSTEMROOT"], "System32", "icacls.exe")
+        subprocess.run([icacls, site, "/reset", "/t", "/q"], stdout=subprocess.DEVNULL, check=False)  # noqa: S603
 
 
-def make_launchers(new: Path, home: Path, options: Options, caches: Path) -> str:
+def make_launchers(new: Path, home: Path, options: Options) -> str:
     """Compile the launchers and fill in the record; returns the version."""
     given = [
         *(("--settings", options.settings) if options.settings else ()),
@@ -175,17 +180,15 @@ def make_launchers(new: Path, home: Path, options: Options, caches: Path) -> str
         *("--home", home, "--esapi", options.esapi, "--out", new),
         *("--launchers", BUNDLE / "approval" / "launchers", *given),
         problem="The launchers could not be created",
-        environment={"MPLCONFIGDIR": str(caches)},
     )
     (record,) = new.glob("record-*.md")
     return record.stem.removeprefix("record-")
 
 
-def run(*arguments: object, problem: str, environment: Mapping[str, str] | None = None) -> None:
+def run(*arguments: object, problem: str) -> None:
     """Run this Python, isolated; what it says is shown where it fails."""
     ended = subprocess.run(  # noqa: S603 - this very Python
         [sys.executable, "-I", "-B", "-X", "utf8", *map(str, arguments)],
-        env={**os.environ, **(environment or {})},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         encoding="utf-8",

@@ -48,9 +48,7 @@ TAGS = {
 }
 SCRIPTS = ("Install.ps1", "Uninstall.ps1")
 LONGEST_PATH = 259  # what Windows opens without further ado
-DEEPEST_FOLDER = (
-    r"C:\Users\firstname.familyname\AppData\Local\stardust-esapi\.new-abcdefgh\new\site"
-)
+DEEPEST_FOLDER = r"C:\Users\firstname.familyname\AppData\Local\stardust-esapi\.new-abcdefgh\site"
 
 
 def wanted() -> dict[str, tuple[str, set[str]]]:
