@@ -3,6 +3,10 @@
 Every wheel is one that ``requirements.lock`` pins by hash, chosen for the workstation's Python and
 not for the one that runs here: markers such as ``sys_platform == 'win32'`` are judged for Windows.
 No package is built from source, save this one.
+
+Python comes along where ``--home`` names one: python.org's NuGet package ``python``
+(``python.3.12.10.nupkg``, a zip file), or the folder of an installed one. Not its embeddable
+package: that has compiled modules alone, and the launchers compare and run source files.
 """
 
 from __future__ import annotations
@@ -12,6 +16,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -33,6 +38,8 @@ FILES = {  # in the bundle, and here
     "README.md": "approval/bundle/README.md",
     "Install.ps1": "approval/bundle/Install.ps1",
     "Uninstall.ps1": "approval/bundle/Uninstall.ps1",
+    "install.py": "approval/bundle/install.py",
+    "uninstall.py": "approval/bundle/uninstall.py",
     "stardust-esapi.py": "approval/bundle/stardust-esapi.py",
     "approval/README.md": "approval/README.md",
     "approval/StardustExporter.ini": "approval/StardustExporter.ini",
@@ -40,6 +47,10 @@ FILES = {  # in the bundle, and here
 }
 LAUNCHERS = "approval/launchers"
 EVIDENCE = "evidence.xml"
+HOME = "python"
+# Of Python itself: what nobody imports at work.
+_LEFT_OUT = frozenset({"__pycache__", "ensurepip", "idlelib", "test", "tests", "turtledemo"})
+_AMD64 = 0x8664  # Machine in the header of a PE file
 _HASH = re.compile(r"--hash=sha256:([0-9a-f]{64})")
 
 
@@ -166,6 +177,65 @@ def make_wheel(folder: Path, date: datetime) -> Path:
     return wheel
 
 
+def read_home(path: Path, python: str) -> dict[str, bytes]:
+    """Read what a workstation needs of a CPython for Windows, pip included.
+
+    Args:
+        path: A zip file such as the NuGet package, or a folder.
+        python: The version that it must be, such as ``3.12``.
+
+    Returns:
+        The files' content by their path in the bundle.
+
+    Raises:
+        BundleError: It is another Python, none, or the embeddable package.
+        OSError: It cannot be read.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        root = path
+        if path.is_file():
+            root = Path(name)
+            try:
+                shutil.unpack_archive(path, root, "zip")
+            except shutil.ReadError:
+                raise BundleError(f"{path} is no zip file, and no folder.") from None
+        if (root / "tools" / "python.exe").is_file():  # as NuGet has it
+            root = root / "tools"
+        _check_home(path, root, python)
+        files = {file.relative_to(root).as_posix(): file for file in root.rglob("*")}
+        return {
+            f"{HOME}/{within}": file.read_bytes()
+            for within, file in files.items()
+            if _is_needed(within) and file.is_file()
+        }
+
+
+def _check_home(path: Path, root: Path, python: str) -> None:
+    library = f"python{python.replace('.', '')}"
+    package = f"Take python.org's NuGet package 'python' of version {python}, or pass --python."
+    if (root / f"{library}._pth").exists():
+        raise BundleError(
+            f"{path} is Python's embeddable package, which has compiled modules alone; the "
+            f"launchers compare and run source files. {package}"
+        )
+    needed = ("python.exe", f"{library}.dll", "Lib/encodings/__init__.py", "Lib/site-packages/pip")
+    if missing := [name for name in needed if not (root / name).exists()]:
+        raise BundleError(f"{path} holds no {' and no '.join(missing)}. {package}")
+    program = (root / "python.exe").read_bytes()
+    header = int.from_bytes(program[0x3C:0x40], "little")
+    if int.from_bytes(program[header + 4 : header + 6], "little") != _AMD64:
+        raise BundleError(f"{path} is not for Windows of 64 bit (x64). {package}")
+
+
+def _is_needed(within: str) -> bool:
+    *folders, name = within.split("/")
+    if not folders:
+        return name in {"python.exe", "LICENSE.txt"} or name.endswith(".dll")
+    if "site-packages" in folders:
+        return within.startswith("Lib/site-packages/pip")
+    return folders[0] in {"Lib", "DLLs"} and _LEFT_OUT.isdisjoint(folders)
+
+
 def _run(*command: str, problem: str, environment: Mapping[str, str] | None = None) -> str:
     ended = subprocess.run(  # noqa: S603 - pip and git
         command,
@@ -201,7 +271,12 @@ def origin() -> dict[str, object]:
 
 
 def gather(
-    python: str, lock: Path, wheels: Path, evidence: Path | None, date: datetime
+    python: str,
+    lock: Path,
+    wheels: Path,
+    home: Path | None,
+    evidence: Path | None,
+    date: datetime,
 ) -> dict[str, bytes]:
     """Gather the bundle's files, by their path in it."""
     pins = read_lock(lock, python)
@@ -214,10 +289,14 @@ def gather(
         lines = [pin.line(frozenset({_sha256(wheel)})) for pin, wheel in chosen]
     content["requirements.txt"] = "".join(sorted(lines)).encode()
     about = {"version": version, "python": python, "platform": PLATFORM, **origin()}
+    if home is not None:
+        about["brings"] = home.name
     content["bundle.json"] = (json.dumps(about, indent=2) + "\n").encode()
     content |= {name: (ROOT / path).read_bytes() for name, path in FILES.items()}
-    for source in (ROOT / LAUNCHERS).glob("*.cs"):
+    for source in (ROOT / LAUNCHERS).iterdir():
         content[f"{LAUNCHERS}/{source.name}"] = source.read_bytes()
+    if home is not None:
+        content |= read_home(home, python)
     if evidence is not None:
         content[EVIDENCE] = evidence.read_bytes()
     sums = [f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in content.items()]
@@ -250,6 +329,9 @@ def main() -> None:
     """Make the bundle."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--python", default="3.12", help="the workstation's CPython (%(default)s)")
+    parser.add_argument(
+        "--home", type=Path, help="a CPython for Windows to bring along: folder, zip"
+    )
     parser.add_argument("--out", type=Path, default=ROOT / "dist", help="folder of the zip file")
     parser.add_argument("--evidence", type=Path, help="report of pytest --junit-xml to put in")
     parser.add_argument("--lock", type=Path, default=ROOT / "requirements.lock")
@@ -259,7 +341,7 @@ def main() -> None:
         if not re.fullmatch(r"3\.\d+", given.python):
             raise BundleError(f"--python {given.python}: write it as 3.12.")
         date = date_of_commit()
-        content = gather(given.python, given.lock, given.wheels, given.evidence, date)
+        content = gather(given.python, given.lock, given.wheels, given.home, given.evidence, date)
         version = json.loads(content["bundle.json"])["version"]
         path = given.out / f"{NAME}-{version}-{PLATFORM}.zip"
         write_zip(path, content, date)

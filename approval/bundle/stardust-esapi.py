@@ -1,7 +1,7 @@
-"""The command line, with the packages of the site folder beside this file and nothing else.
+r"""The command line, with the packages of the site folder beside this file and nothing else.
 
-Run it by ``py -3.12 -I -S -B stardust-esapi.py …``: isolated, without the installation's own
-site-packages, leaving no compiled files behind.
+Run it by ``python\python.exe -I -S -B stardust-esapi.py …`` (``py -3.12`` where there is no folder
+``python``): isolated, without site-packages, leaving no compiled files behind.
 """
 
 import sys

@@ -13,11 +13,6 @@ namespace StardustEsapi
         internal const string Runtime = "Python.Runtime";
         private const string Esapi = "VMS.TPS.Common.Model.API.dll";
 
-        private static readonly string[] VarianFolders =
-            (from drive in new[] { "C", "D" }
-             from programs in new[] { "Program Files (x86)", "Program Files" }
-             select drive + @":\" + programs + @"\Varian\RTM").ToArray();
-
         private static string _runtime;
         private static string _esapi;
 
@@ -73,21 +68,32 @@ namespace StardustEsapi
 
         private static Assembly FindRuntime(object sender, ResolveEventArgs wanted)
         {
-            return new AssemblyName(wanted.Name).Name == Runtime ? Assembly.LoadFrom(_runtime) : null;
+            return new AssemblyName(wanted.Name).Name == Runtime ? Load(_runtime) : null;
         }
 
         private static Assembly FindEsapi(object sender, ResolveEventArgs wanted)
         {
             string file = Path.Combine(_esapi, new AssemblyName(wanted.Name).Name + ".dll");
-            return File.Exists(file) ? Assembly.LoadFrom(file) : null;
+            return File.Exists(file) ? Load(file) : null;
         }
 
+        /// <summary>Loads a file also where Windows has marked it as downloaded, or as of a network drive.</summary>
+        /// <remarks>LoadFrom refuses such files; which ones are loaded, the manifest and the ini say.</remarks>
+        private static Assembly Load(string file)
+        {
+            return Assembly.UnsafeLoadFrom(file);
+        }
+
+        /// <summary>As stardust_esapi/esapi/installed.py finds it.</summary>
         private static string NewestEsapi()
         {
             IEnumerable<string> found =
-                from root in VarianFolders
+                from drive in DriveInfo.GetDrives()
+                where drive.DriveType == DriveType.Fixed && drive.IsReady
+                from programs in new[] { "Program Files (x86)", "Program Files" }
+                let root = Path.Combine(drive.Name, programs, "Varian", "RTM")
                 where Directory.Exists(root)
-                from version in Directory.GetDirectories(root)
+                from version in Directory.GetDirectories(root).OrderBy(path => path, StringComparer.Ordinal)
                 let folder = Path.Combine(version, "esapi", "API")
                 where File.Exists(Path.Combine(folder, Esapi))
                 orderby Version(Path.GetFileName(version))
@@ -97,7 +103,7 @@ namespace StardustEsapi
 
         private static Version Version(string name)
         {
-            Match numbers = Regex.Match(name, @"(\d+)\D+(\d+)");
+            Match numbers = Regex.Match(name, @"([0-9]+)[^0-9]+([0-9]+)");
             return numbers.Success
                 ? new Version(int.Parse(numbers.Groups[1].Value), int.Parse(numbers.Groups[2].Value))
                 : new Version(0, 0);

@@ -20,6 +20,7 @@ from stardust_esapi.errors import UsageError
 from stardust_esapi.files import make_folder, rename, sync_folder
 
 RESOURCE = "manifest"
+WIN32_MANIFEST = "Program.manifest"
 RUNTIME = "Python.Runtime.dll"
 ASSEMBLIES = ("VMS.TPS.Common.Model.API.dll", "VMS.TPS.Common.Model.Types.dll")
 _MEDIA = "PresentationCore.dll"  # System.Windows.Media.Color, of which ESAPI speaks
@@ -66,10 +67,12 @@ class Compiler:
     Attributes:
         program: Where it is.
         references: Assemblies that launchers refer to, beside ESAPI and Python.Runtime.
+        win32: Whether it can put in what a program asks Windows for; Mono's cannot.
     """
 
     program: Path
     references: tuple[str, ...]
+    win32: bool
 
 
 def find_compiler() -> Compiler:
@@ -82,7 +85,7 @@ def find_compiler() -> Compiler:
         found = shutil.which("mcs")
         if found is None:
             raise UsageError("There is no C# compiler: install mono-devel and mono-mcs.")
-        return Compiler(Path(found), (*_FRAMEWORK, "Facades/netstandard"))
+        return Compiler(Path(found), (*_FRAMEWORK, "Facades/netstandard"), win32=False)
     windows = Path(os.environ.get("SYSTEMROOT", r"C:\Windows"))
     folder = windows / _WINDOWS / "Framework64" / "v4.0.30319"
     if not (folder / "csc.exe").is_file():
@@ -98,7 +101,8 @@ def find_compiler() -> Compiler:
             "needs: it must be 4.7.2 or newer."
         )
     names = [str(folder / f"{name}.dll") for name in _FRAMEWORK]
-    return Compiler(folder / "csc.exe", (*names, str(netstandard), str(folder / "WPF" / _MEDIA)))
+    references = (*names, str(netstandard), str(folder / "WPF" / _MEDIA))
+    return Compiler(folder / "csc.exe", references, win32=True)
 
 
 def build_launchers(
@@ -107,7 +111,7 @@ def build_launchers(
     """Compile the four launchers; files of their names are replaced once all have compiled.
 
     Args:
-        sources: Folder of the ``*.cs`` files.
+        sources: Folder of the ``*.cs`` files and of ``Program.manifest``.
         esapi: Folder of the ESAPI assemblies that they are compiled against.
         runtime: ``Python.Runtime.dll``, or the folder that holds it.
         manifest: What the launchers shall let Python load.
@@ -163,6 +167,7 @@ def _compile(
     """Compile one launcher into a folder."""
     about = aside / f"{launcher.name}.cs"
     about.write_text(_about(launcher, manifest.version), encoding="utf-8")
+    asked = [f"-win32manifest:{files[0].parent / WIN32_MANIFEST}"]
     symbols = ["PLUGIN" if launcher.plug_in else "CONSOLE", *["WRITABLE"] * launcher.writable]
     command = [
         str(compiler.program),
@@ -177,6 +182,7 @@ def _compile(
         f"-target:{'library' if launcher.plug_in else 'exe'}",
         f"-define:{';'.join(symbols)}",
         f"-resource:{RESOURCE},{RESOURCE}",
+        *(asked if compiler.win32 and not launcher.plug_in else []),
         f"-out:{launcher.file}",
         *(f"-reference:{reference}" for reference in references),
         *(str(path) for path in files),
@@ -204,8 +210,11 @@ def _about(launcher: Launcher, version: str) -> str:
     mode = "may change patient data" if launcher.writable else "never changes patient data"
     return (
         "using System.Reflection;\n"
+        "using System.Runtime.Versioning;\n"
         f'[assembly: AssemblyTitle("stardust-esapi: {mode}")]\n'
         '[assembly: AssemblyProduct("stardust-esapi")]\n'
         f'[assembly: AssemblyVersion("{version}")]\n'
         f'[assembly: AssemblyFileVersion("{version}")]\n'
+        # Without it .NET Framework opens no path of more than 260 characters, as in former times.
+        '[assembly: TargetFramework(".NETFramework,Version=v4.7.2")]\n'
     )

@@ -12,7 +12,6 @@ import contextlib
 import ctypes
 import importlib
 import os
-import re
 import struct
 import sys
 import warnings
@@ -26,6 +25,7 @@ from numpy.typing import NDArray
 
 from stardust_esapi.errors import UsageError
 from stardust_esapi.esapi import host
+from stardust_esapi.esapi.installed import newest_esapi, program_folders
 from stardust_esapi.esapi.writer import RecordWriter, TwinWriter
 from stardust_esapi.geometry import FloatArray
 
@@ -37,11 +37,6 @@ _ASSEMBLIES = ("VMS.TPS.Common.Model.API", "VMS.TPS.Common.Model.Types")
 _MEDIA = "PresentationCore"  # System.Windows.Media.Color; a stand-in has one of its own
 # Others may be of the clinic's own making.
 _TELLING_ASSEMBLIES = ("VMS.TPS.Common.Model.", "Python.Runtime,", "StardustExporter")
-_PROGRAM_FOLDERS = tuple(
-    Path(f"{drive}:/{folder}/Varian/RTM")
-    for drive in ("C", "D")
-    for folder in ("Program Files (x86)", "Program Files")
-)
 _STUB_DATABASE = "ESAPI_STUB_DB"  # how the C# stand-in is told its database
 
 _LAUNCHER_IS_THE_WAY = (
@@ -94,28 +89,23 @@ _COINIT_APARTMENTTHREADED = 0x2
 _RPC_E_CHANGED_MODE = 0x80010106
 
 
-def find_assemblies(roots: Iterable[Path] = _PROGRAM_FOLDERS) -> Path:
+def find_assemblies(roots: Iterable[Path] | None = None) -> Path:
     """Find the folder of the newest ESAPI under Varian's program folders.
+
+    Args:
+        roots: Those folders; None for the ones on the fixed drives of this machine.
 
     Raises:
         UsageError: There is none on this machine.
     """
-    roots = tuple(roots)
-    found = [
-        (tuple(int(n) for n in re.findall(r"\d+", version.name)), version / "esapi" / "API")
-        for root in roots
-        if root.is_dir()
-        for version in root.iterdir()
-        if (version / "esapi" / "API" / f"{_ASSEMBLIES[0]}.dll").is_file()
-    ]
-    if not found:
+    found = newest_esapi(program_folders() if roots is None else roots)
+    if found is None:
         raise UsageError(
-            "There is no Eclipse with ESAPI on this machine (looked under "
-            f"{', '.join(str(root) for root in roots)}). Run it on an Eclipse workstation, name "
-            "the folder with --esapi eclipse:FOLDER, or choose a stub database with "
-            "--esapi stub:DB."
+            "There is no Eclipse with ESAPI on this machine (looked for Varian's folder RTM among "
+            "the programs on each fixed drive). Run it on an Eclipse workstation, name the folder "
+            "with --esapi eclipse:FOLDER, or choose a stub database with --esapi stub:DB."
         )
-    return max(found)[1]
+    return found
 
 
 class ClrBackend:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import shutil
-import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import pythonnet
+from filelock import FileLock
 
-from approval_site import make_site, write_home
+from approval_site import BUNDLE, make_bundle, make_site, write_home, write_wheel
 from stand_ins import ROOT, assemblies
 from stardust_esapi.approval.manifest import Target
 
@@ -24,34 +23,9 @@ PROGRAM = "import sys\n\n\ndef main():\n    print(__file__, sys.argv[1:])\n"
 WriteWheel = Callable[..., Path]
 
 
-def _record(path: str, data: bytes) -> str:
-    digest = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
-    return f"{path},sha256={digest},{len(data)}\n"
-
-
-@pytest.fixture(scope="session")
-def write_wheel() -> WriteWheel:
-    """Write a wheel; the files' paths as they shall lie in the site folder, or ``*.data/…``."""
-
-    def write(
-        folder: Path, name: str, version: str, files: Mapping[str, bytes], tag: str = "py3-none-any"
-    ) -> Path:
-        folder.mkdir(parents=True, exist_ok=True)
-        info = f"{name}-{version}.dist-info"
-        about = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
-        content = dict(files) | {
-            f"{info}/METADATA": about.encode(),
-            f"{info}/WHEEL": f"Wheel-Version: 1.0\nGenerator: t\nTag: {tag}\n".encode(),
-        }
-        record = "".join(_record(path, data) for path, data in content.items())
-        content[f"{info}/RECORD"] = f"{record}{info}/RECORD,,\n".encode()
-        path = folder / f"{name}-{version}-{tag}.whl"
-        with zipfile.ZipFile(path, "w") as wheel:
-            for inside, data in content.items():
-                wheel.writestr(inside, data)
-        return path
-
-    return write
+@pytest.fixture(scope="session", name="write_wheel")
+def _write_wheel() -> WriteWheel:
+    return write_wheel
 
 
 @pytest.fixture(scope="session")
@@ -134,4 +108,31 @@ def approval(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("approval")
     shutil.copytree(SOURCES, folder / "launchers")
     shutil.copy(ROOT / "approval" / "record.md.j2", folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def common(tmp_path_factory, worker_id) -> Path:
+    """A folder that all processes of the tests see, for what is made once (under a lock)."""
+    root = tmp_path_factory.getbasetemp()
+    return root if worker_id == "master" else root.parent
+
+
+@pytest.fixture(scope="session")
+def bundle(common) -> Path:
+    """The bundle."""
+    folder = common / "bundle"
+    with FileLock(f"{folder}.lock"):
+        if not (folder / BUNDLE).exists():
+            created = make_bundle("--out", folder, SOURCE_DATE_EPOCH="1700000000")
+            assert created.returncode == 0, created.stdout
+            digest = hashlib.sha256((folder / BUNDLE).read_bytes()).hexdigest()
+            assert created.stdout.endswith(f"{folder / BUNDLE}\nSHA-256 {digest}\n")
+    return folder / BUNDLE
+
+
+@pytest.fixture(scope="session")
+def unpacked(bundle, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("unpacked")
+    shutil.unpack_archive(bundle, folder)
     return folder

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import shutil
 import subprocess
+import xml.etree.ElementTree as ET
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -257,6 +259,36 @@ def test_a_template_that_is_not_there(build, site, approval, tmp_path) -> None:
     said = build(site, tmp_path / "out", launchers=sources)
     assert said.code == 2
     assert "The record cannot be created from" in said.err
+
+
+def test_what_the_programs_ask_windows_for(
+    pristine_site, home, esapi, approval, tmp_path, mocker
+) -> None:
+    """A stand-in of csc.exe, which Mono's compiler obeys but for the one option that it lacks."""
+    asked = ROOT / "approval" / "launchers" / "Program.manifest"
+    sources = shutil.copytree(approval / "launchers", tmp_path / "launchers")
+    shutil.copy(asked, sources)
+    csc = tmp_path / "csc"
+    csc.write_text(
+        """#!/bin/bash
+echo "$@" >>"${0%/*}/said"
+for option; do
+    [[ $option == -win32manifest:* ]] || kept+=("$option")
+done
+exec mcs "${kept[@]}"
+"""
+    )
+    csc.chmod(0o755)
+    found = replace(find_compiler(), program=csc, win32=True)
+    mocker.patch("stardust_esapi.approval.compile.find_compiler", return_value=found)
+    manifest = read_site(pristine_site, home).manifest
+    build_launchers(sources, esapi, pristine_site / RUNTIME, manifest, tmp_path / "out")
+    said = (tmp_path / "said").read_text().splitlines()
+    option = f" -win32manifest:{sources / asked.name} "
+    assert [option in line for line in said] == [True, False, True, False]
+    windows = "{http://schemas.microsoft.com/SMI/2016/WindowsSettings}"
+    (long_paths,) = ET.parse(asked).iter(f"{windows}longPathAware")
+    assert long_paths.text == "true"
 
 
 def test_no_compiler(monkeypatch, tmp_path) -> None:

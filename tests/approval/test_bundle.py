@@ -9,7 +9,6 @@ from __future__ import annotations
 import configparser
 import hashlib
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -17,17 +16,16 @@ import sys
 import zipfile
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import pytest
 import tree_sitter_powershell
-from filelock import FileLock
 from packaging.requirements import Requirement
 from packaging.tags import compatible_tags, cpython_tags
 from packaging.utils import canonicalize_name, parse_wheel_filename
 from tree_sitter import Language, Node, Parser
 
-from approval_site import make_site
+from approval_site import BUNDLE, make_bundle, make_site, module_of
 from stand_ins import ROOT
 from stardust_esapi import __version__
 from stardust_esapi.approval.assembly import read_assembly
@@ -48,45 +46,9 @@ TAGS = {
     *cpython_tags((3, 12), platforms=["win_amd64"]),
     *compatible_tags((3, 12), interpreter="cp312", platforms=["win_amd64"]),
 }
-NAME = f"stardust-esapi-{__version__}-win_amd64.zip"
 SCRIPTS = ("Install.ps1", "Uninstall.ps1")
 LONGEST_PATH = 259  # what Windows opens without further ado
-DEEPEST_FOLDER = r"C:\Users\firstname.familyname\AppData\Local\Temp\pip-target-abcdefgh\lib\python"
-
-
-def make(*options: object, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run scripts/bundle, one at a time: its wheels lie in one place."""
-    (ROOT / "build").mkdir(exist_ok=True)
-    with FileLock(ROOT / "build" / ".bundle.lock"):
-        return subprocess.run(
-            [ROOT / "scripts" / "bundle", *map(str, options)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-            env=os.environ | environment,
-        )
-
-
-@pytest.fixture(scope="session")
-def bundle(tmp_path_factory, worker_id) -> Path:
-    """The bundle, made once however many processes run the tests."""
-    root = tmp_path_factory.getbasetemp()
-    folder = (root if worker_id == "master" else root.parent) / "bundle"
-    with FileLock(f"{folder}.lock"):
-        if not (folder / NAME).exists():
-            created = make("--out", folder, SOURCE_DATE_EPOCH="1700000000")
-            assert created.returncode == 0, created.stdout
-            digest = hashlib.sha256((folder / NAME).read_bytes()).hexdigest()
-            assert created.stdout.endswith(f"{folder / NAME}\nSHA-256 {digest}\n")
-    return folder / NAME
-
-
-@pytest.fixture(scope="session")
-def unpacked(bundle, tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("unpacked")
-    shutil.unpack_archive(bundle, folder)
-    return folder
+DEEPEST_FOLDER = r"C:\Users\firstname.familyname\AppData\Local\stardust-esapi\.new-abcdefgh\site"
 
 
 def wanted() -> dict[str, tuple[str, set[str]]]:
@@ -109,12 +71,14 @@ def test_what_is_in_the_bundle(bundle) -> None:
         names = file.namelist()
         infos = file.infolist()
     assert names == sorted(set(names))
-    launchers = {f"approval/launchers/{p.name}" for p in (ROOT / "approval/launchers").glob("*.cs")}
-    assert len(launchers) > 5
+    launchers = {f"approval/launchers/{p.name}" for p in (ROOT / "approval/launchers").iterdir()}
+    assert "approval/launchers/Program.manifest" in launchers
     assert {name for name in names if not name.startswith("wheels/")} == launchers | {
         "README.md",
         "Install.ps1",
+        "install.py",
         "Uninstall.ps1",
+        "uninstall.py",
         "SHA256SUMS",
         "approval/README.md",
         "approval/StardustExporter.ini",
@@ -225,20 +189,20 @@ def test_the_same_sources_make_the_same_bundle(bundle, tmp_path) -> None:
     report.write_text("<testsuites/>")
     digests = set()
     for folder in ("once", "again"):
-        created = make(
+        created = make_bundle(
             *("--out", tmp_path / folder, "--evidence", report), SOURCE_DATE_EPOCH="1700000000"
         )
         assert created.returncode == 0, created.stdout
         assert "Downloading" not in created.stdout  # the wheels are there from the first time
-        digests.add(hashlib.sha256((tmp_path / folder / NAME).read_bytes()).hexdigest())
+        digests.add(hashlib.sha256((tmp_path / folder / BUNDLE).read_bytes()).hexdigest())
     assert len(digests) == 1
-    with zipfile.ZipFile(tmp_path / "once" / NAME) as file, zipfile.ZipFile(bundle) as other:
+    with zipfile.ZipFile(tmp_path / "once" / BUNDLE) as file, zipfile.ZipFile(bundle) as other:
         assert file.read("evidence.xml") == report.read_bytes()
         assert set(file.namelist()) - set(other.namelist()) == {"evidence.xml"}
 
 
 def test_installed_offline_as_on_the_workstation(unpacked, run, esapi, home, tmp_path) -> None:
-    """All that Install.ps1 does, but for PowerShell, csc.exe and Python on Windows."""
+    """With the wheels for Windows; ``test_install.py`` has the installer itself."""
     site, out = tmp_path / "site", tmp_path / "out"
     target = Target("3.12", "win_amd64")
     make_site(site, unpacked / "requirements.txt", wheels=unpacked / "wheels", target=target)
@@ -299,7 +263,7 @@ def lock(tmp_path) -> Path:
 
 def make_from(lock: Path) -> subprocess.CompletedProcess[str]:
     folder = lock.parent
-    return make(
+    return make_bundle(
         *("--lock", lock, "--wheels", folder / "wheels", "--out", folder / "dist"),
         PIP_NO_INDEX="1",
         PIP_FIND_LINKS=str(folder / "index"),
@@ -344,8 +308,89 @@ def test_a_lock_that_pins_nothing(lock, line) -> None:
 
 
 def test_a_python_that_is_none() -> None:
-    created = make("--python", "312")
+    created = make_bundle("--python", "312")
     assert (created.returncode, "write it as 3.12" in created.stdout) == (1, True)
+
+
+# --- the Python that it brings
+
+
+def program(machine: int = 0x8664) -> bytes:
+    """As much of a PE file as says for which machine it is."""
+    return (
+        b"MZ".ljust(60, b"\0")
+        + (64).to_bytes(4, "little")
+        + b"PE\0\0"
+        + machine.to_bytes(2, "little")
+    )
+
+
+WANTED = {
+    "python.exe": program(),
+    "python312.dll": b"library",
+    "vcruntime140.dll": b"runtime",
+    "LICENSE.txt": b"licence",
+    "DLLs/_ssl.pyd": b"extension",
+    "Lib/encodings/__init__.py": b"",
+    "Lib/site-packages/pip/__main__.py": b"pip",
+    "Lib/site-packages/pip-25.0.1.dist-info/METADATA": b"about pip",
+}
+UNWANTED = {
+    "pythonw.exe": b"",
+    "NEWS.txt": b"",
+    "include/Python.h": b"",
+    "libs/python312.lib": b"",
+    "Lib/__pycache__/abc.cpython-312.pyc": b"",
+    "Lib/test/test_abc.py": b"",
+    "Lib/ctypes/test/test_as_parameter.py": b"",
+    "Lib/idlelib/idle.py": b"",
+    "Lib/site-packages/setuptools/__init__.py": b"",
+}
+
+
+def write_nuget(path: Path, files: dict[str, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w") as package:
+        package.writestr("python.nuspec", b"<package/>")
+        for name, content in files.items():
+            package.writestr(f"tools/{name}", content)
+    return path
+
+
+def test_a_bundle_that_brings_python(bundle, tmp_path) -> None:
+    home = write_nuget(tmp_path / "python.3.12.10.nupkg", WANTED | UNWANTED)
+    created = make_bundle("--home", home, "--out", tmp_path, SOURCE_DATE_EPOCH="1700000000")
+    assert created.returncode == 0, created.stdout
+    with zipfile.ZipFile(tmp_path / BUNDLE) as file, zipfile.ZipFile(bundle) as other:
+        names = set(file.namelist())
+        assert names - set(other.namelist()) == {f"python/{name}" for name in WANTED}
+        assert {name: file.read(f"python/{name}") for name in WANTED} == WANTED
+        assert json.loads(file.read("bundle.json"))["brings"] == home.name
+        sums = file.read("SHA256SUMS").decode()
+    assert {line.split("  ")[1] for line in sums.splitlines()} == names - {"SHA256SUMS"}
+
+
+def test_a_python_that_is_a_folder(tmp_path) -> None:
+    shutil.unpack_archive(write_nuget(tmp_path / "p.zip", WANTED | UNWANTED), tmp_path)
+    read_home = module_of(ROOT / "scripts" / "make_bundle.py").read_home
+    found = read_home((tmp_path / "tools").rename(tmp_path / "Python312"), "3.12")
+    assert found == {f"python/{name}": content for name, content in WANTED.items()}
+
+
+def test_pythons_that_no_bundle_can_bring(tmp_path) -> None:
+    read_home = module_of(ROOT / "scripts" / "make_bundle.py").read_home
+    missing = {name: data for name, data in WANTED.items() if not name.startswith("Lib/site-")}
+    for files, why in (
+        ({"python312._pth": b"", "python312.zip": b"", **WANTED}, "embeddable package"),
+        (WANTED | {"python.exe": program(0x14C)}, "not for Windows of 64 bit"),
+        (missing, "holds no Lib/site-packages/pip"),
+        ({}, "holds no python.exe and no python312.dll and no Lib/encodings"),
+    ):
+        with pytest.raises(Exception, match=why) as refused:
+            read_home(write_nuget(tmp_path / "python.nupkg", files), "3.12")
+        assert "Take python.org's NuGet package 'python' of version 3.12" in str(refused.value)
+    (tmp_path / "python.nupkg").write_bytes(b"no zip file")
+    with pytest.raises(Exception, match="is no zip file, and no folder"):
+        read_home(tmp_path / "python.nupkg", "3.12")
 
 
 # --- the scripts for Windows: PowerShell is not here, so they are read
@@ -389,55 +434,39 @@ def test_a_broken_script_would_be_seen(broken) -> None:
 
 COMMANDS = {
     "Install.ps1": {
-        "Assert-Bundle",
         "ConvertFrom-Json",
-        "Find-Esapi",
-        "Find-Python",
-        "ForEach-Object",
         "Get-ChildItem",
         "Get-Command",
-        "Get-Sha256",
+        "Get-Content",
+        "Get-FileHash",
         "Join-Path",
-        "Move-Patiently",
-        "New-Object",
-        "Remove-Item",
-        "Resolve-Given",
-        "Select-Object",
-        "Set-StrictMode",
-        "Sort-Object",
-        "Split-Path",
-        "Start-Sleep",
-        "Test-Esapi",
         "Test-Path",
-        "Where-Object",
-        "Write-Host",
-        "Write-Ini",
-        "Write-Installed",
-    },
-    "Uninstall.ps1": {
-        "Get-Sha256",
-        "Join-Path",
-        "New-Object",
-        "Set-StrictMode",
-        "Sort-Object",
-        "Split-Path",
-        "Test-Path",
+        "Unblock-File",
         "Write-Host",
     },
+    "Uninstall.ps1": {"Get-ChildItem", "Join-Path", "Remove-Item", "Test-Path", "Write-Host"},
 }
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_what_the_scripts_call(script) -> None:
+    """Commands of PowerShell and Python: a policy may forbid scripts the members of .NET."""
     called = {name for name in words(script, "command_name") if re.fullmatch(r"[\w-]+", name)}
     assert called == COMMANDS[script]
     programs = {name for name in words(script, "command_name_expr") if name.startswith("$")}
-    assert programs == ({"$command", "$found.Program"} if script == "Install.ps1" else set())
+    assert programs == {"$python"}
+    assert words(script, "invokation_expression") == []
+    assert words(script, "type_literal") == []
+
+
+def test_what_is_compared_before_anything_of_the_bundle_runs() -> None:
+    order = ("Unblock-File\n", "'SHA256SUMS'", "Get-FileHash", "throw ", "& $python ")
+    places = [text_of("Install.ps1").index(part) for part in order]
+    assert places == sorted(places)
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_the_scripts_need_no_rights_and_know_no_place(script) -> None:
-    text = text_of(script)
     for never in (
         r"[A-Za-z]:[\\/]",
         r"HKLM|HKCU|Registry",
@@ -446,60 +475,33 @@ def test_the_scripts_need_no_rights_and_know_no_place(script) -> None:
         r"(?i)\biex\b|Invoke-Expression|EncodedCommand",
         r"SetEnvironmentVariable|Set-ExecutionPolicy|schtasks|Startup",
     ):
-        assert not re.search(never, text), never
-    assert "[CmdletBinding(SupportsShouldProcess = $true)]" in text
-    before, after = text.split("$PSCmdlet.ShouldProcess(")
-    writes = r"Delete\(|::Move\(|CreateDirectory\(|WriteAll|::Copy\(|Remove-Item|-m pip"
-    functions = r"(?ms)^function .*?^}$"
-    assert not re.search(writes, re.sub(functions, "", before))
-    assert re.search(writes, after)
+        assert not re.search(never, text_of(script)), never
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_the_files_that_the_scripts_name_are_in_the_bundle(script, bundle) -> None:
+def test_the_scripts_start_what_is_in_the_bundle(script, bundle) -> None:
     with zipfile.ZipFile(bundle) as file:
-        names = {*file.namelist(), *map(str, {PurePosixPath(n).parent for n in file.namelist()})}
-    created = {"installed.txt", "evidence.xml", "python.exe", "python{0}.dll"}
-    created |= {"StardustExporter.exe", "StardustExporter.ini"}
+        names = set(file.namelist())
     literals = {word.strip("'") for word in words(script, "verbatim_string_characters")}
-    named = {
-        word for word in literals if re.fullmatch(r"[\w/.{}-]+\.\w+|wheels|approval/\w+", word)
-    }
-    esapi = {"VMS.TPS.Common.Model.API.dll", "VMS.TPS.Common.Model.Types.dll"}
-    types = {word for word in named if word.startswith(("System.", "Text."))}
-    assert named - names <= created | esapi | types
-    if script == "Install.ps1":
-        assert {"SHA256SUMS", "bundle.json", "requirements.txt", "Uninstall.ps1"} <= literals
-        assert {"approval/launchers", "approval/StardustExporter.ini", "wheels"} <= named
-
-
-def test_what_the_installer_asks_pip_for() -> None:
-    (command,) = (c for c in words("Install.ps1", "command") if " -m pip " in c)
-    for option in (
-        *("-I", "--isolated", "--no-index", "--find-links", "--require-hashes", "--no-deps"),
-        *("--no-compile", "--only-binary", "--target", "--requirement", "--no-cache-dir"),
-    ):
-        assert f" {option} " in command.replace("`\n", " "), option
-
-
-def test_the_installer_builds_by_options_that_are_there(run) -> None:
-    (command,) = (c for c in words("Install.ps1", "command") if "approval build" in c)
-    text = run("approval", "build", "--help").out
-    options = set(re.findall(r"--[a-z]+", text_of("Install.ps1").split("approval build")[1]))
-    assert {"--site", "--home", "--esapi", "--launchers", "--out"} <= set(
-        re.findall(r"--[a-z]+", command)
-    )
-    for option in options | {"--settings", "--evidence"}:
-        assert option in text
+    named = {word for word in literals if re.fullmatch(r"[\w.]+\.\w+|SHA256SUMS", word)}
+    assert named - names <= {"python.exe", "installed.txt"}
+    (start,) = (line for line in text_of(script).splitlines() if line.startswith("& $python "))
+    assert f"'{script.lower().replace('.ps1', '.py')}') @args" in start
+    assert " -I -S -B " in start
 
 
 def test_every_option_of_the_installer_is_described(unpacked) -> None:
-    parameters = set(re.findall(r"(?m)^    \[string\] \$(\w+)", text_of("Install.ps1")))
-    assert parameters == {"Folder", "Python", "Esapi", "Settings", "Evidence"}
+    said = subprocess.run(
+        [sys.executable, "-I", "-S", "-B", unpacked / "install.py", "--help"],
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    ).stdout
+    options = set(re.findall(r"(?m)^  (--[a-z-]+)", said))
+    assert options == {"--folder", "--esapi", "--settings", "--evidence", "--what-if"}
     readme = (unpacked / "README.md").read_text(encoding="utf-8")
-    for parameter in parameters:
-        assert f".PARAMETER {parameter}\n" in text_of("Install.ps1")
-        assert f"| `-{parameter}` |" in readme
+    for option in options:
+        assert f"| `{option}" in readme
 
 
 # --- the ini
@@ -524,15 +526,3 @@ def test_the_ini_says_what_the_launchers_read() -> None:
             assert f'"{key}"' in source
     assert list(everything["plug-in"]) == ["cases", "out", "settings"]
     assert list(everything["eclipse"]) == ["esapi"]
-
-
-def test_the_installer_finds_each_line_of_the_ini_once() -> None:
-    text = (ROOT / "approval" / "StardustExporter.ini").read_text(encoding="utf-8")
-    script = text_of("Install.ps1")
-    (pattern,) = re.findall(r'Regex "(\(\?m\).+)"', script)
-    (first,) = re.findall(r"\$values = @\{ (.+) \}", script)
-    keys = [part.split(" = ")[0] for part in first.split("; ")]
-    keys += re.findall(r"\$values\.(\w+) = ", script)
-    assert keys == ["home", "esapi", "settings"]
-    for key in keys:
-        assert len(re.findall(pattern.replace("$key", key), text)) == 1

@@ -8,7 +8,7 @@ import pytest
 from pytest_mock import MockerFixture
 
 from stardust_esapi.errors import UsageError
-from stardust_esapi.esapi import clr_backend
+from stardust_esapi.esapi import clr_backend, installed
 from stardust_esapi.esapi.clr_backend import find_assemblies
 from stardust_esapi.esapi.connect import connect
 from support import write_case_list
@@ -29,6 +29,15 @@ def test_the_newest_esapi_is_found(tmp_path: Path) -> None:
     install(tmp_path / "C", "9.0")
     (tmp_path / "C" / "17.0" / "esapi").mkdir(parents=True)
     assert find_assemblies([tmp_path / "C", tmp_path / "D", tmp_path / "absent"]) == newest
+
+
+def test_eclipse_is_looked_for_on_each_fixed_drive(tmp_path: Path, mocker: MockerFixture) -> None:
+    drives = [str(tmp_path / letter) for letter in "CE"]
+    mocker.patch.object(installed, "_fixed_drives", return_value=drives)
+    install(tmp_path / "C" / "Program Files (x86)" / "Varian" / "RTM", "16.1")
+    install(tmp_path / "E" / "Program Files (x86)" / "Varian" / "RTM", "18.0")
+    newest = install(tmp_path / "E" / "Program Files" / "Varian" / "RTM", "18.1")
+    assert find_assemblies() == newest
 
 
 def test_no_eclipse_is_a_sentence(tmp_path: Path) -> None:
