@@ -7,7 +7,6 @@ from datetime import datetime
 from html.parser import HTMLParser
 from pathlib import Path
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -261,6 +260,5 @@ def test_writes_the_whole_file_or_leaves_the_old_one(tmp_path: Path) -> None:
     summary = a_summary(a_result(2, text="Müller-Süß ½"))
     write_report(summary, path)
     assert path.read_text(encoding="utf-8") == render_report(summary)
-    with pytest.raises(OSError, match="missing"):
-        write_report(summary, tmp_path / "missing" / "report.html")
+    write_report(summary, tmp_path / "missing" / "report.html")  # a report ends no run
     assert [found.name for found in tmp_path.iterdir()] == ["report.html"]

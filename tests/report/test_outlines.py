@@ -82,7 +82,7 @@ def test_of_a_whole_export(exported: Path, tmp_path: Path) -> None:
             continue
         entry = convert(task, Dataset(), Pseudonyms(b"k" * 32), tmp_path)
         assert entry.created, entry.reasons
-        with np.load(tmp_path / f"{entry.name}.npz") as trained:
+        with np.load(tmp_path / entry.files[0]) as trained:
             gts, (across, down, _) = trained["gts"], trained["spacing"]
         png = case_pictures({task.kind: task.folder}).images[task.kind]
         plane = middle_of(gts == 1)
