@@ -43,6 +43,8 @@ from stardust_esapi.verify.manifest import manifest_digest, read_manifest, read_
 from support import PATIENCE
 
 EPOCH = "1700000000"
+# Windows has no such signal: there any number ends a process at once.
+KILL = getattr(signal, "SIGKILL", signal.SIGTERM)
 KINDS = ("CT_Export", "KM_Export", "MR_Export")
 
 # Whoever wants to meet it in the middle need not hurry.
@@ -118,7 +120,7 @@ class Runner:
         *,
         point: int | str | None = None,
         after: float | None = None,
-        number: signal.Signals = signal.SIGKILL,
+        number: signal.Signals = KILL,
     ) -> Ended:
         """Run the command line in a folder.
 
@@ -424,7 +426,7 @@ def _report(path: Path) -> list[str]:
     return [line for line in text.splitlines() if line.strip()]
 
 
-class _Points:
+class Points:
     """Watches the points of this process and sends it a signal at one of them.
 
     A point lies before and after each call that changes what is on the disk, or may do so. Its
@@ -498,7 +500,7 @@ def _child(order: list[Any], answer: int) -> None:
     os.dup2(descriptor, 2)
     os.chdir(folder)
     sys.argv = ["stardust-esapi", *arguments]
-    points = _Points(point or 0, number, answer)
+    points = Points(point or 0, number, answer)
     code: object = None
     try:
         if point is not None:
@@ -541,15 +543,20 @@ def _fork(order: list[Any]) -> dict[str, Any]:
 
 def main() -> None:
     """Answer orders, one a line, until there are no more."""
+    import_everything()
+    gc.freeze()  # what the children share stays shared
+    for line in sys.stdin:
+        print(json.dumps(_fork(json.loads(line))), flush=True)  # noqa: T201
+
+
+def import_everything() -> None:
+    """What a run imports on its way."""
     for package in (stardust_esapi, esapi_stub):
         for module in walk_packages(package.__path__, f"{package.__name__}."):
             if not module.name.endswith("__main__"):
                 import_module(module.name)
     for name in ("matplotlib.backends.backend_agg", "matplotlib.patheffects", "scipy.ndimage"):
         import_module(name)  # the report's pictures import them on their way
-    gc.freeze()  # what the children share stays shared
-    for line in sys.stdin:
-        print(json.dumps(_fork(json.loads(line))), flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":
