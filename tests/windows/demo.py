@@ -6,6 +6,7 @@ As a program it leaves a folder, which is the same wherever it was made.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from esapi_stub import cli
@@ -36,11 +37,14 @@ def run(code: int, *arguments: str) -> None:
     _run(code, program.main, arguments)
 
 
-def _run(code: int, main, arguments: tuple[str, ...]) -> None:
+def _run(code: int, main: Callable[[list[str]], None], arguments: tuple[str, ...]) -> None:
+    ended: object = None
     try:
         main(list(arguments))
     except SystemExit as left:
-        assert (left.code or 0) == code, (arguments, left.code)
+        ended = left.code or 0
+    if ended != code:
+        sys.exit(f"{arguments} ended with {ended}")
 
 
 if __name__ == "__main__":

@@ -21,9 +21,7 @@ def main(wheels: Path, home: Path) -> None:
     """Make ``home``, with python.exe in it, of a folder of wheels."""
     here = Path(__file__).parent
     library = home / "Lib"
-    shutil.copytree(
-        sysconfig.get_path("stdlib"), library, ignore=shutil.ignore_patterns(*NOT_HERE)
-    )
+    shutil.copytree(sysconfig.get_path("stdlib"), library, ignore=shutil.ignore_patterns(*NOT_HERE))
     (home / "DLLs").mkdir()
     for wheel in sorted(wheels.glob("*.whl")):
         with zipfile.ZipFile(wheel) as archive:

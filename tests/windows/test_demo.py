@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -14,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from windows import demo
+from killing import EPOCH
 from support import Outcome, ending, exported_tree
+from windows import demo
 
 ROOT = Path(__file__).parents[2]
 LINUX = ROOT / "build" / "windows" / "demo"
@@ -24,8 +24,9 @@ LINUX = ROOT / "build" / "windows" / "demo"
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("Übung mit Blank") / "demo"
-    os.environ["SOURCE_DATE_EPOCH"] = "1700000000"
-    demo.main(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SOURCE_DATE_EPOCH", EPOCH)
+        demo.main(folder)
     return folder
 
 
@@ -58,9 +59,7 @@ def test_the_network_brings_the_same(made: Path, run: Callable[..., Outcome]) ->
         assert daemon.stdout.readline().startswith("Serving")
         out = made / "transfer"
         peer = ("--peer", f"VMSDBD1@127.0.0.1:{port}", "--port", own)
-        done = run(
-            "transfer", "--list", made / "export" / "export_list.csv", "--out", out, *peer
-        )
+        done = run("transfer", "--list", made / "export" / "export_list.csv", "--out", out, *peer)
         assert done.code == 0, done.text
     assert run("verify", out).code == 0
     assert series(out) == series(made / "export")

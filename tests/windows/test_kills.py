@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -49,9 +48,7 @@ class Spawning:
         self._told = folder / "told"
         self._next = self._start()
 
-    def run(
-        self, folder: Path, arguments: Sequence[str], *, point: int | None = None
-    ) -> Ended:
+    def run(self, folder: Path, arguments: Sequence[str], *, point: int | None = None) -> Ended:
         """Run it in a folder, up to a point; as :meth:`killing.Runner.run`."""
         process, self._next = self._next, self._start()
         with ending(process):
@@ -137,7 +134,7 @@ def test_a_second_run_is_refused_and_leaves_the_first_alone(
         said = first.stdout.readline()
         assert said.startswith("[1/3] exported"), said
         second = world.run(runner)
-        rest, _ = first.communicate("", timeout=PATIENCE)
+        first.communicate("", timeout=PATIENCE)
     assert second.code == 2, second.text
     assert second.text == (
         f"Another run is working in {world.out}. Wait for it, or choose another --out.\n"
@@ -190,7 +187,7 @@ program.main(sys.argv[1:])
 
 # In a console of its own: starts the run there, and presses a key when it has told of a case.
 _CONSOLE = """
-import signal, subprocess, sys
+import os, signal, subprocess, sys
 signal.signal(signal.SIGINT, lambda *_: None)
 event, program, *arguments = sys.argv[1:]
 run = subprocess.Popen(
@@ -198,7 +195,6 @@ run = subprocess.Popen(
     stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
 )
 said = run.stdout.readline()
-import os
 os.kill(0, getattr(signal, event))
 rest, _ = run.communicate()
 print(said + rest, end="", flush=True)
