@@ -543,20 +543,15 @@ def _fork(order: list[Any]) -> dict[str, Any]:
 
 def main() -> None:
     """Answer orders, one a line, until there are no more."""
-    import_everything()
-    gc.freeze()  # what the children share stays shared
-    for line in sys.stdin:
-        print(json.dumps(_fork(json.loads(line))), flush=True)  # noqa: T201
-
-
-def import_everything() -> None:
-    """What a run imports on its way."""
     for package in (stardust_esapi, esapi_stub):
         for module in walk_packages(package.__path__, f"{package.__name__}."):
             if not module.name.endswith("__main__"):
                 import_module(module.name)
     for name in ("matplotlib.backends.backend_agg", "matplotlib.patheffects", "scipy.ndimage"):
         import_module(name)  # the report's pictures import them on their way
+    gc.freeze()  # what the children share stays shared
+    for line in sys.stdin:
+        print(json.dumps(_fork(json.loads(line))), flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -6,8 +6,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -22,18 +22,13 @@ SENTENCE = "Stopped. Nothing is lost: run the same command again to go on.\n"
 PLAIN = Phantom("0815 Ä", size=(24, 24, 6), spacing=(5.0, 5.0, 6.0))
 FULL = replace(PLAIN, patient_id="A/17.b", contrast=PhantomContrast(slices=5, offset=3.0))
 
-# Imports first, so that a run's first moments are as likely to be its last as others.
 _CHILD = """
-import json, os, sys
-from killing import Points, import_everything
+import os, sys
+from killing import Points
 from stardust_esapi.commands import program
-import_everything()
-print("ready", flush=True)
-folder, arguments, point, number, told = json.loads(sys.stdin.readline())
-os.chdir(folder)
-points = Points(point, number, os.open(told, os.O_CREAT | os.O_TRUNC | os.O_WRONLY))
-if point is not None:
-    points.watch()
+point, number, told, *arguments = sys.argv[1:]
+points = Points(int(point), int(number), os.open(told, os.O_CREAT | os.O_TRUNC | os.O_WRONLY))
+points.watch()
 try:
     program.main(arguments)
 finally:
@@ -41,38 +36,24 @@ finally:
 """
 
 
+@dataclass(frozen=True)
 class Spawning:
-    """Runs the command line in processes; the next one imports while this one works."""
+    """Runs the command line in processes that end themselves at a point; 0 is none."""
 
-    def __init__(self, folder: Path) -> None:
-        self._told = folder / "told"
-        self._next = self._start()
+    told: Path
 
-    def run(self, folder: Path, arguments: Sequence[str], *, point: int | None = None) -> Ended:
-        """Run it in a folder, up to a point; as :meth:`killing.Runner.run`."""
-        process, self._next = self._next, self._start()
-        with ending(process):
-            assert process.stdout is not None
-            said = process.stdout.readline()
-            assert said == "ready\n", said + process.stdout.read()
-            order = [str(folder), list(arguments), point, int(KILL), str(self._told)]
-            text, _ = process.communicate(json.dumps(order) + "\n", timeout=PATIENCE)
-        told = json.loads(self._told.read_bytes())
+    def run(self, folder: Path, arguments: Sequence[str], *, point: int = 0) -> Ended:
+        """Run it in a folder; as :meth:`killing.Runner.run`."""
+        how = [str(point), str(int(KILL)), str(self.told)]
+        with ending(start("-c", _CHILD, *how, *arguments, cwd=folder)) as process:
+            text, _ = process.communicate(timeout=PATIENCE)
+        told = json.loads(self.told.read_bytes())
         return Ended(process.returncode, **told, seconds=0.0, text=text)
-
-    def end(self) -> None:
-        with ending(self._next):
-            pass
-
-    def _start(self) -> subprocess.Popen[str]:
-        return start("-c", _CHILD)
 
 
 @pytest.fixture(scope="module")
-def runner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Spawning]:
-    started = Spawning(tmp_path_factory.mktemp("runner"))
-    yield started
-    started.end()
+def runner(tmp_path_factory: pytest.TempPathFactory) -> Spawning:
+    return Spawning(tmp_path_factory.mktemp("runner") / "told")
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +74,7 @@ def undisturbed(
     tmp_path_factory: pytest.TempPathFactory, runner: Spawning, fresh: tuple[Path, Path]
 ) -> tuple[Ended, Result]:
     world = World.make(tmp_path_factory.mktemp("undisturbed") / "world", *fresh)
-    ended = world.run(runner, point=0)
+    ended = world.run(runner)
     assert ended.code == 1, ended.text
     assert "2 of 3 cases exported; 1 failed." in ended.text
     return ended, world.result()
