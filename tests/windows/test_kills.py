@@ -118,24 +118,22 @@ def test_a_second_run_is_refused_and_leaves_the_first_alone(
         second = world.run(runner)
         first.communicate("", timeout=PATIENCE)
     assert second.code == 2, second.text
-    assert second.text == (
+    assert second.text.replace("\\\\?\\", "") == (
         f"Another run is working in {world.out}. Wait for it, or choose another --out.\n"
     )
     check_finished(world, undisturbed, first.returncode)
 
 
-@pytest.mark.parametrize("event", ["CTRL_C_EVENT"])
 def test_ctrl_c_in_a_console(
     runner: Spawning,
     fresh: tuple[Path, Path],
     undisturbed: tuple[Ended, Result],
     tmp_path: Path,
-    event: str,
 ) -> None:
     world = World.make(tmp_path / "world", *fresh)
     with ending(
         start(
-            *("-c", _CONSOLE, event, _WAITS, *world.arguments),
+            *("-c", _CONSOLE, _WAITS, *world.arguments),
             cwd=world.folder,
             creationflags=subprocess.CREATE_NEW_CONSOLE,
         )
@@ -154,9 +152,12 @@ import sys
 from stardust_esapi.commands import program
 
 class Output:
+    waited = False
+
     def write(self, text):
         sys.__stdout__.write(text)
-        if "[1/" in text:
+        if text.endswith("\\n") and not self.waited:
+            self.waited = True
             sys.__stdout__.flush()
             sys.stdin.read()
 
@@ -171,13 +172,13 @@ program.main(sys.argv[1:])
 _CONSOLE = """
 import os, signal, subprocess, sys
 signal.signal(signal.SIGINT, lambda *_: None)
-event, program, *arguments = sys.argv[1:]
+program, *arguments = sys.argv[1:]
 run = subprocess.Popen(
     [sys.executable, "-c", program, *arguments],
     stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
 )
 said = run.stdout.readline()
-os.kill(0, getattr(signal, event))
+os.kill(0, signal.CTRL_C_EVENT)
 rest, _ = run.communicate()
 print(said + rest, end="", flush=True)
 sys.exit(run.returncode)
