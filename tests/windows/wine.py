@@ -24,8 +24,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """The last line of all: on what, and how many."""
-    told = config.pluginmanager.get_plugin("terminalreporter").stats
-    counts = ", ".join(
-        f"{len(told.get(name, ()))} {name}" for name in ("passed", "failed", "error", "skipped")
-    )
-    print(f"Python {sys.version} on {platform.platform()}: {counts}")  # noqa: T201
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    words = ("passed", "failed", "error", "xfailed", "skipped")
+    counts = ", ".join(f"{len(reporter.stats.get(word, ()))} {word}" for word in words)
+    reporter.write_line(f"Python {sys.version} on {platform.platform()}: {counts}")
+    reporter.flush()
