@@ -6,6 +6,7 @@ hold anything, are written without values, and at DEBUG.
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -47,6 +48,8 @@ def log_to_terminal(*, verbose: bool) -> None:
     logger.remove()
     level = "INFO" if verbose else "WARNING"
     logger.add(_write, level=level, format=_FORMAT, backtrace=False, diagnose=False)
+    # Where matplotlib keeps its fonts when there is no home is nothing to a user.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
 
 
 def _write(line: str) -> None:

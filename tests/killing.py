@@ -43,6 +43,8 @@ from stardust_esapi.verify.manifest import manifest_digest, read_manifest, read_
 from support import PATIENCE
 
 EPOCH = "1700000000"
+# Windows has no such signal: there any number ends a process at once.
+KILL = getattr(signal, "SIGKILL", signal.SIGTERM)
 KINDS = ("CT_Export", "KM_Export", "MR_Export")
 
 # Whoever wants to meet it in the middle need not hurry.
@@ -118,7 +120,7 @@ class Runner:
         *,
         point: int | str | None = None,
         after: float | None = None,
-        number: signal.Signals = signal.SIGKILL,
+        number: signal.Signals = KILL,
     ) -> Ended:
         """Run the command line in a folder.
 
@@ -439,7 +441,7 @@ def _report(path: Path) -> list[str]:
     return [line for line in text.splitlines() if line.strip()]
 
 
-class _Points:
+class Points:
     """Watches the points of this process and sends it a signal at one of them.
 
     A point lies before and after each call that changes what is on the disk, or may do so. Its
@@ -513,7 +515,7 @@ def _child(order: list[Any], answer: int) -> None:
     os.dup2(descriptor, 2)
     os.chdir(folder)
     sys.argv = ["stardust-esapi", *arguments]
-    points = _Points(point or 0, number, answer)
+    points = Points(point or 0, number, answer)
     code: object = None
     try:
         if point is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -31,7 +32,9 @@ def running(chosen: Callable[[str], bool]) -> dict[int, str]:
     Args:
         chosen: Of pytest's names, such as ``tests/test_x.py::test_y (call)``.
     """
-    found = {}
+    found: dict[int, str] = {}
+    if sys.platform != "linux":  # under Wine, /proc is there, with other numbers
+        return found
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # it has ended, or is another user's
             lines = (folder / "environ").read_bytes().decode(errors="replace").split("\0")

@@ -119,8 +119,9 @@ def without_waiting() -> Iterator[None]:
 def end(process: subprocess.Popen[Any]) -> None:
     """End a process that may have ended already, and the group that it leads."""
     with suppress(ProcessLookupError):
-        # Not waited for yet, or its number could be another's.
-        if process.returncode is None and os.getpgid(process.pid) == process.pid:
+        # Not waited for yet, or its number could be another's. Windows has no groups.
+        waited = os.name == "nt" or process.returncode is not None
+        if not waited and os.getpgid(process.pid) == process.pid:
             os.killpg(process.pid, signal.SIGKILL)
     process.kill()
     process.wait()

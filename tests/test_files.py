@@ -14,7 +14,7 @@ import pytest
 from stardust_esapi import files
 from stardust_esapi.errors import CaseError, UsageError
 
-posix = pytest.mark.skipif(os.name == "nt", reason="kills by signal")
+posix = pytest.mark.skipif(os.name == "nt", reason="kills by signal, or syncs folders")
 
 # Runs one operation and kills itself right before its n-th call that touches the disk; forks, so
 # that one interpreter shows every point.
@@ -152,6 +152,7 @@ def test_atomic_write_takes_text_as_utf8_and_leaves_line_ends_alone(tmp_path: Pa
     assert (tmp_path / "file").read_bytes() == "Müller\n".encode()
 
 
+@posix
 def test_a_share_without_folder_sync_is_fine_but_a_failing_disk_is_not(
     tmp_path: Path, mocker
 ) -> None:

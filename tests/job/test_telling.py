@@ -96,7 +96,7 @@ def test_a_job_without_names_in_its_environment(command: list[object], tmp_path:
         [sys.executable, "-m", "stardust_esapi", *map(str, command), str(tmp_path / "out")],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env={"PYTHONPATH": os.pathsep.join(sys.path)},
+        env={"PYTHONPATH": os.pathsep.join(sys.path), "HOME": os.devnull},
         cwd=tmp_path,
     )
     _, err = done.communicate()

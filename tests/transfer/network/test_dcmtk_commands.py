@@ -117,6 +117,7 @@ def test_scripts_in_the_style_of_the_old_program(tmp_path: Path) -> None:
     assert os.access(posix, os.X_OK)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="runs sh")
 @settings(max_examples=60)
 @given(networks, ids, ids, st.booleans())
 def test_the_shell_script_calls_what_is_meant(
