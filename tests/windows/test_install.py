@@ -5,7 +5,6 @@ Windows' compiler is not here: a stand-in writes what ``approval`` reads of a la
 
 from __future__ import annotations
 
-import os
 import shutil
 import zipfile
 from collections.abc import Iterator
@@ -16,8 +15,6 @@ import pytest
 
 from bundle_here import BASE, PROGRAM, fill_bundle, isolated, start
 from stardust_esapi import __version__
-
-pytestmark = pytest.mark.skipif(os.name != "nt", reason="scripts/test-windows runs it")
 
 VARIAN = Path("C:/Program Files (x86)/Varian")
 FRAMEWORK = Path("C:/Windows/Microsoft.NET/Framework64/v4.0.30319")
