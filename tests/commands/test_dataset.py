@@ -50,7 +50,7 @@ def test_makes_a_dataset_and_says_so(cohort: Path, tmp_path: Path) -> None:
         f"Overview: {out / 'dataset.html'}",
     ]
     assert "train: 2 cases" in lines
-    assert "test: 1 cases" in lines
+    assert "test: 1 case" in lines
     # Only where the user says does anything name a patient.
     assert "Geheim" not in result.output
     assert "000001" not in result.output
