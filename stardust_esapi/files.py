@@ -87,6 +87,11 @@ def atomic_write(path: Path, data: bytes | str) -> None:
         file.write(data.encode() if isinstance(data, str) else data)
 
 
+def beside(path: Path) -> Path:
+    """Where what a file should hold lies while it cannot be written."""
+    return path.with_name(f"{path.stem} (newer){path.suffix}")
+
+
 def write_for_people(path: Path, data: bytes | str) -> Path:
     """Give a file that only people read its new content; no refusal ends what else is done.
 
@@ -100,21 +105,21 @@ def write_for_people(path: Path, data: bytes | str) -> Path:
     Returns:
         Where the content is; where it could not be written at all, ``path``.
     """
-    beside = path.with_name(f"{path.stem} (newer){path.suffix}")
+    other = beside(path)
     try:
         atomic_write(path, data)
     except OSError as error:
         refused = f"{path} cannot be written: {error.strerror or error}."
         close = "Close it where it is open; the next run writes it."
         try:
-            atomic_write(beside, data)
+            atomic_write(other, data)
         except OSError:
             logger.warning("{}", f"{refused} {close}")
             return path
-        logger.warning("{}", f"{refused} What it should hold is in {beside.name}. {close}")
-        return beside
+        logger.warning("{}", f"{refused} What it should hold is in {other.name}. {close}")
+        return other
     with suppress(OSError):
-        beside.unlink(missing_ok=True)
+        other.unlink(missing_ok=True)
     return path
 
 

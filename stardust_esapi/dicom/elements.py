@@ -126,11 +126,46 @@ def new_dataset(patient: PatientIdentity, study: StudyFacts, sop_class_uid: str)
     return dataset
 
 
-def put_own_equipment(dataset: Dataset) -> None:
-    """General Equipment Module (PS3.3 C.7.5.1) of objects that this program composes."""
+def put_own_series(
+    dataset: Dataset,
+    modality: str,
+    *,
+    sop_instance_uid: str,
+    series_uid: str,
+    frame_of_reference_uid: str,
+) -> None:
+    """What objects that this program composes have in common of their series and equipment.
+
+    Of the Series, Frame of Reference and General Equipment Modules (PS3.3 C.7.3.1, C.7.4.1,
+    C.7.5.1).
+
+    Raises:
+        TransferError: A UID cannot be written.
+    """
+    put(
+        dataset,
+        SOPInstanceUID=sop_instance_uid,
+        SeriesInstanceUID=series_uid,
+        FrameOfReferenceUID=frame_of_reference_uid,
+    )
+    dataset.Modality = modality
+    dataset.SeriesNumber = None
+    dataset.PositionReferenceIndicator = ""
     dataset.Manufacturer = "STARDUST"
     dataset.ManufacturerModelName = "stardust-esapi"
     dataset.SoftwareVersions = __version__
+
+
+def reference(sop_class_uid: str, sop_instance_uid: str) -> Dataset:
+    """An item that refers to an instance (PS3.3 10.8).
+
+    Raises:
+        TransferError: The UID cannot be written.
+    """
+    item = Dataset()
+    item.ReferencedSOPClassUID = sop_class_uid
+    put(item, ReferencedSOPInstanceUID=sop_instance_uid)
+    return item
 
 
 def write_file(dataset: Dataset, path: Path, transfer_syntax_uid: UID) -> None:

@@ -21,7 +21,8 @@ from stardust_esapi.dicom.elements import (
     new_dataset,
     put,
     put_moment,
-    put_own_equipment,
+    put_own_series,
+    reference,
     write_file,
 )
 from stardust_esapi.dicom.source import DoseSource
@@ -58,17 +59,14 @@ def write_dose(source: DoseSource, folder: Path) -> Path:
         dataset = new_dataset(source.patient, source.study, RTDoseStorage)
 
         # RT Series, Frame of Reference and General Equipment Modules: C.8.8.1, C.7.4.1, C.7.5.1
-        put(
+        put_own_series(
             dataset,
-            SOPInstanceUID=source.sop_instance_uid,
-            SeriesInstanceUID=source.series_uid,
-            FrameOfReferenceUID=source.frame_of_reference_uid,
+            "RTDOSE",
+            sop_instance_uid=source.sop_instance_uid,
+            series_uid=source.series_uid,
+            frame_of_reference_uid=source.frame_of_reference_uid,
         )
-        dataset.Modality = "RTDOSE"
-        dataset.SeriesNumber = None
         dataset.OperatorsName = ""
-        dataset.PositionReferenceIndicator = ""
-        put_own_equipment(dataset)
 
         # General Image, Image Plane and Multi-frame Modules: C.7.6.1, C.7.6.2, C.7.6.6
         put_moment(dataset, "Content", source.created)
@@ -88,8 +86,9 @@ def write_dose(source: DoseSource, folder: Path) -> Path:
         dataset.DoseType = "PHYSICAL"
         dataset.DoseSummationType = "PLAN"
         describe(dataset, DoseComment=source.comment)
-        dataset.DoseGridScaling = decimals([float(values.max()) / _HIGHEST_STORED])[0]
-        plan = _reference(RTPlanStorage, source.plan_uid)
+        scaling = float(values.max()) / _HIGHEST_STORED
+        dataset.DoseGridScaling = decimals([scaling])[0]
+        plan = reference(RTPlanStorage, source.plan_uid)
         plan.ReferencedPlanOverviewIndex = 1
         dataset.ReferencedRTPlanSequence = [plan]
         # The one place of this module that names a structure set, beside the plan's label.
@@ -97,7 +96,7 @@ def write_dose(source: DoseSource, folder: Path) -> Path:
         overview.PlanOverviewIndex = 1
         put(overview, RTPlanLabel=source.plan_label)
         overview.ReferencedStructureSetSequence = [
-            _reference(RTStructureSetStorage, source.structure_set_uid)
+            reference(RTStructureSetStorage, source.structure_set_uid)
         ]
         overview.PrescriptionOverviewSequence = []
         overview.TreatmentSite = ""
@@ -108,16 +107,9 @@ def write_dose(source: DoseSource, folder: Path) -> Path:
         dataset.Rows, dataset.Columns = rows, columns
         dataset.BitsAllocated = dataset.BitsStored = 16
         dataset.HighBit, dataset.PixelRepresentation = 15, 0
-        stored = np.rint(values / (float(values.max()) / _HIGHEST_STORED)).astype("<u2")
+        stored = np.rint(values / scaling).astype("<u2")
         dataset.add_new("PixelData", "OW", stored.tobytes())
 
         path = folder / f"RD.{source.sop_instance_uid}.dcm"
         write_file(dataset, path, ExplicitVRLittleEndian)
         return path
-
-
-def _reference(sop_class_uid: str, sop_instance_uid: str) -> Dataset:
-    reference = Dataset()
-    reference.ReferencedSOPClassUID = sop_class_uid
-    put(reference, ReferencedSOPInstanceUID=sop_instance_uid)
-    return reference

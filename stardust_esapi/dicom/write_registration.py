@@ -15,7 +15,7 @@ from stardust_esapi.dicom.elements import (
     new_dataset,
     put,
     put_moment,
-    put_own_equipment,
+    put_own_series,
     write_file,
 )
 from stardust_esapi.dicom.source import RegistrationSource
@@ -60,17 +60,14 @@ def write_registration(source: RegistrationSource, folder: Path) -> Path:
         dataset = new_dataset(source.patient, source.study, SpatialRegistrationStorage)
 
         # General Series, Spatial Registration Series, Frame of Reference: C.7.3.1, C.20.1, C.7.4.1
-        put(
+        put_own_series(
             dataset,
-            SOPInstanceUID=source.sop_instance_uid,
-            SeriesInstanceUID=source.series_uid,
-            FrameOfReferenceUID=source.registered_for,
+            "REG",
+            sop_instance_uid=source.sop_instance_uid,
+            series_uid=source.series_uid,
+            frame_of_reference_uid=source.registered_for,
         )
-        dataset.Modality = "REG"
-        dataset.SeriesNumber = None
         dataset.Laterality = ""
-        dataset.PositionReferenceIndicator = ""
-        put_own_equipment(dataset)
 
         # Spatial Registration Module: C.20.2
         put_moment(dataset, "Content", source.created or source.study.created or _NO_MOMENT)

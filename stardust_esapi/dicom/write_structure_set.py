@@ -15,10 +15,11 @@ from stardust_esapi.dicom.elements import (
     new_dataset,
     put,
     put_moment,
-    put_own_equipment,
+    put_own_series,
+    reference,
     write_file,
 )
-from stardust_esapi.dicom.source import ReferencedSeries, RoiSource, StructureSetSource
+from stardust_esapi.dicom.source import RoiSource, StructureSetSource
 from stardust_esapi.errors import TransferError
 from stardust_esapi.geometry import FloatArray
 
@@ -57,26 +58,25 @@ def structure_set_dataset(source: StructureSetSource) -> Dataset:
     dataset = new_dataset(source.patient, source.study, RTStructureSetStorage)
 
     # RT Series and Frame of Reference Modules: C.8.8.1, C.7.4.1
-    put(
+    put_own_series(
         dataset,
-        SOPInstanceUID=source.sop_instance_uid,
-        SeriesInstanceUID=source.series_uid,
-        FrameOfReferenceUID=source.frame_of_reference_uid,
-        StructureSetLabel=source.label,
+        "RTSTRUCT",
+        sop_instance_uid=source.sop_instance_uid,
+        series_uid=source.series_uid,
+        frame_of_reference_uid=source.frame_of_reference_uid,
     )
-    dataset.Modality = "RTSTRUCT"
-    dataset.SeriesNumber = None
     dataset.OperatorsName = ""
-    dataset.PositionReferenceIndicator = ""
-    put_own_equipment(dataset)
 
     # Structure Set, ROI Contour and RT ROI Observations Modules: C.8.8.5, C.8.8.6, C.8.8.8
+    put(dataset, StructureSetLabel=source.label)
     put_moment(dataset, "StructureSet", source.created)
     dataset.ReferencedFrameOfReferenceSequence = [_frame_of_reference(source)]
     dataset.StructureSetROISequence = []
     dataset.ROIContourSequence = []
     dataset.RTROIObservationsSequence = []
-    images = [_image(source.images, uid) for uid in source.images.sop_instance_uids]
+    images = [
+        reference(source.images.sop_class_uid, uid) for uid in source.images.sop_instance_uids
+    ]
     numbers = set()
     for roi in source.rois:
         numbers.add(roi.number)
@@ -106,23 +106,14 @@ def write_dataset(dataset: Dataset, folder: Path) -> Path:
     return path
 
 
-def _image(images: ReferencedSeries, sop_instance_uid: str) -> Dataset:
-    item = Dataset()
-    item.ReferencedSOPClassUID = images.sop_class_uid
-    put(item, ReferencedSOPInstanceUID=sop_instance_uid)
-    return item
-
-
 def _frame_of_reference(source: StructureSetSource) -> Dataset:
     """The images that the structures were drawn on, whether they carry a contour or not."""
     series = Dataset()
     put(series, SeriesInstanceUID=source.images.series_uid)
     series.ContourImageSequence = [
-        _image(source.images, uid) for uid in source.images.sop_instance_uids
+        reference(source.images.sop_class_uid, uid) for uid in source.images.sop_instance_uids
     ]
-    study = Dataset()
-    study.ReferencedSOPClassUID = _DETACHED_STUDY_MANAGEMENT
-    put(study, ReferencedSOPInstanceUID=source.images.study_uid)
+    study = reference(_DETACHED_STUDY_MANAGEMENT, source.images.study_uid)
     study.RTReferencedSeriesSequence = [series]
     item = Dataset()
     put(item, FrameOfReferenceUID=source.frame_of_reference_uid)

@@ -19,11 +19,10 @@ from typing import IO
 
 from loguru import logger
 
-from stardust_esapi.files import remove, sync_folder
+from stardust_esapi.files import beside, remove, sync_folder
 from stardust_esapi.names import as_cell, from_cell
 
 OUTPUT_LOG_NAME = "Output_Log.csv"
-BESIDE_NAME = "Output_Log (newer).csv"
 COLUMNS = ("Patient-ID", "SeriesUID", "StructureSetID", "Status")
 CUT_OFF = "(row cut off by an interruption)"
 
@@ -44,7 +43,7 @@ class OutputLog:
         row that someone saved without a last line break.
         """
         self.path = root / OUTPUT_LOG_NAME
-        self._beside = root / BESIDE_NAME
+        self._beside = beside(self.path)
         self._is_said = False
         try:
             late = self._beside.read_bytes() if self._beside.exists() else b""
@@ -97,7 +96,7 @@ class OutputLog:
             logger.warning(
                 "{}",
                 f"{self.path} cannot be written: {error.strerror or error}. Its new rows are in "
-                f"{BESIDE_NAME}. Close it where it is open: the next run adds them.",
+                f"{self._beside.name}. Close it where it is open: the next run adds them.",
             )
         self._is_said = True
 
