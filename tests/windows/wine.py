@@ -26,6 +26,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     """The last line of all: on what, and how many."""
     reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None:  # a worker
+        return
     words = ("passed", "failed", "error", "xfailed", "skipped")
     counts = ", ".join(f"{len(reporter.stats.get(word, ()))} {word}" for word in words)
     reporter.write_line(f"Python {sys.version} on {platform.platform()}: {counts}")
