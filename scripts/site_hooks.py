@@ -194,7 +194,9 @@ def _command(function: Callable[..., object], usage: str) -> Iterator[str]:
     for name, parameter in inspect.signature(function, eval_str=True).parameters.items():
         kind, info = get_args(parameter.annotation)
         is_flag = bool in (kind, *get_args(kind))
-        declared = info.param_decls or (f"--{name.replace('_', '-')}",)
+        # In Annotated typer takes the first flag for a default, and puts that right when it runs.
+        first = info.default if isinstance(info.default, str) else f"--{name.replace('_', '-')}"
+        declared = (first, *(info.param_decls or ()))
         if isinstance(info, ArgumentInfo):
             declared = (name.upper(),)
         option = ", ".join(f"`{one}`" for one in declared)
