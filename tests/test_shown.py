@@ -16,8 +16,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 
 from dicom_peers import free_port
+from esapi_stub import cli
 from esapi_stub.build import build
 from esapi_stub.sample import Phantom, PhantomContrast, PhantomMr, PhantomStructure, write_phantom
 from esapi_stub.sample.phantom import default_structures
@@ -82,6 +84,18 @@ def test_every_command_of_the_program_is_shown() -> None:
     shown = " ".join(line for page in PAGES for line in commands(page))
     names = {info.name or info.callback.__name__ for info in program.app.registered_commands}  # type: ignore[union-attr]
     assert [name for name in names if not re.search(rf"(esapi|Only) {name}\b", shown)] == []
+
+
+def test_every_option_that_is_named_exists() -> None:
+    known = {"--help", "--kills", "--inputs", "--folder", "--what-if"}  # of benchmarks, install.py
+    for app in (program.app, cli.app):
+        for command in get_command(app).commands.values():  # type: ignore[attr-defined]
+            for one in getattr(command, "commands", {"": command}).values():
+                known |= {flag for p in one.params for flag in (*p.opts, *p.secondary_opts)}
+    for page in PAGES:
+        quoted = " ".join(re.findall(r"`([^`\n]+)`", page.read_text(encoding="utf-8")))
+        named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", quoted))
+        assert named <= known, (name_of(page), named - known)
 
 
 # --- every command is run --------------------------------------------------------------------
@@ -180,6 +194,18 @@ def test_every_command_that_is_shown_runs(
             done = programs[name](*arguments)
             expected = 1 if SOMEBODY_HAS_TO_LOOK.search(command) else 0
             assert done.code == expected, f"{command}\n{done.text}"
+
+
+def test_every_file_that_is_left_is_explained(
+    clinic: Path, desk: Desk, run: Callable[..., Outcome]
+) -> None:
+    formats = "npz,nifti,nnunet,seg"
+    run("export", "--cases", "list.csv", "--out", "plan")
+    run("dataset", "--from", "export", "--out", "dataset", "--dicom", "--format", formats)
+    for folder, page in (("export", "output"), ("plan", "output"), ("dataset", "dataset")):
+        text = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
+        there = {path.name for path in (desk.folder / folder).iterdir()}
+        assert {name for name in there if f"`{name}" not in text} == set(), folder
 
 
 def test_the_peer_of_the_examples_is_served(desk: Desk) -> None:
