@@ -29,7 +29,7 @@ from typer.models import ArgumentInfo
 from esapi_stub import cli
 from stardust_esapi.commands import program
 from stardust_esapi.commands.exit_codes import Exit
-from stardust_esapi.settings import Rule, Settings
+from stardust_esapi.settings import Peer, Rule, Settings
 
 ROOT = Path(__file__).absolute().parent.parent
 OUTSIDE = {  # in the site, and in the repository
@@ -42,6 +42,14 @@ OUTSIDE = {  # in the site, and in the repository
 }
 _LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s#:]+)(#[^)\s]*)?\)")
 _SHIM = "https://unpkg.com/iframe-worker/shim"
+_IN_WORDS: dict[type, str] = {
+    str: "text",
+    int: "whole number",
+    float: "number",
+    bool: "`true`, `false`",
+    Path: "path",
+    Peer: "`AE@HOST:PORT`",
+}
 _ATTRIBUTE = re.compile(r"^ {4}(\w+): (.+(?:\n {8}.+)*)", re.MULTILINE)
 
 
@@ -99,7 +107,8 @@ def _exit_codes() -> Iterator[str]:
 
 def _settings(model: type[BaseModel] = Settings, table: str = "") -> Iterator[str]:
     """A section for each table of the settings file."""
-    yield f"\n### `[{table}]`\n" if table else "\n### At the top of the file\n"
+    heading = f"`[[{table}]]`" if model is Rule else f"`[{table}]`"
+    yield f"\n### {heading if table else 'At the top of the file'}\n"
     yield from ("| key | values | default | meaning |", "| --- | --- | --- | --- |")
     meanings, below = described(model), []
     for name, field in model.model_fields.items():
@@ -115,8 +124,8 @@ def _settings(model: type[BaseModel] = Settings, table: str = "") -> Iterator[st
 def _table_of(field: FieldInfo) -> type[BaseModel] | None:
     """The model of a setting that is a table of its own in the file."""
     for kind in (field.annotation, *get_args(field.annotation)):
-        if isinstance(kind, type) and issubclass(kind, BaseModel) and "_parse" not in vars(kind):
-            return None if kind is Rule else kind
+        if isinstance(kind, type) and issubclass(kind, BaseModel) and kind is not Peer:
+            return kind
     return None
 
 
@@ -125,20 +134,15 @@ def _values(field: FieldInfo) -> str:
     words = [f"`{member.value}`" for kind in kinds for member in _members(kind)]
     if words:
         return ", ".join(words)
-    names = {
-        str: "text",
-        int: "whole number",
-        float: "number",
-        bool: "`true`, `false`",
-        Path: "path",
-    }
     bounds = [
         f"{sign} {limit:g}"
         for constraint in field.metadata
         for name, sign in (("gt", "&gt;"), ("ge", "≥"), ("lt", "&lt;"), ("le", "≤"))
         if (limit := getattr(constraint, name, None)) is not None
     ]
-    of = dict.fromkeys(names.get(kind, kind.__name__) for kind in kinds if isinstance(kind, type))
+    of = dict.fromkeys(
+        _IN_WORDS.get(kind, kind.__name__) for kind in kinds if isinstance(kind, type)
+    )
     several = "list of " if "tuple" in str(field.annotation) else ""
     return several + " ".join([" or ".join(of), *bounds])
 
@@ -163,8 +167,6 @@ def _literal(field: FieldInfo) -> str:
         return "needed"
     if value is None:
         return "none"
-    if isinstance(value, tuple) and value and isinstance(value[0], Rule):
-        return "the three rules above"
     if isinstance(value, dict):
         pairs = (f"{json.dumps(key)} = {json.dumps(text)}" for key, text in value.items())
         return f"`{{{', '.join(pairs)}}}`"
@@ -202,14 +204,11 @@ def _command(function: Callable[..., object], usage: str) -> Iterator[str]:
         option = ", ".join(f"`{one}`" for one in declared)
         words = [f"`{word.value}`" for one in (kind, *get_args(kind)) for word in _members(one)]
         meaning = (info.help or "") + (f" One of {', '.join(words)}." if words else "")
-        if isinstance(info.show_default, str):
-            default = info.show_default
-        elif parameter.default is parameter.empty:
-            default = "needed"
-        else:
-            default = (
-                "none" if is_flag or not parameter.default else f"`{_plain(parameter.default)}`"
-            )
+        default = info.show_default
+        if not isinstance(default, str):
+            value = parameter.default
+            default = f"`{_plain(value)}`" if value else "off" if is_flag else "none"
+            default = "needed" if value is parameter.empty else default
         yield f"| {option} | {meaning} | {default} |"
 
 

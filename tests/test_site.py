@@ -94,13 +94,13 @@ def test_the_reference_names_every_setting_command_option_and_exit_code(site: Pa
         for name, field in model.model_fields.items():
             yield name
             for kind in (field.annotation, *getattr(field.annotation, "__args__", ())):
-                if hasattr(kind, "model_fields") and kind.__name__ not in ("Peer", "Rule"):
+                if hasattr(kind, "model_fields") and kind.__name__ != "Peer":
                     yield from keys(kind)
 
     settings = Page(site / "settings.html").code
-    tables = {"caselist", "structures", "network", "tls", "dataset", "gates"}
+    tables = {"caselist", "structures", "rules", "network", "tls", "dataset", "gates"}
     assert set(keys(Settings)) - tables <= settings
-    assert {"[caselist]", "[network.tls]", "[dataset.gates]"} <= settings
+    assert {"[[structures.rules]]", "[network.tls]", "[dataset.gates]"} <= settings
 
     commands = Page(site / "commands.html").code
     flags = {flag for code in commands for flag in code.split("/")}
