@@ -1,7 +1,6 @@
 """What the documentation shows works: every command is run, every block of settings loads.
 
-A block of code says what it is: ``bash`` is run here, ``toml`` is loaded, ``text`` is neither, and
-what stands in a block of ``powershell`` runs on Windows alone.
+A block of code says what it is (`KINDS`).
 """
 
 from __future__ import annotations
@@ -21,8 +20,7 @@ from typer.main import get_command
 from dicom_peers import free_port
 from esapi_stub import cli
 from esapi_stub.build import build
-from esapi_stub.sample import Phantom, PhantomContrast, PhantomMr, PhantomStructure, write_phantom
-from esapi_stub.sample.phantom import default_structures
+from esapi_stub.sample import Phantom, PhantomContrast, PhantomMr, default_structures, write_phantom
 from stand_ins import ROOT
 from stardust_esapi.commands import program
 from stardust_esapi.settings import load_settings
@@ -35,6 +33,12 @@ PAGES = sorted(
 )
 BLOCK = re.compile(r"^( *)```(.*)\n((?:.*\n)*?)\1```$", re.MULTILINE)
 
+KINDS = {  # of blocks, and what is done with them here
+    "bash": "each line is run, but for those below",
+    "powershell": "not run: there is no Windows here; tests/approval runs what these start",
+    "text": "nothing: it shows no command",
+    "toml": "loaded as settings",
+}
 NOT_RUN = {  # how a command begins, and why it is not run here
     "scripts/": "it sets up an environment, and runs for minutes; scripts/test and CI are that",
     "python -m pip install": "it needs a package index; scripts/check installs the same",
@@ -66,7 +70,7 @@ SHOWING = [page for page in PAGES if commands(page)]
 def test_every_block_says_what_it_is() -> None:
     text = [(name_of(page), page.read_text(encoding="utf-8")) for page in PAGES]
     kinds = {(name, kind) for name, page in text for _, kind, _ in BLOCK.findall(page)}
-    assert {kind for _, kind in kinds} == {"bash", "powershell", "text", "toml"}, kinds
+    assert {kind for _, kind in kinds} == KINDS.keys(), kinds
     fences = sum(len(re.findall(r"^ *```", page, re.MULTILINE)) for _, page in text)
     assert fences == 2 * sum(len(blocks(page)) for page in PAGES)
 
@@ -101,15 +105,13 @@ def test_every_option_that_is_named_exists() -> None:
 # --- every command is run --------------------------------------------------------------------
 
 WHOLE = Phantom(
-    "0815", size=(32, 32, 14), contrast=PhantomContrast(slices=12, offset=3.0), mr=PhantomMr()
+    "0815",
+    size=(32, 32, 14),
+    contrast=PhantomContrast(slices=12, offset=3.0),
+    mr=PhantomMr(),
+    # Marrow: were the tumour brightest on the MR, a training file's window would cut it off.
+    structures=tuple(replace(s, hu=300) if s.id == "PRV Cord" else s for s in default_structures()),
 )
-MARROW = tuple(replace(s, hu=300) if s.id == "PRV Cord" else s for s in default_structures())
-
-
-def with_marrow(phantom: Phantom) -> Phantom:
-    """An MR in which a tumour is not the brightest: its training file would lose it."""
-    structures: tuple[PhantomStructure, ...] = MARROW
-    return replace(phantom, structures=structures)
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +119,7 @@ def clinic(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with everything that the examples name: list, database, export, ready list."""
     folder = tmp_path_factory.mktemp("shown")
     dicom, files = folder / "patient-dicom", ("--cases", "list.csv", "--out", "export")
-    whole = write_phantom(dicom / "1", with_marrow(WHOLE))
+    whole = write_phantom(dicom / "1", WHOLE)
     plain = write_phantom(dicom / "2", replace(WHOLE, patient_id="4711", contrast=None, mr=None))
     build(dicom, folder / "db")
     rejected = row_of(plain, Comment="abgelehnt")
@@ -194,18 +196,11 @@ def test_every_command_that_is_shown_runs(
             done = programs[name](*arguments)
             expected = 1 if SOMEBODY_HAS_TO_LOOK.search(command) else 0
             assert done.code == expected, f"{command}\n{done.text}"
-
-
-def test_every_file_that_is_left_is_explained(
-    clinic: Path, desk: Desk, run: Callable[..., Outcome]
-) -> None:
-    formats = "npz,nifti,nnunet,seg"
-    run("export", "--cases", "list.csv", "--out", "plan")
-    run("dataset", "--from", "export", "--out", "dataset", "--dicom", "--format", formats)
-    for folder, page in (("export", "output"), ("plan", "output"), ("dataset", "dataset")):
-        text = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
-        there = {path.name for path in (desk.folder / folder).iterdir()}
-        assert {name for name in there if f"`{name}" not in text} == set(), folder
+    for mark, explained in (("ledger.sqlite", "output.md"), ("dataset.json", "dataset.md")):
+        text = (ROOT / "docs" / explained).read_text(encoding="utf-8")
+        for left in desk.folder.glob(f"*/{mark}"):
+            names = {path.name for path in left.parent.iterdir()}
+            assert {name for name in names if f"`{name}" not in text} == set(), left.parent
 
 
 def test_the_peer_of_the_examples_is_served(desk: Desk) -> None:
