@@ -18,8 +18,8 @@ class Exit(IntEnum):
         DONE: All is done and nobody has to look.
         SOME_FAILED: Somebody has to look: cases failed, are doubtful or were exported in part, rows
             could not be read, `verify` or `doctor` found something wrong.
-        USAGE: Wrong use: an option, a setting, or a list that cannot be read. Nothing was begun.
-        NOT_APPROVED: Not approved to write to the clinical database. Nothing was changed.
+        USAGE: Wrong use: an option, a setting, or a list or folder that cannot be read.
+        NOT_APPROVED: Not approved to write to the clinical database.
         STOPPED: Stopped with Ctrl-C. Run the same command again to go on.
     """
 
