@@ -82,7 +82,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:  # noqa: ARG001
     """Have the search load what it needs from the site, where the theme names a server."""
-    return output.replace(_SHIM, get_relative_url("iframe-worker.js", page.url))
+    return output.replace(_SHIM, get_relative_url("search-from-disk.js", page.url))
 
 
 def on_post_template(output_content: str, template_name: str, config: MkDocsConfig) -> str:  # noqa: ARG001

@@ -88,7 +88,7 @@ def test_what_is_in_the_bundle(bundle) -> None:
         "stardust-esapi.py",
     }
     documentation = {name for name in names if name.startswith("docs/")}
-    assert {"docs/index.html", "docs/approval.html", "docs/iframe-worker.js"} <= documentation
+    assert {"docs/index.html", "docs/approval.html", "docs/search-from-disk.js"} <= documentation
     assert not any(name.endswith(".map") for name in documentation)
     for info in infos:
         assert info.date_time == (2023, 11, 14, 22, 13, 20)
