@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -37,7 +38,7 @@ class RunSummary:
             them: for the terminal, not for a report.
         audit: What the audit log holds after the run, and the end of its chain; may be empty.
         audit_problems: What is not as it was in the audit logs; none is well.
-        pictures: PNG files by :attr:`Case.key` and kind.
+        pictures: The kinds that have a picture, by :attr:`Case.key`.
         running: Whether the run goes on, and this is what it has done so far.
         report: Name of the file in the output folder that this is written to; empty before.
     """
@@ -59,7 +60,7 @@ class RunSummary:
     comments: tuple[tuple[str, int], ...] = ()
     audit: str = ""
     audit_problems: tuple[str, ...] = ()
-    pictures: Mapping[str, Mapping[Kind, bytes]] = field(default_factory=dict)
+    pictures: Mapping[str, tuple[Kind, ...]] = field(default_factory=dict)
     running: bool = False
     report: str = ""
 
@@ -170,6 +171,20 @@ def shown_state(result: CaseResult) -> str:
     """
     settled = result.state not in (CaseState.PENDING, CaseState.PREPARED)
     return PLANNED if result.planned and not settled else result.state.value
+
+
+def in_general(reason: str) -> str:
+    """What a reason says of cases, without what is this case's own: cases are grouped by it.
+
+    >>> in_general("the GTV (4.71 ml) is in “CT 3”, 12 mm off. Look at it.")
+    'The GTV (…) is in “…”, … mm off.'
+    >>> in_general("the patient has no such plan: Plan1, Plan2")
+    'The patient has no such plan.'
+    """
+    first = re.split(r"(?<=\.)\s|:\s", reason.strip(), maxsplit=1)[0]
+    first = re.sub(r"\([^()]*\)", "(…)", re.sub(r"“[^”]*”", "“…”", first))
+    first = re.sub(r"[^\s,;“”()]*\d[^\s,;“”()]*(?<!\.)", "…", first).rstrip(".:")
+    return f"{first[:1].upper()}{first[1:]}."
 
 
 def row_ranges(rows: Iterable[int]) -> str:

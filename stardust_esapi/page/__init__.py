@@ -1,0 +1,44 @@
+"""What the HTML pages have in common: their look, the list that is searched and sorted, and how.
+
+A page is one file. It reads without JavaScript, asks nobody for anything, and shows pictures that
+lie in a folder beside it.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined, Template
+
+_HERE = "page"
+
+
+@cache
+def template(room: str, name: str) -> Template:
+    """A template of a room, which may extend ``base.html.j2`` and include what lies here.
+
+    Whatever a page is given, it shows as text.
+
+    Args:
+        room: The room's folder in the package.
+        name: The template's file there.
+    """
+    loaders = [PackageLoader("stardust_esapi", folder) for folder in (room, _HERE)]
+    environment = Environment(
+        loader=ChoiceLoader(loaders),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["counted"] = counted
+    return environment.get_template(name)
+
+
+def counted(count: int, noun: str) -> str:
+    """A number with its noun.
+
+    >>> counted(1, "case"), counted(1200, "case")
+    ('1 case', '1,200 cases')
+    """
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
