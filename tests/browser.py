@@ -37,6 +37,8 @@ def a_page() -> Iterator[Any]:
 
 
 def open_page(page: Any, path: Path) -> None:
+    """Open a page for the first time: what was asked for on it before is not asked for."""
+    page.goto("about:blank")
     page.wrong.clear()
     page.asked.clear()
     page.goto(path.as_uri())

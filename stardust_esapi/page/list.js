@@ -1,5 +1,6 @@
 // A list of cases that is searched, filtered and sorted by a form, the one place that knows how.
-// What is asked for stays there: browsers keep a form when a page is loaded again or gone back to.
+// What is asked for is kept in the history, so that it stays when the page is loaded again or gone
+// back to.
 const list = document.querySelector(".cases");
 const form = document.querySelector(".filters");
 const items = list ? [...list.querySelectorAll(":scope > [data-case]")] : [];
@@ -23,8 +24,18 @@ const shownItems = () => items.filter((item) => !item.hidden);
     list.append(...sorted.flatMap((item) => (before.has(item) ? [before.get(item), item] : [item])));
   };
 
+  const restore = () => {
+    const kept = history.state ?? [...new FormData(form)];
+    for (const field of form.elements) {
+      if (field.type === "checkbox") field.checked = kept.some(([name, value]) => name === field.name && value === field.value);
+      else if (field.name) field.value = Object.fromEntries(kept)[field.name] ?? "";
+    }
+    update();
+  };
+
   const update = () => {
     const asked = new FormData(form);
+    history.replaceState([...asked], "");
     if (asked.get("order") !== ordered) sort(asked.get("order"));
     const words = asked.get("text").toLowerCase().split(/\s+/).filter(Boolean);
     if (words.length && !texts.length) texts.push(...items.map((item) => item.textContent.toLowerCase()));
@@ -54,7 +65,7 @@ const shownItems = () => items.filter((item) => !item.hidden);
       clearTimeout(soon);
       soon = setTimeout(update, event.target.name === "text" ? 200 : 0);  // not at every letter
     });
-    addEventListener("pageshow", update);  // the form has its values again by now
+    addEventListener("pageshow", restore);
     form.querySelector("[data-print]")?.addEventListener("click", () => print());
   }
 }
