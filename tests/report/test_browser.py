@@ -160,6 +160,7 @@ def test_a_case_is_looked_at_beside_the_list(listed: Any, report: Path) -> None:
     listed.keyboard.press("j")
     beside.get_by_role("heading", name="003, Plan3").wait_for()
     listed.keyboard.press("j")
+    beside.get_by_role("heading", name="005, Plan5").wait_for()
     listed.keyboard.press("j")
     beside.get_by_role("heading", name="004, Plan4").wait_for()
     beside.get_by_text("Mind the gap.").wait_for()
@@ -249,6 +250,7 @@ def test_the_page_of_a_plan_has_no_barriers(page: Any, tmp_path: Path) -> None:
     planned = tuple(replace(one, state=CaseState.PENDING, planned=True) for one in RESULTS)
     summary = replace(SUMMARY, write=False, running=True, results=planned, pictures={})
     write_report(summary, tmp_path / "plan.html")
+    page.set_viewport_size({"width": 1300, "height": 900})
     open_page(page, tmp_path / "plan.html")
     assert barriers(page) == []
     page.get_by_role("link", name="003").click()
@@ -264,7 +266,7 @@ def test_reads_without_javascript(apart: Any, report: Path) -> None:
     page.get_by_role("heading", name="004, Plan4").wait_for()
     assert page.get_by_role("img").count() == len(PICTURES)
     page.get_by_role("link", name="All cases").click()
-    page.get_by_role("heading", name="Cases").wait_for()
+    page.get_by_role("heading", name="Cases", exact=True).wait_for()
 
 
 def test_the_page_of_a_running_job_loads_itself_again(apart: Any, tmp_path: Path) -> None:
