@@ -6,6 +6,7 @@ lie in a folder beside it.
 
 from __future__ import annotations
 
+import re
 from functools import cache
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined, Template
@@ -42,3 +43,17 @@ def counted(count: int, noun: str) -> str:
     ('1 case', '1,200 cases')
     """
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def in_general(reason: str) -> str:
+    """What a reason says of cases, without what is this case's own: cases are grouped by it.
+
+    >>> in_general("the GTV (4.71 ml) is in “CT 3”, 12 mm off. Look at it.")
+    'The GTV (…) is in “…”, … mm off.'
+    >>> in_general("the patient has no such plan: Plan1, Plan2")
+    'The patient has no such plan.'
+    """
+    first = re.split(r"(?<=\.)\s|:\s", reason.strip(), maxsplit=1)[0]
+    first = re.sub(r"\([^()]*\)", "(…)", re.sub(r"“[^”]*”", "“…”", first))
+    first = re.sub(r"[^\s,;“”()]*\d[^\s,;“”()]*(?<!\.)", "…", first).rstrip(".:")
+    return f"{first[:1].upper()}{first[1:]}."

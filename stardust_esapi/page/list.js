@@ -9,7 +9,8 @@ const shownItems = () => items.filter((item) => !item.hidden);
 {
   const own = ["text", "order", "pictures"];  // every other name is of an attribute that decides
   const texts = [];
-  const inOrder = new Intl.Collator(undefined, { numeric: true }).compare;
+  const collator = new Intl.Collator(undefined, { numeric: true });
+  const inOrder = (a, b) => a - b || collator.compare(a, b);  // where one is no number, as text
   const valueOf = (item, key) => item.dataset[key] ?? item.querySelector(`.${key}`)?.textContent.trim() ?? "";
   let ordered = "";
 
@@ -56,6 +57,8 @@ const shownItems = () => items.filter((item) => !item.hidden);
     document.querySelector(".shown").textContent = count < items.length ? `${count} of ${items.length} cases shown` : "";
     form.dispatchEvent(new Event("updated"));
   };
+
+  addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((one) => { one.open = true; }));
 
   if (items.length) {
     let soon;

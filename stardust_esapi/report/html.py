@@ -16,12 +16,11 @@ from stardust_esapi.errors import in_words
 from stardust_esapi.files import make_folder, write_for_people
 from stardust_esapi.model import Action, CaseResult, CaseState, Kind, StructureOutcome
 from stardust_esapi.names import LOOKED_FOR
-from stardust_esapi.page import counted, template
+from stardust_esapi.page import counted, in_general, template
 from stardust_esapi.report.pictures import OUTLINES
 from stardust_esapi.report.summary import (
     PLANNED,
     RunSummary,
-    in_general,
     row_ranges,
     shown_state,
 )

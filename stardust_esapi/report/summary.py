@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -171,20 +170,6 @@ def shown_state(result: CaseResult) -> str:
     """
     settled = result.state not in (CaseState.PENDING, CaseState.PREPARED)
     return PLANNED if result.planned and not settled else result.state.value
-
-
-def in_general(reason: str) -> str:
-    """What a reason says of cases, without what is this case's own: cases are grouped by it.
-
-    >>> in_general("the GTV (4.71 ml) is in “CT 3”, 12 mm off. Look at it.")
-    'The GTV (…) is in “…”, … mm off.'
-    >>> in_general("the patient has no such plan: Plan1, Plan2")
-    'The patient has no such plan.'
-    """
-    first = re.split(r"(?<=\.)\s|:\s", reason.strip(), maxsplit=1)[0]
-    first = re.sub(r"\([^()]*\)", "(…)", re.sub(r"“[^”]*”", "“…”", first))
-    first = re.sub(r"[^\s,;“”()]*\d[^\s,;“”()]*(?<!\.)", "…", first).rstrip(".:")
-    return f"{first[:1].upper()}{first[1:]}."
 
 
 def row_ranges(rows: Iterable[int]) -> str:

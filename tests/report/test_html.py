@@ -20,9 +20,10 @@ from stardust_esapi.model import (
     StructureOutcome,
     TransferRequest,
 )
+from stardust_esapi.page import in_general
 from stardust_esapi.report import html
 from stardust_esapi.report.html import render_case, write_report
-from stardust_esapi.report.summary import RunSummary, in_general
+from stardust_esapi.report.summary import RunSummary
 
 HOSTILE = """<script>alert(1)</script>"'>&<img src=x onerror=y>{{ 7*7 }}"""
 VOID = {"meta", "img", "input", "link", "br"}
