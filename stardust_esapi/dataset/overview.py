@@ -182,7 +182,7 @@ def _fingerprint(entries: Iterable[Entry]) -> dict[Kind, tuple[int, list[str]]]:
                 _middle(entry.shape[0] for entry in own),
                 _middle(entry.spacing[0] for entry in own),
                 _middle(entry.spacing[2] for entry in own),
-                _middle(100 * share for entry in own for share in _gtv_share(entry)),
+                _middle(share for entry in own for share in _gtv_percent(entry)),
             ],
         )
         for kind in Kind
@@ -190,9 +190,14 @@ def _fingerprint(entries: Iterable[Entry]) -> dict[Kind, tuple[int, list[str]]]:
     }
 
 
-def _gtv_share(entry: Entry) -> list[float]:
+def _gtv_percent(entry: Entry) -> list[float]:
+    """How much of the image the GTV is, %, to two digits."""
     voxels = math.prod(entry.shape)
-    return [one.voxels / voxels for one in entry.structures if one.role is Role.GTV and voxels]
+    return [
+        float(f"{100 * one.voxels / voxels:.2g}")
+        for one in entry.structures
+        if one.role is Role.GTV and voxels
+    ]
 
 
 def _middle(values: Iterable[float]) -> str:
