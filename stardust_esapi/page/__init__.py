@@ -56,4 +56,4 @@ def in_general(reason: str) -> str:
     first = re.split(r"(?<=\.)\s|:\s", reason.strip(), maxsplit=1)[0]
     first = re.sub(r"\([^()]*\)", "(…)", re.sub(r"“[^”]*”", "“…”", first))
     first = re.sub(r"[^\s,;“”()]*\d[^\s,;“”()]*(?<!\.)", "…", first).rstrip(".:")
-    return f"{first[:1].upper()}{first[1:]}."
+    return f"{first[:1].upper()}{first[1:]}" + "." * (not first.endswith("…"))
