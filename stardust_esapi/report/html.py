@@ -139,6 +139,8 @@ def render_case(result: CaseResult, pictures: Iterable[Kind], report: str) -> st
 def write_report(summary: RunSummary, path: Path) -> Path:
     """Write the list, and the pages of those cases of which there is something new to say.
 
+    A case that was not reached has no page.
+
     Each file is written as a whole or not at all; none is worth ending a run.
 
     Args:
@@ -159,6 +161,8 @@ def write_report(summary: RunSummary, path: Path) -> Path:
         )
     else:
         for result in summary.results:
+            if shown_state(result) == CaseState.PENDING:
+                continue  # the list says all that is known
             key = result.case.key
             page = render_case(result, summary.pictures.get(key, ()), path.name)
             pages[key] = _kept(folder / f"{key}.html", page).name

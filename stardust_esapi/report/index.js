@@ -43,7 +43,7 @@ addEventListener("beforeprint", () => shownItems().forEach((item) => picturesOf(
     item.scrollIntoView({ block: "nearest" });
   };
   const step = (by) => {
-    const shown = [...list.querySelectorAll(":scope > [data-case]:not([hidden])")];  // as they stand now
+    const shown = [...list.querySelectorAll(":scope > [data-case]:not([hidden]):has(a)")];  // as they stand now
     show(current && !current.hidden ? shown[shown.indexOf(current) + by] : shown[0]);
   };
   const close = () => {

@@ -337,10 +337,11 @@ def test_every_reason_has_a_group(reason: str) -> None:
 def test_writes_a_page_a_case_and_only_what_is_new(tmp_path: Path) -> None:
     path = tmp_path / "report.html"
     results = [a_result(2, text="Müller-Süß ½"), a_result(3)]
-    summary = a_summary(*results)
+    summary = a_summary(*results, a_result(4, CaseState.PENDING))  # this one was not reached
     assert write_report(summary, path) == path
-    assert path.read_text(encoding="utf-8") == render_report(summary)
-    pages = {key: tmp_path / "report" / name for key, name in pages_of(summary).items()}
+    names = pages_of(a_summary(*results))
+    assert path.read_text(encoding="utf-8") == html.render_report(summary, "report", names)
+    pages = {key: tmp_path / "report" / name for key, name in names.items()}
     for result in results:
         assert pages[result.case.key].read_text("utf-8") == page_of(result)
     assert {p.name for p in tmp_path.rglob("*")} == {
