@@ -37,7 +37,8 @@ const shownItems = () => items.filter((item) => !item.hidden);
   const update = () => {
     const asked = new FormData(form);
     history.replaceState([...asked], "");
-    if (asked.get("order") !== ordered) sort(asked.get("order"));
+    const order = asked.get("order") ?? "";  // none where the page no longer offers the one kept
+    if (order !== ordered) sort(order);
     const words = asked.get("text").toLowerCase().split(/\s+/).filter(Boolean);
     if (words.length && !texts.length) texts.push(...items.map((item) => item.textContent.toLowerCase()));
     const keys = [...new Set(asked.keys())].filter((key) => !own.includes(key) && asked.get(key));
