@@ -82,8 +82,11 @@ def dataset(
     convert(source, out, flags, mapping, settings)
 
 
-def refuse_launcher() -> None:
+def refuse_launcher(command: str) -> None:
     """Refuse to work inside a launcher, which cannot start Python's worker processes.
+
+    Args:
+        command: The command that needs them.
 
     Raises:
         UsageError: This Python runs in one.
@@ -93,8 +96,8 @@ def refuse_launcher() -> None:
 
     if host.current().is_launcher:
         raise UsageError(
-            f"{host.current().name} creates no training files: that needs no Eclipse and no "
-            "approval. Run `stardust-esapi dataset` with Python itself."
+            f"{host.current().name} does not run `{command}`: that needs no Eclipse and no "
+            f"approval. Run `stardust-esapi {command}` with Python itself."
         )
 
 
@@ -122,7 +125,7 @@ def convert(
     from stardust_esapi.dataset.build import OVERVIEW_NAME, DatasetJob, build_dataset
     from stardust_esapi.settings import load_settings
 
-    refuse_launcher()
+    refuse_launcher("dataset")
     loaded = load_settings(settings, {"dataset": options.given(**flags)})
     console = terminal.open_console()
     with terminal.dataset_watcher(console) as watcher:

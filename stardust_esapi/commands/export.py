@@ -78,7 +78,7 @@ def export(
         "network": options.given(peer=peer, aet=aet, port=port, retrieve=retrieve, deliver=deliver),
     }
     if dataset is not None:
-        dataset_command.refuse_launcher()  # before anything is exported
+        dataset_command.refuse_launcher("dataset")  # before anything is exported
     job = run.Job(
         cases,
         out,

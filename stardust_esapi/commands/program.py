@@ -19,12 +19,15 @@ from stardust_esapi.commands import (
     check,
     compare,
     dataset,
+    demo,
     doctor,
     export,
     record,
+    settings,
     status,
     transfer,
     verify,
+    wrong_use,
 )
 from stardust_esapi.commands.exit_codes import Exit
 from stardust_esapi.commands.streams import unfailing
@@ -38,6 +41,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in (
+    demo.demo,
     doctor.doctor,
     check.check,
     export.export,
@@ -49,6 +53,7 @@ for command in (
     compare.compare,
 ):
     app.command()(command)
+app.add_typer(settings.app, name="settings")
 app.add_typer(approval.app, name="approval")
 
 
@@ -78,8 +83,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     before = signal.signal(signal.SIGINT, _stop)
     sys.stdout, sys.stderr = unfailing(sys.stdout), unfailing(sys.stderr)
+    given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        app(arguments, prog_name="stardust-esapi")
+        code = app(arguments, prog_name="stardust-esapi", standalone_mode=False)
+    except wrong_use.CommandLineError as error:
+        _leave_saying(wrong_use.sentence(error, given), Exit.USAGE)
+    except typer.Abort:
+        _leave_saying("No answer: nothing was done.", Exit.SOME_FAILED)
     except NotApprovedError as error:
         _leave_saying(str(error), Exit.NOT_APPROVED)
     except UsageError as error:
@@ -94,6 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _leave_saying("\n".join((*done, sentence)), Exit.STOPPED)
     finally:
         signal.signal(signal.SIGINT, before)
+    sys.exit(code)
 
 
 class _Stopped(BaseException):

@@ -59,7 +59,7 @@ from stardust_esapi.report.html import write_report
 from stardust_esapi.report.summary import RunSummary
 from stardust_esapi.settings import Settings
 from stardust_esapi.transfer.esapi_engine import EsapiEngine
-from stardust_esapi.transfer.network.start import network_engine
+from stardust_esapi.transfer.network.start import network_engine, require_peer
 from stardust_esapi.verify.manifest import root_manifest_bytes, write_root_manifest
 
 
@@ -102,18 +102,20 @@ def check(job: Job, watcher: Watcher) -> RunSummary:
     Raises:
         UsageError: The list cannot be read or ESAPI not be reached.
     """
+    return _planned(job, _read_list(job), job.connect(), watcher)
+
+
+def _planned(job: Job, listed: CaseList, backend: Backend, watcher: Watcher) -> RunSummary:
     started = datetime.now().astimezone()
     settings = job.settings
-    listed = _read_list(job)
 
     def work(case: Case, patient: OpenPatient) -> CaseResult:
         return plan_case(case, patient, settings, watcher, accept_doubtful=job.accept_doubtful)
 
-    job.choice.refuse_nothing(listed.cases)
     chosen = choose(listed.cases, lambda case: CaseState.PENDING, job.choice, settings.limit)  # noqa: ARG005
     watcher.start(len(chosen))
     results = []
-    for result in _each_case(chosen, job.connect(), work):
+    for result in _each_case(chosen, backend, work):
         watcher.finish(result)
         results.append(result)
     return _summary(listed, settings, started, results, settings.esapi, write=False)
@@ -129,8 +131,12 @@ def rehearse(job: Job, watcher: Watcher) -> RunSummary:
     """
     _refuse_plans_from_esapi(job)
     job = replace(job, out=files.long_path(job.out))
+    listed, backend = (
+        _read_list(job),
+        job.connect(),
+    )  # whatever is wrong so far leaves nothing behind
     with claimed(job.out):
-        summary = check(job, watcher)
+        summary = _planned(job, listed, backend, watcher)
         if not (job.out / LEDGER_NAME).exists():
             ready = [r for result in summary.results for r in result.requests if is_ready(r)]
             write_ready_list(job.out / READY_LIST_NAME, ready)
@@ -155,8 +161,10 @@ def export(job: Job, watcher: Watcher) -> RunSummary:
     obstacle = approval.obstacle(backend)
     if obstacle:
         raise NotApprovedError(f"{obstacle} Nothing was opened, nothing changed.")
+    require_peer(job.settings)
+    source = _Eclipse(job, backend, approval, watcher)
     with claimed(job.out):
-        return _run(job, _Eclipse(job, backend, approval, watcher), watcher, started)
+        return _run(job, source, watcher, started)
 
 
 def transfer(job: Job, watcher: Watcher) -> RunSummary:
@@ -171,8 +179,10 @@ def transfer(job: Job, watcher: Watcher) -> RunSummary:
     """
     started = datetime.now().astimezone()
     job = replace(job, out=files.long_path(job.out))
+    require_peer(job.settings)
+    source = _ReadyList(job)
     with claimed(job.out):
-        return _run(job, _ReadyList(job), watcher, started)
+        return _run(job, source, watcher, started)
 
 
 def _refuse_plans_from_esapi(job: Job) -> None:
@@ -265,6 +275,7 @@ class _ReadyList:
         self._job = job
         self._ready = {r.case: r for r in read_ready_cases(job.cases, job.settings.kinds)}
         self.listed, self.esapi = CaseList(job.cases, tuple(self._ready)), ""
+        job.choice.refuse_nothing(self.listed.cases)
 
     def cases(self, ledger: Ledger, *, for_good: bool = False) -> tuple[list[Case], list[str]]:  # noqa: ARG002 - as _Source has it
         return list(self._ready), []
@@ -346,6 +357,7 @@ def write_transfer_commands(listed: Path, out: Path, settings: Settings) -> list
     """
     from stardust_esapi.transfer.network.dcmtk import write_commands
 
+    require_peer(settings)
     requests = [r for r in read_ready_list(listed) if r.kind in settings.kinds]
     out = files.long_path(out)
     files.make_folder(out)
@@ -482,7 +494,9 @@ def _courier(
 
 def _read_list(job: Job) -> CaseList:
     listed = read_case_list(job.cases, job.settings.caselist)
-    return replace(listed, cases=tuple(case for case in listed.cases if job.wanted(case)))
+    cases = tuple(case for case in listed.cases if job.wanted(case))
+    job.choice.refuse_nothing(cases)
+    return replace(listed, cases=cases)
 
 
 def _audit_path(job: Job) -> Path:
