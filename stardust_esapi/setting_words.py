@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -154,7 +155,7 @@ def _meanings(description: str) -> dict[str, str]:
     listed = description.partition("\nAttributes:\n")[2]
     parts = re.split(r"^    (\w+): ", listed, flags=re.MULTILINE)[1:]
     return {
-        name: " ".join(text.split()).replace("``", "`")
+        name: " ".join(text.split()).replace("``", "`").replace("None for", "not set:")
         for name, text in zip(parts[::2], parts[1::2], strict=True)
     }
 
@@ -192,6 +193,33 @@ def as_toml(value: object) -> str:
     if isinstance(value, Sequence) and not isinstance(value, str):
         return f"[{', '.join(map(as_toml, value))}]"
     return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def as_template(settings: Iterable[Setting]) -> str:
+    """A TOML file in which every setting stands as a comment, with what it is and its default."""
+    lines: list[str] = [
+        "# Every setting with its default. Take away the # before one to change it."
+    ]
+    tables: tuple[str, ...] = ()
+    for setting in settings:
+        if setting.key[:-1] != tables:
+            tables = setting.key[:-1]
+            lines += ["", f"[{'.'.join(tables)}]"]
+        meaning = f"{setting.meaning} Write {setting.takes}."
+        lines += ["", *textwrap.wrap(meaning, 98, initial_indent="# ", subsequent_indent="# ")]
+        if setting.default is None:
+            lines.append(f"# {setting.key[-1]} is not set.")
+        else:
+            text = f"{setting.key[-1]} = {_in_lines(setting.default)}"
+            lines += [f"#{line}" for line in text.splitlines()]
+    return "\n".join((*lines, ""))
+
+
+def _in_lines(value: object) -> str:
+    """A value as TOML; a list of tables has a line for each."""
+    if isinstance(value, Sequence) and value and isinstance(value[0], Mapping):
+        return "".join(("[\n", *(f"    {as_toml(entry)},\n" for entry in value), "]"))
+    return as_toml(value)
 
 
 def _key(name: str) -> str:

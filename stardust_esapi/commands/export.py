@@ -96,6 +96,8 @@ def export(
         if dataset is not None:
             terminal.say(console, "So no training files were created either.")
     terminal.print_path(console, "Report", out / summary.report)
+    if summary.failed_rows:
+        terminal.print_path(console, "To be corrected", out / summary.failed_rows)
     if dataset is not None and write:
         dataset_command.convert(out, dataset, {}, settings=settings)
     leave(summary)

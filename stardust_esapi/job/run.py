@@ -55,8 +55,9 @@ from stardust_esapi.record.ready_list import (
     read_ready_list,
     write_ready_list,
 )
+from stardust_esapi.report.failed_rows import write_failed_rows
 from stardust_esapi.report.html import write_report
-from stardust_esapi.report.summary import RunSummary
+from stardust_esapi.report.summary import RunSummary, as_text
 from stardust_esapi.settings import Settings
 from stardust_esapi.transfer.esapi_engine import EsapiEngine
 from stardust_esapi.transfer.network.start import network_engine, require_peer
@@ -322,13 +323,20 @@ def _run(job: Job, source: _Source, watcher: Watcher, started: datetime) -> RunS
                 audit_problems=lost,
                 running=running,
             )
-            return report(summary, job.out)
+            ledger.summarise(as_text(summary))
+            summary = report(summary, job.out)
+            if running or not source.listed.columns:
+                return summary
+            failed = write_failed_rows(job.out, source.listed, every)
+            return replace(summary, failed_rows=failed.name if failed else "")
 
         try:
             with _courier(job, ledger, watcher, quarantined) as courier:
                 cases, _ = source.cases(ledger, for_good=True)
                 job.choice.refuse_nothing(cases)
                 ledger.register(cases)
+                begun = _summary(source.listed, settings, started, [], source.esapi, write=True)
+                ledger.summarise(as_text(begun))
                 todo = undone(cases, source.wanted, job.out, settings.engine, ledger, log)
                 todo = choose(todo, ledger.state, job.choice, settings.limit)
                 watcher.start(len(todo))
@@ -496,7 +504,8 @@ def _read_list(job: Job) -> CaseList:
     listed = read_case_list(job.cases, job.settings.caselist)
     cases = tuple(case for case in listed.cases if job.wanted(case))
     job.choice.refuse_nothing(cases)
-    return replace(listed, cases=cases)
+    whole = len(cases) == len(listed.cases)  # else its failed rows are not those of the list
+    return replace(listed, cases=cases, columns=listed.columns if whole else {})
 
 
 def _audit_path(job: Job) -> Path:

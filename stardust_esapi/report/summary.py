@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import cache
+from typing import TYPE_CHECKING
 
 from stardust_esapi.caselist import RowProblem
 from stardust_esapi.model import CaseResult, CaseState, Kind
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 PLANNED = "planned"
 """State shown for a case that a run without write found ready."""
@@ -40,6 +45,7 @@ class RunSummary:
         pictures: PNG files by :attr:`Case.key` and kind.
         running: Whether the run goes on, and this is what it has done so far.
         report: Name of the file in the output folder that this is written to; empty before.
+        failed_rows: Name of the file there with the rows to be corrected; empty without any.
     """
 
     program_version: str
@@ -62,6 +68,7 @@ class RunSummary:
     pictures: Mapping[str, Mapping[Kind, bytes]] = field(default_factory=dict)
     running: bool = False
     report: str = ""
+    failed_rows: str = ""
 
     @property
     def exported(self) -> int:
@@ -160,6 +167,23 @@ class RunSummary:
     def _good(self) -> list[CaseResult]:
         wanting = (CaseState.FAILED, CaseState.DOUBTFUL, CaseState.PENDING)
         return [result for result in self.results if shown_state(result) not in wanting]
+
+
+def as_text(summary: RunSummary) -> str:
+    """A summary without cases, pictures and what people typed freely, for the ledger."""
+    return _adapter().dump_json(replace(summary, results=(), pictures={}, comments=())).decode()
+
+
+def from_text(text: str) -> RunSummary:
+    """The summary of such a text."""
+    return _adapter().validate_json(text)
+
+
+@cache
+def _adapter() -> TypeAdapter[RunSummary]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(RunSummary)
 
 
 def shown_state(result: CaseResult) -> str:
