@@ -3,16 +3,51 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 
 def counted(count: int, noun: str) -> str:
     """A number of things.
 
-    >>> counted(1, "case"), counted(0, "case"), counted(1200, "series")
-    ('1 case', '0 cases', '1,200 series')
+    >>> counted(1, "case"), counted(0, "study"), counted(1200, "series")
+    ('1 case', '0 studies', '1,200 series')
     """
-    return f"{count:,} {noun if count == 1 or noun.endswith('series') else f'{noun}s'}"
+    if count == 1 or noun.endswith("series"):
+        return f"{count:,} {noun}"
+    return f"{count:,} {noun.removesuffix('y')}ies" if noun.endswith("y") else f"{count:,} {noun}s"
+
+
+def counted_are(count: int, noun: str) -> str:
+    """A number of things, and the verb that goes with it.
+
+    >>> counted_are(1, "file"), counted_are(2, "file")
+    ('1 file is', '2 files are')
+    """
+    return f"{counted(count, noun)} {'is' if count == 1 else 'are'}"
+
+
+def in_rows(rows: Collection[int]) -> str:
+    """Rows of a list, in short.
+
+    >>> in_rows([2]), in_rows([2, 4, 5, 6])
+    ('row 2', 'rows 2, 4-6')
+    """
+    return f"{'row' if len(rows) == 1 else 'rows'} {row_ranges(rows)}"
+
+
+def row_ranges(rows: Iterable[int]) -> str:
+    """Row numbers in short.
+
+    >>> row_ranges([2, 4, 5, 6])
+    '2, 4-6'
+    """
+    parts: list[list[int]] = []
+    for row in sorted(rows):
+        if parts and row == parts[-1][-1] + 1:
+            parts[-1] = [parts[-1][0], row]
+        else:
+            parts.append([row])
+    return ", ".join("-".join(map(str, part)) for part in parts)
 
 
 def either(words: Sequence[str], word: str = "or") -> str:

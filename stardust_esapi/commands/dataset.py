@@ -29,14 +29,14 @@ def dataset(
     ] = None,
     folds: Annotated[
         int | None,
-        typer.Option("--folds", min=2, help="Lists for cross-validation.", show_default="none"),
+        typer.Option("--folds", help="Lists for cross-validation.", show_default="none"),
     ] = None,
     seed: Annotated[
-        int | None, typer.Option("--seed", min=0, help="Another split.", show_default="0")
+        int | None, typer.Option("--seed", help="Another split.", show_default="0")
     ] = None,
     workers: Annotated[
         int | None,
-        typer.Option("--workers", min=1, help="Processes.", show_default="one a processor"),
+        typer.Option("--workers", help="Processes.", show_default="one a processor"),
     ] = None,
     scheduler: Annotated[
         str | None,
@@ -55,7 +55,7 @@ def dataset(
         typer.Option(
             "--settings",
             help="Settings: a TOML file.",
-            show_default="stardust-esapi.toml of this folder",
+            show_default="that of this folder",
         ),
     ] = None,
     *,

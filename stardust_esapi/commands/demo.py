@@ -21,9 +21,9 @@ _MODULES = {"stardust-esapi": "stardust_esapi", "esapi-stub": "esapi_stub"}
 
 
 def demo(
-    folder: Annotated[
-        Path, typer.Argument(help="Where to; a new folder.", show_default="demo-out")
-    ] = Path("demo-out"),
+    folder: Annotated[Path, typer.Argument(help="A new folder.", show_default="demo-out")] = Path(
+        "demo-out"
+    ),
     *,
     network: Annotated[
         bool,

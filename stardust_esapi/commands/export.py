@@ -26,6 +26,7 @@ def export(
         typer.Option(
             "--write/--no-write",
             help="Change the clinical database and export; without it nothing is changed.",
+            show_default=False,
         ),
     ] = False,
     accept_doubtful: options.AcceptDoubtful = False,

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Annotated, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 from stardust_esapi import __version__
 from stardust_esapi.commands import (
@@ -35,30 +36,44 @@ from stardust_esapi.commands.exit_codes import Exit
 from stardust_esapi.commands.streams import unfailing
 from stardust_esapi.errors import NotApprovedError, StardustError, UsageError, in_words
 
+
+class _InOrder(TyperGroup):
+    def list_commands(self, ctx: object) -> list[str]:  # noqa: ARG002 - as typer calls it
+        return list(_COMMANDS)
+
+
 app = typer.Typer(
+    cls=_InOrder,
     help="Prepare accepted radiotherapy cases inside Eclipse and export them, verified complete.",
     no_args_is_help=True,
-    add_completion=False,
+    rich_markup_mode=None,  # its frames leave a narrow window no room for words
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (
-    init.init,
-    demo.demo,
-    doctor.doctor,
-    check.check,
-    export.export,
-    transfer.transfer,
-    status.status,
-    report.report,
-    verify.verify,
-    dataset.dataset,
-    record.record,
-    compare.compare,
-):
-    app.command()(command)
-app.add_typer(settings.app, name="settings")
-app.add_typer(approval.app, name="approval")
+# In the order of the workflow, each in as many words as a narrow window has room for.
+_COMMANDS: dict[str, tuple[Callable[..., None] | typer.Typer, str]] = {
+    "init": (init.init, "A list to fill in, and settings."),
+    "demo": (demo.demo, "The whole way, on a stand-in of Eclipse."),
+    "settings": (settings.app, "Check settings; show what holds."),
+    "doctor": (doctor.doctor, "Is all there that an export needs?"),
+    "check": (check.check, "What is wrong with which row?"),
+    "export": (export.export, "Prepare and export the cases of a list."),
+    "transfer": (transfer.transfer, "Fetch what is prepared, over the network."),
+    "status": (status.status, "How far has it come, and what is next?"),
+    "report": (report.report, "Build the report again."),
+    "verify": (verify.verify, "Is every file as it was exported?"),
+    "dataset": (dataset.dataset, "Training files from an export."),
+    "record": (record.record, "Record what ESAPI answers."),
+    "compare": (compare.compare, "Where a stub answers otherwise."),
+    "approval": (approval.app, "Launchers for Eclipse's script approval."),
+}
+
+
+for name, (command, words) in _COMMANDS.items():
+    if isinstance(command, typer.Typer):
+        app.add_typer(command, name=name, short_help=words)
+    else:
+        app.command(name, short_help=words)(command)
 
 
 @app.callback(invoke_without_command=True)

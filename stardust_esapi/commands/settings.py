@@ -12,13 +12,13 @@ from stardust_esapi.commands import options
 app = typer.Typer(help="Check the settings, and show what holds.", no_args_is_help=True)
 
 
-@app.command()
+@app.command(short_help="Do they fit?")
 def check(
     file: Annotated[
         Path | None,
         typer.Argument(
             help="A TOML file, or an old settings.ini.",
-            show_default="stardust-esapi.toml and settings.ini of this folder",
+            show_default="those of this folder",
         ),
     ] = None,
 ) -> None:
@@ -31,7 +31,7 @@ def check(
     typer.echo(f"All settings fit: of {given}." if given else "No settings are given.")
 
 
-@app.command()
+@app.command(short_help="What holds, and where does it come from?")
 def show(settings: options.SettingsFile = None) -> None:
     """Show each setting that holds here, and where it comes from, as a TOML file has it."""
     from stardust_esapi.setting_words import as_toml

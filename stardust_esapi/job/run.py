@@ -62,6 +62,7 @@ from stardust_esapi.settings import Settings
 from stardust_esapi.transfer.esapi_engine import EsapiEngine
 from stardust_esapi.transfer.network.start import network_engine, require_peer
 from stardust_esapi.verify.manifest import root_manifest_bytes, write_root_manifest
+from stardust_esapi.wording import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -546,7 +547,8 @@ def _audited(job: Job, ledger: Ledger) -> tuple[str, tuple[str, ...]]:
     """
     reports = [check_audit(path, mark) for path, mark in ledger.audit_logs().items()]
     said = [
-        f"Audit log {r.path.name}: {r.events} events, the last one {r.last or 'unknown'}."
+        f"Audit log {r.path.name}: {counted(r.events, 'event')}, "
+        f"the last one {r.last or 'unknown'}."
         for r in reports
     ]
     elsewhere = [

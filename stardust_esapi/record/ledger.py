@@ -36,6 +36,7 @@ from stardust_esapi.model import (
 from stardust_esapi.names import folding
 from stardust_esapi.record.audit import Mark
 from stardust_esapi.verify.manifest import RootEntry, SeriesManifest, manifest_digest
+from stardust_esapi.wording import counted
 
 LEDGER_NAME = "ledger.sqlite"
 SCHEMA_VERSION = 8
@@ -650,8 +651,9 @@ class Ledger:
         before = self.audit_logs().get(path)
         if before and end.events <= before.events:
             raise UsageError(
-                f"{path} was cut while this program wrote to it: it held {before.events} events, "
-                f"and holds {end.events}. Find out who did that before you run it again."
+                f"{path} was cut while this program wrote to it: it held "
+                f"{counted(before.events, 'event')}, and holds {end.events}. Find out who did that "
+                "before you run it again."
             )
         root = self.path.parent
         name = path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)

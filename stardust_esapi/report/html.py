@@ -14,7 +14,8 @@ from stardust_esapi.files import write_for_people
 from stardust_esapi.model import Action, CaseResult, CaseState, Kind, StructureOutcome
 from stardust_esapi.names import LOOKED_FOR
 from stardust_esapi.report.pictures import OUTLINES
-from stardust_esapi.report.summary import PLANNED, RunSummary, row_ranges, shown_state
+from stardust_esapi.report.summary import PLANNED, RunSummary, shown_state
+from stardust_esapi.wording import counted, row_ranges
 
 KIND_NAMES = {kind: kind.words[:1].upper() + kind.words[1:] for kind in Kind}
 
@@ -79,8 +80,8 @@ def render_report(summary: RunSummary) -> str:
         states=_STATES,
         counts=Counter(case.state for case in cases),
         mood=_mood(summary),
-        unread=_number(summary.unread_rows, "row"),
-        rejected=_number(len(summary.rejected), "row"),
+        unread=counted(summary.unread_rows, "row"),
+        rejected=counted(len(summary.rejected), "row"),
         rejected_rows=row_ranges(summary.rejected),
         kind_names=KIND_NAMES,
         outlines={LOOKED_FOR[role]: colour for role, colour in OUTLINES.items()},
@@ -119,9 +120,9 @@ def _view(result: CaseResult, pictures: Mapping[str, Mapping[Kind, bytes]]) -> _
         if listed
     ]
     if shown:
-        digest.append(_number(len(shown), "picture"))
+        digest.append(counted(len(shown), "picture"))
     if result.notes:
-        digest.append(_number(len(result.notes), "note"))
+        digest.append(counted(len(result.notes), "note"))
     return _CaseView(
         result=result,
         state=shown_state(result),
@@ -139,10 +140,6 @@ def _in_order(item: tuple[Kind, bytes]) -> int:
 def _counted(outcomes: list[StructureOutcome]) -> list[str]:
     counts = Counter(outcome.action for outcome in outcomes)
     return [f"{counts[action]} {action}" for action in _ACTIONS if counts[action]]
-
-
-def _number(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def _mood(summary: RunSummary) -> str:

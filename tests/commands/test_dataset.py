@@ -88,7 +88,7 @@ def test_a_second_run_says_what_it_left_alone(cohort: Path, tmp_path: Path) -> N
     arguments = ("--from", cohort, "--out", tmp_path / "out", "--workers", 2)
     run(*arguments)
     result = run(*arguments)
-    assert "3 cases were there already and were left alone." in result.output
+    assert "3 cases are there already, and left alone." in result.output
 
 
 def test_wrong_use_is_a_sentence(cohort: Path, tmp_path: Path) -> None:

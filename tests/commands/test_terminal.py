@@ -115,5 +115,5 @@ def test_a_verification() -> None:
     assert text.getvalue().splitlines() == [
         "missing CT_Export/1/2/CT.1.dcm: It is gone.",
         "not verified Whether [x].",
-        "7 files of 1 series are as their manifests say; 1 things are not.",
+        "7 files of 1 series are as its manifest says; 1 thing is not.",
     ]

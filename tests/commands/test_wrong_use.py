@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import pytest
-from typer.main import get_command
 
-from stardust_esapi.commands.program import app
+from command_line import COMMANDS
 from stardust_esapi.errors import UsageError
 from stardust_esapi.setting_words import Setting
 from stardust_esapi.settings import Settings, load_settings, settings_schema
@@ -26,19 +25,6 @@ RAW = re.compile(
     r"Input should|Extra inputs|Value error|Field required|unable to|is not one of|\[type"
 )
 WRONG = ("zzzz", "-1", "2.5", "", "[", "{}", "nan", "1e400", "\\", "ä" * 80)
-
-
-def commands() -> Iterator[tuple[list[str], Any]]:
-    """Every command with the words that call it."""
-
-    def walk(words: list[str], group: Any) -> Iterator[tuple[list[str], Any]]:
-        for name, command in group.commands.items():
-            if hasattr(command, "commands"):
-                yield from walk([*words, name], command)
-            else:
-                yield [*words, name], command
-
-    return walk([], get_command(app))
 
 
 def chosen(command: Any) -> Iterator[tuple[Any, type]]:
@@ -58,9 +44,6 @@ def required(command: Any) -> list[str]:
         if param.required:
             words += [param.opts[0], "x"] if param.opts[0].startswith("-") else ["x"]
     return words
-
-
-COMMANDS = [pytest.param(words, command, id=" ".join(words)) for words, command in commands()]
 
 
 @pytest.fixture(autouse=True)
@@ -106,11 +89,11 @@ def test_what_is_missing_or_too_much_is_named(
 
 def test_the_nearest_word_is_offered(run: Run) -> None:
     for arguments, near in (
-        (["exprot"], "export"),
-        (["settings", "chek"], "check"),
+        (["xport"], "export"),
+        (["settings", "chck"], "check"),
         (["export", "--caes", "x"], "--cases"),
         (["export", "--cases", "x", "--out", "o", "--engine", "esap"], "esapi"),
-        (["export", "--cases", "x", "--out", "o", "--retry=fialed"], "failed"),
+        (["export", "--cases", "x", "--out", "o", "--retry=faild"], "failed"),
     ):
         said = run(*arguments)
         assert f"Did you mean {near}?" in said.err, said.err

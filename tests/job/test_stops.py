@@ -70,7 +70,7 @@ def test_ctrl_c_leaves_books_of_what_is_done(
     assert len((out / "export_list.csv").read_text("utf-8").splitlines()) == 3
     verified = run("verify", out)
     assert verified.code == 0
-    assert "The 1 case that is not exported: `stardust-esapi status` names them." in verified.out
+    assert "1 case is not exported: row 4. `stardust-esapi status` says more." in verified.out
     assert "All 3 cases exported." in run(*command).out
     assert "not exported" not in run("verify", out).out
 
