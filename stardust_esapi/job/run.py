@@ -306,6 +306,7 @@ def _run(job: Job, source: _Source, watcher: Watcher, started: datetime) -> RunS
     settings = job.settings
     quarantined: list[str] = []
     now: dict[str, CaseResult] = {}
+    begun = False
     with open_records(job.out, settings, job.cases) as (ledger, log):
         _refuse_less_than_was_audited(job, ledger)
 
@@ -336,8 +337,9 @@ def _run(job: Job, source: _Source, watcher: Watcher, started: datetime) -> RunS
                 cases, _ = source.cases(ledger, for_good=True)
                 job.choice.refuse_nothing(cases)
                 ledger.register(cases)
-                begun = _summary(source.listed, settings, started, [], source.esapi, write=True)
-                ledger.summarise(as_text(begun))
+                begun = True
+                empty = _summary(source.listed, settings, started, [], source.esapi, write=True)
+                ledger.summarise(as_text(empty))
                 todo = undone(cases, source.wanted, job.out, settings.engine, ledger, log)
                 todo = choose(todo, ledger.state, job.choice, settings.limit)
                 watcher.start(len(todo))
@@ -349,7 +351,7 @@ def _run(job: Job, source: _Source, watcher: Watcher, started: datetime) -> RunS
                             with since.measured():
                                 conclude(running=True)
         except BaseException as stop:
-            if now:
+            if begun:
                 summary = conclude()
                 stop.add_note(f"{summary.verdict}. Report: {job.out / summary.report}")
             raise

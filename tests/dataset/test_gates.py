@@ -260,7 +260,7 @@ def test_a_case_that_a_gate_leaves_out_says_why_and_leaves_no_file(exported: Pat
     (task.folder / MANIFEST_NAME).unlink()  # else it would be refused as changed
     entry = convert(task, Dataset(), pseudonyms, out)
     assert entry.state == "left out"
-    assert any(reason.startswith("1 slices are missing") for reason in entry.reasons)
+    assert any(reason.startswith("1 slice is missing") for reason in entry.reasons)
     assert any("lie where another image lies" in reason for reason in entry.reasons)
     assert not [path for path in out.rglob("*") if path.is_file()]
 
