@@ -671,8 +671,10 @@ def _read_legacy(path: Path) -> dict[str, Any]:
         for key, value in parser.items(section)
     }
     for key in keys.keys() - set(_LEGACY):  # the old program has others, which mean nothing here
-        if meant := nearest(key, _LEGACY):
-            raise UsageError(f"{path}: {key} is no setting. Did you mean {meant}?")
+        if meant := nearest(key, _LEGACY, alike=0.8):
+            raise UsageError(
+                f"{path}: {key} is no setting. Did you mean {meant}? Correct it, or take it out."
+            )
     legacy: dict[str, Any] = {}
     if "EXPORT_DICOM" in keys and not _truth(keys["EXPORT_DICOM"], "EXPORT_DICOM", path):
         legacy["engine"] = EngineName.NONE

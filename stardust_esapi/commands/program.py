@@ -78,6 +78,7 @@ for name, (command, words) in _COMMANDS.items():
 
 @app.callback(invoke_without_command=True)
 def root(
+    ctx: typer.Context,
     *,
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log to the terminal.")] = False,
@@ -86,6 +87,9 @@ def root(
     if version:
         typer.echo(f"stardust-esapi {__version__}")
         raise typer.Exit
+    if ctx.invoked_subcommand is None:
+        typer.echo(ctx.get_help())
+        raise typer.Exit(Exit.USAGE)
     from stardust_esapi.logs import log_to_terminal
 
     log_to_terminal(verbose=verbose)

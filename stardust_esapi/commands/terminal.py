@@ -265,7 +265,8 @@ def print_status(status: Status, out: Console) -> None:
     if run := status.run:
         ended = f"ended {run.ended} ({run.outcome})" if run.ended else "has not ended"
         say(out, escape(f"The last run, of {run.case_list}, began {run.started} and {ended}."))
-    for what, path in (("Report", status.report), ("Log", status.log)):
+    paths = {"Report": status.report, "Log": status.log, "To be corrected": status.failed_rows}
+    for what, path in paths.items():
         if path is not None:
             print_path(out, what, path)
     out.print(f"Next: {status.next_command}", markup=False, soft_wrap=True)

@@ -304,7 +304,8 @@ def _check_files(folder: Path) -> None:
 
 def _not_closed(rois: tuple[Roi, ...]) -> tuple[str, ...]:
     return tuple(
-        f"{roi.name}: left out {counted(roi.not_closed, 'contour')}: points or open lines, or empty."
+        f"{roi.name}: left out {counted(roi.not_closed, 'contour')}: points or open lines, or "
+        "empty."
         for roi in rois
         if roi.not_closed
     )

@@ -66,7 +66,7 @@ def failed_rows(listed: CaseList, results: Iterable[CaseResult]) -> list[Sequenc
     names = [name for name in (*MINING, *LABELS, *TAIL) if name in columns and name != "Comment"]
     rows = [
         (
-            columns[OWN[0]].texts[row - 1] if OWN[0] in columns else str(row),
+            (columns[OWN[0]].texts[row - 1] if OWN[0] in columns else "") or str(row),
             *why[row],
             *(columns[name].texts[row - 1] for name in names),
         )

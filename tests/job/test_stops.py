@@ -201,11 +201,12 @@ def test_the_status_of_a_folder_says_where_it_stands_and_what_is_next(
     assert lines[2].endswith("(stopped).")
     assert lines[3] == f"Report: {out / 'report.html'}"
     assert lines[4].startswith(f"Log: {out / 'logs' / 'run-'}")
-    assert lines[5] == (f'Next: stardust-esapi export --cases "with none.csv" --out {out} --write')
+    assert lines[5] == f"To be corrected: {out / 'failed.xlsx'}"
+    assert lines[6] == (f'Next: stardust-esapi export --cases "with none.csv" --out {out} --write')
     document = json.loads(run("status", out, "--json").out)
     assert document["counts"] == {"failed": 1, "exported": 1, "pending": 1}
     assert [case["state"] for case in document["cases"]] == ["failed", "exported", "pending"]
-    assert document["next"] == lines[5].removeprefix("Next: ")
+    assert document["next"] == lines[6].removeprefix("Next: ")
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
     assert run("status", out.parent).code == 2
 
