@@ -80,7 +80,7 @@ def test_a_terminal_gets_phases_a_bar_and_the_time_left() -> None:
     shown = watcher(out)
     assert isinstance(shown, TerminalWatcher)
     play(shown)
-    for words in ("row 2 record", "cases (1 failed)", "2/2", "left"):
+    for words in ("row 2 record", "cases (1 failed)", "2/2", "elapsed", "remaining"):
         assert words in text.getvalue()
 
 

@@ -90,10 +90,10 @@ def test_what_is_missing_or_too_much_is_named(
 def test_the_nearest_word_is_offered(run: Run) -> None:
     for arguments, near in (
         (["xport"], "export"),
-        (["settings", "chck"], "check"),
+        (["settings", "chexck"], "check"),
         (["export", "--caes", "x"], "--cases"),
         (["export", "--cases", "x", "--out", "o", "--engine", "esap"], "esapi"),
-        (["export", "--cases", "x", "--out", "o", "--retry=faild"], "failed"),
+        (["export", "--cases", "x", "--out", "o", "--retry=failedd"], "failed"),
     ):
         said = run(*arguments)
         assert f"Did you mean {near}?" in said.err, said.err
