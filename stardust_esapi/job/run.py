@@ -133,11 +133,9 @@ def rehearse(job: Job, watcher: Watcher) -> RunSummary:
     """
     _refuse_plans_from_esapi(job)
     job = replace(job, out=files.long_path(job.out))
-    listed, backend = (
-        _read_list(job),
-        job.connect(),
-    )  # whatever is wrong so far leaves nothing behind
-    with claimed(job.out):
+    listed = _read_list(job)
+    backend = job.connect()
+    with claimed(job.out):  # what was wrong so far has left nothing behind
         summary = _planned(job, listed, backend, watcher)
         if not (job.out / LEDGER_NAME).exists():
             ready = [r for result in summary.results for r in result.requests if is_ready(r)]

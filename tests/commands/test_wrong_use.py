@@ -94,9 +94,10 @@ def test_the_nearest_word_is_offered(run: Run) -> None:
         (["export", "--caes", "x"], "--cases"),
         (["export", "--cases", "x", "--out", "o", "--engine", "esap"], "esapi"),
         (["export", "--cases", "x", "--out", "o", "--retry=failedd"], "failed"),
+        (["doctor", "--esapi", "eclips"], "eclipse"),
     ):
         said = run(*arguments)
-        assert f"Did you mean {near}?" in said.err, said.err
+        assert f"Did you mean {near}?" in said.text, said.text
 
 
 @pytest.mark.parametrize(
