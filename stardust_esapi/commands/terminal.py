@@ -166,7 +166,10 @@ class PlainWatcher(CaseLines):
         """Say where a long phase stands, not more often than every ten seconds."""
         if total and time.monotonic() - self._last > _SECONDS_BETWEEN_LINES:
             self._last = time.monotonic()
-            say(self._out, escape(f"  row {case.row} {phase}: {done} of {total} images"))
+            say(
+                self._out,
+                escape(f"  row {case.row} {phase}: {done:,} of {counted(total, 'image')}"),
+            )
 
     def finish(self, result: CaseResult) -> None:
         """Print the case's line."""
