@@ -190,8 +190,8 @@ def _remarks(counts: Mapping[Stratum, Counter[Part]], fraction: float) -> Iterat
             else "whoever has a part keeps it"
         )
         yield (
-            f"{trained} of {counted_are(patients, 'patient')} for training where --split asks for {asked}: "
-            f"{why}."
+            f"{trained} of {counted_are(patients, 'patient')} for training where --split asks "
+            f"for {asked}: {why}."
         )
     for part, word in _WORDS.items():
         without = [
