@@ -192,6 +192,8 @@ def as_toml(value: object) -> str:
         return f"{{ {pairs} }}"
     if isinstance(value, Sequence) and not isinstance(value, str):
         return f"[{', '.join(map(as_toml, value))}]"
+    if isinstance(value, float):
+        return repr(value)  # inf is no JSON
     return json.dumps(value, ensure_ascii=False, default=str)
 
 
