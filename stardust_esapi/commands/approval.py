@@ -127,7 +127,9 @@ def check(
         for difference in differences:
             typer.echo(f"{launcher.file}: {difference}")
         if not differences:
-            typer.echo(f"{launcher.file}: {counted_are(len(manifest.files), 'file')} as approved.")
+            typer.echo(
+                f"{launcher.file}: all {counted_are(len(manifest.files), 'file')} as approved."
+            )
         wrong += len(differences)
     if wrong:
         typer.echo(f"{counted(wrong, 'difference')}: the writable launchers will not start.")
