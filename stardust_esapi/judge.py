@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from stardust_esapi.model import Finding
 from stardust_esapi.settings import Gate, Gates
+from stardust_esapi.wording import counted
 
 _LARGER = 1.001  # volumes that differ by less are the same
 
@@ -72,8 +73,8 @@ def gtv(facts: TumourFacts, gates: Gates) -> Iterator[str]:
     """A GTV of a few voxels."""
     if facts.gtv_voxels < gates.gtv_voxels or facts.gtv_ml < gates.gtv_ml:
         yield (
-            f"The GTV is tiny: {facts.gtv_ml:.3f} ml in {facts.gtv_voxels} voxels; it must have "
-            f"{gates.gtv_ml:g} ml and {gates.gtv_voxels} voxels."
+            f"The GTV is tiny: {facts.gtv_ml:.3f} ml in {counted(facts.gtv_voxels, 'voxel')}; it "
+            f"must have {gates.gtv_ml:g} ml and {counted(gates.gtv_voxels, 'voxel')}."
         )
 
 
@@ -128,11 +129,12 @@ def _contours(facts: TumourFacts, gates: Gates) -> Iterator[str]:  # noqa: ARG00
 def contours(name: str, drawn: ContourFacts) -> Iterator[str]:
     """Contours that are not in a structure's voxels, or that cross one another."""
     if drawn.left_out:
-        yield f"{name}: {drawn.left_out} contours lie by no slice and are not in the mask."
+        lost = counted(drawn.left_out, "contour")
+        yield f"{name}: {lost} by no slice, and not in the mask."
     if drawn.united:
         yield (
-            f"{name}: contours cross one another on {drawn.united} slices and were united. Look "
-            "whether one of them was meant to take something away."
+            f"{name}: contours cross one another on {counted(drawn.united, 'slice')} and were "
+            "united. Look whether one of them was meant to take something away."
         )
 
 

@@ -9,28 +9,26 @@ matter for a variable either: nobody would see that it is diverted.
 from __future__ import annotations
 
 import configparser
+import json
 import os
 import re
-from collections.abc import Mapping
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Self
 
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
-from pydantic_settings import (
-    BaseSettings,
-    InitSettingsSource,
-    NoDecode,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-    TomlConfigSettingsSource,
-)
 
 from stardust_esapi.choices import EngineName, OnExisting, OnMissing, Retrieve
-from stardust_esapi.errors import UsageError
+from stardust_esapi.errors import UsageError, in_words
 from stardust_esapi.model import IMAGE_KINDS, Kind
 from stardust_esapi.names import MAX_ESAPI_ID, as_read
+from stardust_esapi.setting_words import Place, Schema
+from stardust_esapi.wording import nearest
 
 LARGEST_MB = 256
 """MB of what comes from outside: of a DICOM object, where structure sets of clinics stay below a
@@ -38,6 +36,12 @@ tenth of it, and of a case list, where one of 100,000 rows is 150 MB in memory."
 
 TOML_NAME = "stardust-esapi.toml"
 INI_NAME = "settings.ini"
+
+FLAG, PREFIX = "--", "STARDUST_"
+"""How the names of flags and of variables begin."""
+
+_FLAGS: Mapping[Place, str] = {("dataset", "formats"): "format"}
+_LEGACY = ("EXPORT_DICOM", "EXPORT_MR", "COUNTER")
 
 
 class When(StrEnum):
@@ -192,13 +196,17 @@ class StructureSettings(_Frozen):
 
 
 AeTitle = Annotated[
-    str, StringConstraints(strip_whitespace=True, pattern=r"^[^\\\x00-\x1f]{1,16}$")
+    str,
+    StringConstraints(strip_whitespace=True, pattern=r"^[^\\\x00-\x1f]{1,16}$"),
+    Field(examples=["VMSDBD1, of at most 16 characters"]),
 ]
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
 class Peer(_Frozen):
     """A DICOM node, such as Varian's DB Daemon; also written ``AE@HOST:PORT``."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": ["VMSDBD1@10.0.0.5:51402"]})
 
     ae_title: AeTitle
     host: str = Field(min_length=1)
@@ -259,7 +267,7 @@ class Network(_Frozen):
     port: Port = 11112
     bind: str = ""
     retrieve: Retrieve = Retrieve.MOVE
-    deliver: str = Field("", pattern=r"^(folder:.+)?$")
+    deliver: str = Field("", pattern=r"^(folder:.+)?$", examples=["folder:D:/import"])
     destination: AeTitle | None = None
     associations: int = Field(1, ge=1, le=16)
     retries: int = Field(3, ge=0, le=20)
@@ -371,7 +379,9 @@ class Dataset(_Frozen):
     seed: int = Field(0, ge=0)
     folds: int | None = Field(None, ge=2, le=100)
     workers: int | None = Field(None, ge=1, le=256)
-    scheduler: str | None = Field(None, pattern=r"^[a-z]+://.+")
+    scheduler: Annotated[str, Field(pattern=r"^[a-z]+://.+", examples=["tcp://10.0.0.7:8786"])] | (
+        None
+    ) = None
     key: Path | None = None
     dicom: bool = False
     dose: bool = False
@@ -385,7 +395,7 @@ class Dataset(_Frozen):
         if isinstance(value, str):
             value = [part.strip().lower() for part in value.split(",") if part.strip()]
         if isinstance(value, (list, tuple)):
-            value = tuple(dict.fromkeys(value))
+            value = tuple(one for n, one in enumerate(value) if one not in value[:n])
         return value
 
     @pydantic.model_validator(mode="after")
@@ -404,7 +414,7 @@ class Dataset(_Frozen):
         return self
 
 
-class Settings(BaseSettings):
+class Settings(_Frozen):
     """Everything a run can be told, but for the case list, the output folder and ``--write``.
 
     Attributes:
@@ -431,13 +441,9 @@ class Settings(BaseSettings):
         dataset: How training files are created.
     """
 
-    model_config = SettingsConfigDict(
-        env_prefix="STARDUST_", env_nested_delimiter="__", frozen=True, extra="forbid"
-    )
-
     esapi: str = "eclipse"
     engine: EngineName = EngineName.ESAPI
-    kinds: Annotated[tuple[Kind, ...], NoDecode] = IMAGE_KINDS
+    kinds: tuple[Kind, ...] = IMAGE_KINDS
     limit: int | None = Field(None, ge=1)
     on_existing: OnExisting = OnExisting.STOP
     on_missing: OnMissing = OnMissing.SKIP
@@ -461,10 +467,65 @@ class Settings(BaseSettings):
         return value
 
 
-def load_settings(
+@cache
+def settings_schema() -> Schema:
+    """What may be set, in words."""
+    return Schema(Settings)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where settings were given.
+
+    Attributes:
+        values: The settings, in tables.
+        origin: The file, or the pattern of what a flag or variable is called.
+        names: What single ones are called there, where they have other names.
+    """
+
+    values: Mapping[str, Any]
+    origin: str
+    names: Mapping[Place, str] = field(default_factory=dict)
+
+    @property
+    def where(self) -> str:
+        """The file, or in a word what else it is."""
+        return {FLAG: "flags", PREFIX: "environment"}.get(self.origin, self.origin.rstrip(": "))
+
+    def has(self, place: Place) -> bool:
+        """Whether a setting, or something in it, was given here."""
+        node: Any = self.values
+        for part in place:
+            if not isinstance(node, Mapping):
+                return True  # what was given in place of a table or list
+            if part not in node:
+                return False
+            node = node[part]
+        return True
+
+    def called(self, place: Place) -> str:
+        """What the setting is called here: a flag, a variable, or file and key."""
+        keys = [part for part in place if isinstance(part, str)]
+        if name := self.names.get(tuple(keys)):
+            return f"{self.origin}{name}"
+        if self.origin == FLAG:
+            return f"{FLAG}{keys[-1].replace('_', '-')}"
+        if self.origin == PREFIX:
+            return f"{PREFIX}{'__'.join(keys).upper()}"
+        return f"{self.origin}{_in_a_file(place)}"
+
+
+def _in_a_file(place: Place) -> str:
+    """The key of a setting; entries of a list of tables are counted from 1."""
+    *outer, last = place
+    parts = [f".{part}" if isinstance(part, str) else f"[{part + 1}]" for part in outer]
+    return "".join((*parts, f".{last}" if isinstance(last, str) else "")).removeprefix(".")
+
+
+def gather(
     file: Path | None = None, flags: Mapping[str, object] | None = None, folder: Path = Path()
-) -> Settings:
-    """Bring flags, environment, files and defaults together.
+) -> list[Source]:
+    """Everywhere that settings are given, what counts most first.
 
     Args:
         file: A TOML file, or an old ``settings.ini``. Without one, ``stardust-esapi.toml`` and
@@ -473,45 +534,67 @@ def load_settings(
         folder: Where to look for the files of the usual names.
 
     Raises:
-        UsageError: A file cannot be read or a value makes no sense; all problems are named.
+        UsageError: A file cannot be read, or a variable is mistyped.
     """
     toml, ini = _files(file, folder)
-    if any(name.upper() == "STARDUST_AUDIT" for name in os.environ):
-        raise UsageError(
-            "STARDUST_AUDIT is set, but no variable says where the audit log lies. Unset it, and "
-            f"give --audit or write audit into {TOML_NAME}."
-        )
     given = {key: value for key, value in (flags or {}).items() if value is not None}
-    legacy = _read_legacy(ini) if ini else {}
+    sources = [Source(given, FLAG, _FLAGS), Source(_environment(), PREFIX)]
+    if toml:
+        sources.append(Source(_read_toml(toml), f"{toml}: "))
+    if ini:
+        sources.append(Source(_read_legacy(ini), f"{ini}: ", {("limit",): "COUNTER"}))
+    return sources
 
-    class Loaded(Settings):
-        @classmethod
-        def settings_customise_sources(
-            cls,
-            settings_cls: type[BaseSettings],
-            init_settings: PydanticBaseSettingsSource,
-            env_settings: PydanticBaseSettingsSource,
-            dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-            file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        ) -> tuple[PydanticBaseSettingsSource, ...]:
-            return (
-                init_settings,
-                env_settings,
-                TomlConfigSettingsSource(settings_cls, toml),
-                InitSettingsSource(settings_cls, legacy),
-            )
 
-    where = ", ".join(str(path) for path in (toml, ini) if path) or "flags and environment"
+def load_settings(
+    file: Path | None = None, flags: Mapping[str, object] | None = None, folder: Path = Path()
+) -> Settings:
+    """Bring flags, environment, files and defaults together; see :func:`gather`.
+
+    Raises:
+        UsageError: A file cannot be read or a value makes no sense; all problems are named, each
+            with where it was given, what was given and what is possible.
+    """
+    return merged(gather(file, flags, folder))
+
+
+def merged(sources: Iterable[Source]) -> Settings:
+    """The settings of several sources, what counts most first.
+
+    Raises:
+        UsageError: As :func:`load_settings` does.
+    """
+    sources = list(sources)
+    values: Mapping[str, Any] = {}
+    for source in reversed(sources):
+        values = _over(values, source.values)
     try:
-        return Loaded(**given)  # type: ignore[arg-type]
+        return Settings.model_validate(values)
     except pydantic.ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(str(part) for part in e['loc']) or 'settings'}: {e['msg']}"
-            for e in error.errors(include_url=False)
-        )
-        raise UsageError(f"The settings ({where}) do not fit: {problems}.") from None
-    except (ValueError, OSError) as error:
-        raise UsageError(f"The settings ({where}) cannot be read: {error}.") from None
+        schema, sentences = settings_schema(), dict[str, str]()
+        for found in error.errors(include_url=False):
+            name = _called(found["loc"], sources)
+            sentences.setdefault(name, schema.says(found, name))  # what follows from it says less
+        raise UsageError("\n".join(sentences.values())) from None
+
+
+def _called(place: Place, sources: Iterable[Source]) -> str:
+    """What a setting is called where it was given; of one that is missing, where its table was."""
+    for known in (place, place[:-1]):
+        for source in sources:
+            if source.has(known):
+                return source.called(place)
+    return _in_a_file(place)
+
+
+def _over(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
+    """Tables with what stands in others put over them."""
+    both = {
+        key: _over(lower[key], value)
+        for key, value in upper.items()
+        if isinstance(value, Mapping) and isinstance(lower.get(key), Mapping)
+    }
+    return {**lower, **upper, **both}
 
 
 def _files(file: Path | None, folder: Path) -> tuple[Path | None, Path | None]:
@@ -521,6 +604,65 @@ def _files(file: Path | None, folder: Path) -> tuple[Path | None, Path | None]:
         return (None, file) if file.suffix.lower() == ".ini" else (file, None)
     toml, ini = folder / TOML_NAME, folder / INI_NAME
     return (toml if toml.is_file() else None), (ini if ini.is_file() else None)
+
+
+def _environment() -> dict[str, Any]:
+    """Settings of the environment, such as ``STARDUST_NETWORK__PORT``; lists and tables are JSON.
+
+    Other programs may have variables that begin so: only one that is much like a setting is
+    refused.
+    """
+    values: dict[str, Any] = {}
+    for name, text in sorted(os.environ.items()):  # a table before what stands in it
+        if not name.upper().startswith(PREFIX):
+            continue
+        table, *inner = name.upper().removeprefix(PREFIX).lower().split("__")
+        if table == "audit":
+            raise UsageError(
+                f"{name} is set, but no variable says where the audit log lies. Unset it, and give "
+                f"--audit or write audit into {TOML_NAME}."
+            )
+        if table not in Settings.model_fields:
+            known = ["__".join(one.key) for one in settings_schema().settings()]
+            if meant := nearest("__".join((table, *inner)), known, alike=0.8):
+                raise UsageError(
+                    f"{name} is no setting. Did you mean {PREFIX}{meant.upper()}? Correct it, or "
+                    "unset it."
+                )
+            continue
+        node = values
+        for key in (table, *inner)[:-1]:
+            node = node.setdefault(key, {})
+            if not isinstance(node, dict):
+                raise UsageError(
+                    f"{name} is set, and {PREFIX}{key.upper()} too, which is no table. Unset one."
+                )
+        node[(table, *inner)[-1]] = _decoded(text)
+    return values
+
+
+def _decoded(text: str) -> object:
+    """What a variable holds: a list or table as JSON, or text."""
+    if text.lstrip().startswith(("[", "{")):
+        try:
+            return json.loads(text)
+        except json.JSONDecodeError:
+            return text
+    return text
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_bytes().decode("utf-8-sig"))
+    except UnicodeDecodeError:
+        raise UsageError(f"{path} is not in UTF-8. Save it in that encoding.") from None
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(
+            f"{path} is not TOML: {error}. Text stands in quotation marks, a Windows path in "
+            "single ones, and what a table holds below its [name]."
+        ) from None
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {in_words(error)}.") from None
 
 
 def _read_legacy(path: Path) -> dict[str, Any]:
@@ -538,6 +680,11 @@ def _read_legacy(path: Path) -> dict[str, Any]:
         for section in parser.sections()
         for key, value in parser.items(section)
     }
+    for key in keys.keys() - set(_LEGACY):  # the old program has others, which mean nothing here
+        if meant := nearest(key, _LEGACY, alike=0.8):
+            raise UsageError(
+                f"{path}: {key} is no setting. Did you mean {meant}? Correct it, or take it out."
+            )
     legacy: dict[str, Any] = {}
     if "EXPORT_DICOM" in keys and not _truth(keys["EXPORT_DICOM"], "EXPORT_DICOM", path):
         legacy["engine"] = EngineName.NONE

@@ -35,7 +35,7 @@ OF_HOME = (  # beside the modules
 # What `approval` imports. With all that the lock pins, the tests would take minutes.
 NEEDED = (
     *("annotated-doc", "annotated-types", "jinja2", "loguru", "markupsafe", "pydantic"),
-    *("pydantic-core", "pydantic-settings", "python-dotenv", "pythonnet", "shellingham", "typer"),
+    *("pydantic-core", "pythonnet", "shellingham", "typer"),
     *("typing-extensions", "typing-inspection"),
     *(("colorama", "win32-setctime") if WINDOWS else ()),
 )

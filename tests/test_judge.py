@@ -46,7 +46,7 @@ def test_of_a_good_case_there_is_nothing_to_say() -> None:
         (
             replace(GOOD, target_contours=ContourFacts(left_out=3)),
             Gate.CONTOURS,
-            ["The target: 3 contours lie by no slice"],
+            ["The target: 3 contours by no slice"],
         ),
         (
             replace(GOOD, listed_gtv_ml=25.0),

@@ -20,6 +20,7 @@ from stardust_esapi.approval.manifest import (
     make_manifest,
 )
 from stardust_esapi.errors import UsageError
+from stardust_esapi.wording import counted
 
 PACKAGE = "stardust-esapi"
 RUNTIME = "pythonnet/runtime/Python.Runtime.dll"
@@ -76,8 +77,8 @@ def read_site(site: Path, home: Path) -> Site:
     if strangers:
         first = ", ".join(str(difference) for difference in strangers[:5])
         raise UsageError(
-            f"{len(strangers)} files in {site} are not as their wheels brought them ({first}). "
-            "Make the folder anew."
+            f"Not as the wheels brought it: {counted(len(strangers), 'file')} in {site} "
+            f"({first}). Make the folder anew."
         )
     dependencies = [Dependency(found[name].name, found[name].version) for name in sorted(found)]
     return Site(manifest, tuple(dependencies))

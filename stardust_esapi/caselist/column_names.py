@@ -15,6 +15,30 @@ LABELS = (
 )  # fmt: skip
 TAIL = ("Comment", "AcceptedDate", "casekind", "RefinementDate")
 
+OWN = ("stardust-esapi row", "stardust-esapi state", "stardust-esapi reason")
+"""What a list of failed rows says of each: where it stood, and what became of it."""
+
+MEANINGS = {
+    "Patient-ID": "Needed. The id as Eclipse shows it, with its leading zeros.",
+    "SeriesUID": "Series Instance UID of the planning CT. Needed where PlanID is empty; together "
+    "with a plan it is compared.",
+    "PlanID": "The plan. Needed where SeriesUID and StructureSetID are empty.",
+    "StructureSetID": "The structure set on the planning CT. Needed where PlanID is empty.",
+    "TargetID": "Needed. The structure that becomes target+.",
+    "TargetVolume": "Its volume in ml; the case waits where it is another one now.",
+    "GTV": "Needed. The structure that becomes gtv+.",
+    "GTV-Volume": "Its volume in ml; likewise.",
+    "KM_Series_UID": "Series Instance UID of the contrast CT; empty without one.",
+    "MR_Series_UID": "Series Instance UID of the MR; empty without one.",
+    "MR_Slices": "How many images the MR has; may be empty.",
+    "MRregUID": "UID of the registration of the MR with the planning CT.",
+    "Label": "A label of your own for the training files; may be empty.",
+    "Label2": "The body region.",
+    "Comment": "Anything. A word for a rejection leaves the row out.",
+    "casekind": "The kind of the case.",
+}
+"""What to write into the columns that matter, in the order of a list to fill in."""
+
 TAILS = (TAIL[:2], TAIL[:3], TAIL)
 """What the Case-Selector's buttons write into a header: accept, label, refinement."""
 
@@ -33,7 +57,7 @@ def _squeezed(name: str) -> str:
     return "".join(char for char in name.casefold() if char.isalnum())
 
 
-_CANONICAL = {_squeezed(name): name for name in (*MINING, *LABELS, *TAIL)}
+_CANONICAL = {_squeezed(name): name for name in (*MINING, *LABELS, *TAIL, *OWN)}
 
 
 def canonical(cell: str) -> str:

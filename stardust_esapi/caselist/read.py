@@ -5,15 +5,15 @@ from __future__ import annotations
 import gc
 import itertools
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from stardust_esapi.caselist.cells import NO_VALUE
-from stardust_esapi.caselist.column_names import MINING, USED
+from stardust_esapi.caselist.column_names import MINING, OWN, USED, USED_AS_CELLS
 from stardust_esapi.caselist.columns import Columns, find_columns, require_one_header
 from stardust_esapi.caselist.damage import count_of, volume_of
 from stardust_esapi.caselist.patient_id import PatientId, read_patient_id
@@ -86,6 +86,8 @@ class CaseList:
         comments: The comments on accepted rows without a problem, and on how many each stands; most
             frequent first.
         notes: What a reader should know of how the file was read.
+        columns: The columns that are read, by name, each with a value a row from row 1 on; none of
+            a ready list.
     """
 
     source: Path
@@ -95,6 +97,7 @@ class CaseList:
     duplicates: tuple[DuplicateRows, ...] = ()
     comments: tuple[tuple[str, int], ...] = ()
     notes: tuple[str, ...] = ()
+    columns: Mapping[str, Column] = field(default_factory=dict)
 
 
 @contextmanager
@@ -168,6 +171,7 @@ def read_case_list(path: Path, settings: CaseListSettings = _USUAL) -> CaseList:
         tuple(duplicates),
         tuple(comments.most_common()),
         tuple(filter(None, notes)),
+        values | {n: table.column(columns.fixed.get(n)) for n in (*USED_AS_CELLS, OWN[0])},
     )
 
 
@@ -196,9 +200,9 @@ def _values(
 
 
 def _rejected(table: Table, columns: Columns, words: Sequence[str]) -> Flags:
-    """Rows with a word for a rejection in any column but the mining's: people add some."""
+    """Rows with a word for a rejection in any column but the mining's and ours: people add some."""
     folded = [word.casefold() for word in words]
-    mined = {columns.fixed[name] for name in MINING if name in columns.fixed}
+    mined = {columns.fixed[name] for name in (*MINING, *OWN) if name in columns.fixed}
     others = set(range(table.cells.shape[1])) - mined
     rejected = np.zeros(len(table.cells), dtype=np.bool_)
     for position in others:

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from stardust_esapi.commands.exit_codes import Exit
+from stardust_esapi.wording import counted, counted_are
 
 app = typer.Typer(
     help="The launchers that Eclipse approves, and the Python files they are tied to.",
@@ -28,7 +29,7 @@ Home = Annotated[
 ]
 
 
-@app.command()
+@app.command(short_help="Compile them, and fill the record.")
 def build(
     site: Site,
     esapi: Annotated[
@@ -88,7 +89,7 @@ def build(
     typer.echo(f"Record: {record}")
 
 
-@app.command()
+@app.command(short_help="What are they, and tied to what?")
 def show(
     path: Annotated[Path, typer.Argument(help="A launcher, or a folder.", show_default=False)],
 ) -> None:
@@ -100,13 +101,13 @@ def show(
         typer.echo(f"{launcher.file}: version {launcher.version}, {mode}")
         typer.echo(
             f"  package {manifest.package}, Python {manifest.target.python}, "
-            f"{manifest.target.platform}, {len(manifest.files)} files",
+            f"{manifest.target.platform}, {counted(len(manifest.files), 'file')}",
         )
         typer.echo(f"  SHA-256 of the manifest  {manifest.digest}")
         typer.echo(f"  SHA-256 of the file      {launcher.sha256}")
 
 
-@app.command()
+@app.command(short_help="Are the Python files as approved?")
 def check(
     site: Site,
     path: Annotated[Path, typer.Argument(help="A launcher, or a folder.", show_default=False)],
@@ -126,8 +127,10 @@ def check(
         for difference in differences:
             typer.echo(f"{launcher.file}: {difference}")
         if not differences:
-            typer.echo(f"{launcher.file}: all {len(manifest.files)} files are as approved.")
+            typer.echo(
+                f"{launcher.file}: all {counted_are(len(manifest.files), 'file')} as approved."
+            )
         wrong += len(differences)
     if wrong:
-        typer.echo(f"{wrong} differences: the writable launchers will not start.")
+        typer.echo(f"{counted(wrong, 'difference')}: the writable launchers will not start.")
         raise typer.Exit(Exit.SOME_FAILED)

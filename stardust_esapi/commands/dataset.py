@@ -29,14 +29,14 @@ def dataset(
     ] = None,
     folds: Annotated[
         int | None,
-        typer.Option("--folds", min=2, help="Lists for cross-validation.", show_default="none"),
+        typer.Option("--folds", help="Lists for cross-validation.", show_default="none"),
     ] = None,
     seed: Annotated[
-        int | None, typer.Option("--seed", min=0, help="Another split.", show_default="0")
+        int | None, typer.Option("--seed", help="Another split.", show_default="0")
     ] = None,
     workers: Annotated[
         int | None,
-        typer.Option("--workers", min=1, help="Processes.", show_default="one a processor"),
+        typer.Option("--workers", help="Processes.", show_default="one a processor"),
     ] = None,
     scheduler: Annotated[
         str | None,
@@ -55,7 +55,7 @@ def dataset(
         typer.Option(
             "--settings",
             help="Settings: a TOML file.",
-            show_default="stardust-esapi.toml of this folder",
+            show_default="that of this folder",
         ),
     ] = None,
     *,
@@ -82,8 +82,11 @@ def dataset(
     convert(source, out, flags, mapping, settings)
 
 
-def refuse_launcher() -> None:
+def refuse_launcher(command: str) -> None:
     """Refuse to work inside a launcher, which cannot start Python's worker processes.
+
+    Args:
+        command: The command that needs them.
 
     Raises:
         UsageError: This Python runs in one.
@@ -93,8 +96,8 @@ def refuse_launcher() -> None:
 
     if host.current().is_launcher:
         raise UsageError(
-            f"{host.current().name} creates no training files: that needs no Eclipse and no "
-            "approval. Run `stardust-esapi dataset` with Python itself."
+            f"{host.current().name} does not run `{command}`: that needs no Eclipse and no "
+            f"approval. Run `stardust-esapi {command}` with Python itself."
         )
 
 
@@ -122,7 +125,7 @@ def convert(
     from stardust_esapi.dataset.build import OVERVIEW_NAME, DatasetJob, build_dataset
     from stardust_esapi.settings import load_settings
 
-    refuse_launcher()
+    refuse_launcher("dataset")
     loaded = load_settings(settings, {"dataset": options.given(**flags)})
     console = terminal.open_console()
     with terminal.dataset_watcher(console) as watcher:

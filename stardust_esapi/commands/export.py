@@ -26,6 +26,7 @@ def export(
         typer.Option(
             "--write/--no-write",
             help="Change the clinical database and export; without it nothing is changed.",
+            show_default=False,
         ),
     ] = False,
     accept_doubtful: options.AcceptDoubtful = False,
@@ -78,7 +79,7 @@ def export(
         "network": options.given(peer=peer, aet=aet, port=port, retrieve=retrieve, deliver=deliver),
     }
     if dataset is not None:
-        dataset_command.refuse_launcher()  # before anything is exported
+        dataset_command.refuse_launcher("dataset")  # before anything is exported
     job = run.Job(
         cases,
         out,
@@ -96,6 +97,8 @@ def export(
         if dataset is not None:
             terminal.say(console, "So no training files were created either.")
     terminal.print_path(console, "Report", out / summary.report)
+    if summary.failed_rows:
+        terminal.print_path(console, "To be corrected", out / summary.failed_rows)
     if dataset is not None and write:
         dataset_command.convert(out, dataset, {}, settings=settings)
     leave(summary)

@@ -27,7 +27,7 @@ SettingsFile = Annotated[
     typer.Option(
         "--settings",
         help="Settings: a TOML file, or an old settings.ini.",
-        show_default="stardust-esapi.toml and settings.ini of this folder",
+        show_default="those of this folder",
     ),
 ]
 Kinds = Annotated[
@@ -49,8 +49,8 @@ MrStructures = Annotated[
     bool | None,
     typer.Option(
         "--mr-structures/--no-mr-structures",
-        help="Put a structure set derived from the CT's beside an MR.",
-        show_default="mr-structures",
+        help="Whether a structure set derived from the CT's lies beside an MR; it does.",
+        show_default=False,
     ),
 ]
 AcceptDoubtful = Annotated[
@@ -61,15 +61,16 @@ AcceptDoubtful = Annotated[
     ),
 ]
 Limit = Annotated[
-    int | None, typer.Option("--limit", min=1, help="At most so many patients in this run.")
+    int | None, typer.Option("--limit", metavar="N", help="At most so many patients in this run.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 Patients = Annotated[
     list[str] | None,
-    typer.Option("--patient", help="Only this patient; may be given several times."),
+    typer.Option("--patient", metavar="ID", help="Only this patient; may be given several times."),
 ]
 Rows = Annotated[
-    str | None, typer.Option("--rows", help="Only these rows of the list, such as 2-9,14.")
+    str | None,
+    typer.Option("--rows", metavar="ROWS", help="Only these rows of the list, such as 2-9,14."),
 ]
 Retrying = Annotated[
     Retry, typer.Option("--retry", help="Which cases to try again that an earlier run gave up.")

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Annotated, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 from stardust_esapi import __version__
 from stardust_esapi.commands import (
@@ -19,12 +20,17 @@ from stardust_esapi.commands import (
     check,
     compare,
     dataset,
+    demo,
     doctor,
     export,
+    init,
     record,
+    report,
+    settings,
     status,
     transfer,
     verify,
+    wrong_use,
 )
 from stardust_esapi.commands.exit_codes import Exit
 from stardust_esapi.commands.streams import unfailing
@@ -38,30 +44,48 @@ _STOPS = [
     if hasattr(signal, name)
 ]
 
+class _InOrder(TyperGroup):
+    def list_commands(self, ctx: object) -> list[str]:  # noqa: ARG002 - as typer calls it
+        return list(_COMMANDS)
+
+
 app = typer.Typer(
+    cls=_InOrder,
     help="Prepare accepted radiotherapy cases inside Eclipse and export them, verified complete.",
     no_args_is_help=True,
-    add_completion=False,
+    rich_markup_mode=None,  # its frames leave a narrow window no room for words
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (
-    doctor.doctor,
-    check.check,
-    export.export,
-    transfer.transfer,
-    status.status,
-    verify.verify,
-    dataset.dataset,
-    record.record,
-    compare.compare,
-):
-    app.command()(command)
-app.add_typer(approval.app, name="approval")
+# In the order of the workflow, each in as many words as a narrow window has room for.
+_COMMANDS: dict[str, tuple[Callable[..., None] | typer.Typer, str]] = {
+    "init": (init.init, "A list to fill in, and settings."),
+    "demo": (demo.demo, "The whole way, on a stand-in of Eclipse."),
+    "settings": (settings.app, "Check settings; show what holds."),
+    "doctor": (doctor.doctor, "Is all there that an export needs?"),
+    "check": (check.check, "What is wrong with which row?"),
+    "export": (export.export, "Prepare and export the cases of a list."),
+    "transfer": (transfer.transfer, "Fetch what is prepared, over the network."),
+    "status": (status.status, "How far has it come, and what is next?"),
+    "report": (report.report, "Build the report again."),
+    "verify": (verify.verify, "Is every file as it was exported?"),
+    "dataset": (dataset.dataset, "Training files from an export."),
+    "record": (record.record, "Record what ESAPI answers."),
+    "compare": (compare.compare, "Where a stub answers otherwise."),
+    "approval": (approval.app, "Launchers for Eclipse's script approval."),
+}
+
+
+for name, (command, words) in _COMMANDS.items():
+    if isinstance(command, typer.Typer):
+        app.add_typer(command, name=name, short_help=words)
+    else:
+        app.command(name, short_help=words)(command)
 
 
 @app.callback(invoke_without_command=True)
 def root(
+    ctx: typer.Context,
     *,
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log to the terminal.")] = False,
@@ -70,6 +94,9 @@ def root(
     if version:
         typer.echo(f"stardust-esapi {__version__}")
         raise typer.Exit
+    if ctx.invoked_subcommand is None:
+        typer.echo(ctx.get_help())
+        raise typer.Exit(Exit.USAGE)
     from stardust_esapi.logs import log_to_terminal
 
     log_to_terminal(verbose=verbose)
@@ -89,8 +116,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     heard = [one for one in _STOPS if signal.getsignal(one) not in (signal.SIG_IGN, None)]
     before = {one: signal.signal(one, _stop) for one in {signal.SIGINT, *heard}}
     sys.stdout, sys.stderr = unfailing(sys.stdout), unfailing(sys.stderr)
+    given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        app(arguments, prog_name="stardust-esapi")
+        code = app(arguments, prog_name="stardust-esapi", standalone_mode=False)
+    except wrong_use.CommandLineError as error:
+        _leave_saying(wrong_use.sentence(error, given), Exit.USAGE)
+    except typer.Abort:
+        _leave_saying("No answer: nothing was done.", Exit.SOME_FAILED)
     except NotApprovedError as error:
         _leave_saying(str(error), Exit.NOT_APPROVED)
     except UsageError as error:
@@ -106,6 +138,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     finally:
         for one, handler in before.items():
             signal.signal(one, handler)
+    sys.exit(code)
 
 
 class _Stopped(BaseException):

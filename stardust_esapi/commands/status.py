@@ -29,6 +29,7 @@ def status(
                 "last_run": found.run,
                 "report": found.report,
                 "log": found.log,
+                "failed_rows": found.failed_rows,
                 "next": found.next_command,
             }
         )

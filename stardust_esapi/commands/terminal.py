@@ -23,7 +23,8 @@ from rich.table import Table
 
 from stardust_esapi.errors import as_given
 from stardust_esapi.model import Case, CaseResult, CaseState
-from stardust_esapi.report.summary import PLANNED, RunSummary, row_ranges, shown_state
+from stardust_esapi.report.summary import PLANNED, RunSummary, shown_state
+from stardust_esapi.wording import counted, counted_are, in_rows, row_ranges
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -71,9 +72,9 @@ class CaseBar:
             TextColumn("[bold]{task.description}"),
             BarColumn(bar_width=None),
             MofNCompleteColumn(),
-            TextColumn("gone"),
+            TextColumn("elapsed"),
             TimeElapsedColumn(),
-            TextColumn("left"),
+            TextColumn("remaining"),
             TimeRemainingColumn(),
             console=out,
         )
@@ -166,7 +167,10 @@ class PlainWatcher(CaseLines):
         """Say where a long phase stands, not more often than every ten seconds."""
         if total and time.monotonic() - self._last > _SECONDS_BETWEEN_LINES:
             self._last = time.monotonic()
-            say(self._out, escape(f"  row {case.row} {phase}: {done} of {total} images"))
+            say(
+                self._out,
+                escape(f"  row {case.row} {phase}: {done:,} of {counted(total, 'image')}"),
+            )
 
     def finish(self, result: CaseResult) -> None:
         """Print the case's line."""
@@ -209,11 +213,8 @@ def print_summary(summary: RunSummary, out: Console) -> None:
     for sentence in summary.audit_problems:
         say(out, f"[red]audit log[/] {escape(sentence)}")
     if summary.rejected:
-        rows = "row" if len(summary.rejected) == 1 else "rows"
-        say(
-            out,
-            f"{len(summary.rejected)} rejected {rows} left out: {row_ranges(summary.rejected)}.",
-        )
+        rows = counted(len(summary.rejected), "rejected row")
+        say(out, f"{rows} left out: {row_ranges(summary.rejected)}.")
     if not summary.write:  # before anything is done is the time to see "not ok"
         _print_comments(summary, out)
     say(out, f"[bold]{escape(summary.verdict)}.[/]")
@@ -222,10 +223,11 @@ def print_summary(summary: RunSummary, out: Console) -> None:
 def _print_comments(summary: RunSummary, out: Console) -> None:
     shown = summary.comments[:_MOST_COMMENTS]
     for comment, count in shown:
-        rows = "accepted row" if count == 1 else "accepted rows"
-        say(out, f"[dim]comment[/] “{escape(comment)}” on {count} {rows}")
+        rows = counted(count, "accepted row")
+        say(out, f"[dim]comment[/] “{escape(comment)}” on {rows}")
     if len(summary.comments) > len(shown):
-        say(out, f"[dim]comment[/] {len(summary.comments) - len(shown)} others")
+        others = counted(len(summary.comments) - len(shown), "other")
+        say(out, f"[dim]comment[/] {others}")
 
 
 def _table(summary: RunSummary) -> Table:
@@ -260,16 +262,15 @@ def print_status(status: Status, out: Console) -> None:
     """Print how far an output folder has come: counts, reasons, where things are, what is next."""
     counts = status.counts
     words = [f"{counts[state]} {state}" for state in CaseState if counts[state]]
-    cases = "1 case" if counts.total() == 1 else f"{counts.total()} cases"
-    say(out, f"[bold]{cases}: {', '.join(words) or 'none yet'}.[/]")
+    say(out, f"[bold]{counted(counts.total(), 'case')}: {', '.join(words) or 'none yet'}.[/]")
     for (state, why), given_up in status.reasons.items():
-        rows = row_ranges([case.row for case in given_up])
-        plural = "row" if len(given_up) == 1 else "rows"
-        say(out, f"[{_STYLES[state]}]{state}[/] {plural} {rows}: {escape(why)}")
+        rows = in_rows([case.row for case in given_up])
+        say(out, f"[{_STYLES[state]}]{state}[/] {rows}: {escape(why)}")
     if run := status.run:
         ended = f"ended {run.ended} ({run.outcome})" if run.ended else "has not ended"
         say(out, escape(f"The last run, of {run.case_list}, began {run.started} and {ended}."))
-    for what, path in (("Report", status.report), ("Log", status.log)):
+    paths = {"Report": status.report, "Log": status.log, "To be corrected": status.failed_rows}
+    for what, path in paths.items():
         if path is not None:
             print_path(out, what, path)
     out.print(f"Next: {status.next_command}", markup=False, soft_wrap=True)
@@ -307,8 +308,10 @@ def print_verification(report: VerifyReport, out: Console) -> None:
         say(out, f"[red]{finding.problem}[/] {escape(where)}: {escape(finding.detail)}")
     for sentence in report.unverified:
         say(out, f"[dim]not verified[/] {escape(sentence)}")
-    verdict = f"{report.files} files of {report.series} series are as their manifests say"
-    wrong = f"; {len(report.findings)} things are not" if report.findings else ""
+    whose = "its manifest says" if report.series == 1 else "their manifests say"
+    files = f"{counted(report.files, 'file')} of {counted(report.series, 'series')}"
+    verdict = f"{files} {'is' if report.files == 1 else 'are'} as {whose}"
+    wrong = f"; {counted_are(len(report.findings), 'thing')} not" if report.findings else ""
     say(out, f"[bold]{verdict}{wrong}.[/]")
 
 
@@ -320,7 +323,7 @@ def print_audit(report: AuditReport, out: Console) -> None:
         say(out, f"[yellow]audit log[/] {escape(sentence)}")
     whole = "is not as it was written" if report.problems else "is whole, as far as it goes"
     end = f"; its chain ends in {report.last}" if report.last else ""
-    say(out, f"The audit log {report.path.name} of {report.events} events {whole}{end}.")
+    say(out, f"The audit log {report.path.name} of {counted(report.events, 'event')} {whole}{end}.")
 
 
 def print_findings(findings: Iterable[Diagnosis], out: Console) -> None:
@@ -378,9 +381,9 @@ def print_dataset(summary: DatasetSummary, out: Console) -> None:
     if summary.pending:
         say(out, f"{summary.pending} not exported yet: run the same command again when they are.")
     if summary.unchanged:
-        say(out, f"{summary.unchanged} cases were there already and were left alone.")
+        say(out, f"{counted_are(summary.unchanged, 'case')} there already, and left alone.")
     for part, names in summary.split.cases.items():
-        say(out, f"{part}: {len(names)} {'case' if len(names) == 1 else 'cases'}")
+        say(out, f"{part}: {counted(len(names), 'case')}")
     for remark in summary.split.remarks:
         say(out, escape(remark))
     say(out, f"[bold]{escape(summary.verdict)}.[/]")

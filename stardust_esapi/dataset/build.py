@@ -41,6 +41,7 @@ from stardust_esapi.errors import UsageError
 from stardust_esapi.files import atomic_write, long_path, make_folder, sync_folder
 from stardust_esapi.model import Kind
 from stardust_esapi.settings import Dataset
+from stardust_esapi.wording import counted
 
 DATASET_NAME = "dataset.json"
 OVERVIEW_NAME = "dataset.html"
@@ -147,7 +148,7 @@ class DatasetSummary:
     def verdict(self) -> str:
         """One sentence, without its full stop."""
         patients = len({entry.patient for entry in self.created})
-        parts = [f"{_number(len(self.created), 'training case')} of {_number(patients, 'patient')}"]
+        parts = [f"{counted(len(self.created), 'training case')} of {counted(patients, 'patient')}"]
         if self.from_before:
             parts.append(f"{self.from_before} of them no longer in the export")
         if self.unlisted:
@@ -416,7 +417,3 @@ def _known(out: Path) -> dict[str, Entry]:
             continue
         known[entry.key] = entry
     return known
-
-
-def _number(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

@@ -47,6 +47,7 @@ from stardust_esapi.model import Kind, Role
 from stardust_esapi.names import role_of
 from stardust_esapi.settings import Dataset, Format
 from stardust_esapi.verify.manifest import MANIFEST_NAME, damage
+from stardust_esapi.wording import counted
 
 SIDECAR_FORMAT = "stardust-esapi training case 3"
 _LIBRARIES = ("numpy", "pydicom", "scipy")
@@ -303,8 +304,8 @@ def _check_files(folder: Path) -> None:
 
 def _not_closed(rois: tuple[Roi, ...]) -> tuple[str, ...]:
     return tuple(
-        f"{roi.name}: {roi.not_closed} contours are points or open lines, or empty, and were left "
-        "out."
+        f"{roi.name}: left out {counted(roi.not_closed, 'contour')}: points or open lines, or "
+        "empty."
         for roi in rois
         if roi.not_closed
     )

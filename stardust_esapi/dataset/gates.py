@@ -15,6 +15,7 @@ from stardust_esapi.dicom.read_series import VolumeFacts
 from stardust_esapi.judge import ContourFacts, TumourFacts, percent
 from stardust_esapi.model import Finding, Kind, Role
 from stardust_esapi.settings import Gate, Gates
+from stardust_esapi.wording import counted, counted_are
 
 # Of 256, that GTV and body of an MR must span: noise alone spans more, where the window is right.
 _FEWEST_GREYS = 4
@@ -92,7 +93,7 @@ def _slices(facts: CaseFacts, gates: Gates) -> Iterator[_Said]:
 def _slices_of(volume: VolumeFacts, gates: Gates) -> Iterator[str]:
     if volume.missing_slices > gates.missing_slices:
         yield (
-            f"{volume.missing_slices} slices are missing: the widest gap is "
+            f"{counted_are(volume.missing_slices, 'slice')} missing: the widest gap is "
             f"{max(volume.gaps_mm, default=0.0):.2f} mm, slices lie {volume.spacing_mm:.2f} mm "
             "apart."
         )
@@ -116,8 +117,8 @@ def _duplicates(facts: CaseFacts, gates: Gates) -> Iterator[_Said]:
             (volume.duplicate_uids, "bear the SOP Instance UID of another image"),
         ):
             if count > gates.duplicates:
-                said = f"{count} of {volume.images} images {what}: the series is there twice."
-                yield f"{where}{said}", True
+                of_all = f"{count} of {counted(volume.images, 'image')}"
+                yield f"{where}{of_all} {what}: the series is there twice.", True
 
 
 def _contours(facts: CaseFacts, gates: Gates) -> Iterator[_Said]:
@@ -128,8 +129,8 @@ def _contours(facts: CaseFacts, gates: Gates) -> Iterator[_Said]:
             yield text, decides
         if one.finer_contours:
             yield (
-                f"{one.name}: {one.finer_contours} contours between the slices were passed over: "
-                "it was drawn on finer ones.",
+                f"{one.name}: passed over {counted(one.finer_contours, 'contour')} between the "
+                "slices: it was drawn on finer ones.",
                 False,
             )
         if one.off_slice_mm > gates.off_slice_mm:

@@ -24,6 +24,7 @@ from stardust_esapi.dataset.split import Part
 from stardust_esapi.files import atomic_write
 from stardust_esapi.model import Kind, Role
 from stardust_esapi.page import in_general, template
+from stardust_esapi.wording import counted
 
 if TYPE_CHECKING:
     from stardust_esapi.dataset.build import DatasetSummary
@@ -256,8 +257,8 @@ def _values(kind: Kind, entries: Sequence[Entry]) -> _Chart | None:
         title, unit, edges = "MR values", "% of the window", np.linspace(0, 100, len(mean) + 1)
     else:
         title, unit, edges = f"{KIND_NAMES[kind]} values", "HU", np.asarray(CT_EDGES)
-    over = "case" if len(counts) == 1 else "cases"
-    says = f"Mean share of voxels with each value, over {len(counts)} {over}, logarithmic"
+    over = counted(len(counts), "case")
+    says = f"Mean share of voxels with each value, over {over}, logarithmic"
     return _Chart(title, unit, says, charts.picture(charts.shares(mean.tolist(), edges.tolist())))
 
 

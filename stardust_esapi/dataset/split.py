@@ -29,6 +29,7 @@ from stardust_esapi.dataset.entry import Entry
 from stardust_esapi.errors import UsageError
 from stardust_esapi.files import atomic_write, make_folder, remove
 from stardust_esapi.settings import Dataset, Format
+from stardust_esapi.wording import counted_are
 
 SPLIT_NAME = "lists/split.json"
 FOLDS_NAME = "lists/splits_final.json"
@@ -189,8 +190,8 @@ def _remarks(counts: Mapping[Stratum, Counter[Part]], fraction: float) -> Iterat
             else "whoever has a part keeps it"
         )
         yield (
-            f"{trained} of {patients} patients are for training where --split asks for {asked}: "
-            f"{why}."
+            f"{trained} of {counted_are(patients, 'patient')} for training where --split asks "
+            f"for {asked}: {why}."
         )
     for part, word in _WORDS.items():
         without = [

@@ -6,6 +6,9 @@ from pathlib import Path
 
 from stardust_esapi.errors import UsageError
 from stardust_esapi.esapi.backend import Backend
+from stardust_esapi.wording import did_you_mean
+
+_KINDS = ("eclipse", "stub", "clr-stub")
 
 
 def connect(choice: str) -> Backend:
@@ -36,7 +39,8 @@ def connect(choice: str) -> Backend:
         from stardust_esapi.esapi.stub_backend import StubBackend
 
         return StubBackend(Path(place))
+    meant = did_you_mean(kind, [] if kind in _KINDS else _KINDS)
     raise UsageError(
         f"--esapi {choice}: write `eclipse`, `eclipse:` and the folder of its assemblies, or "
-        "`stub:` (`clr-stub:`) and the folder of a stub database."
+        f"`stub:` (`clr-stub:`) and the folder of a stub database.{meant}"
     )

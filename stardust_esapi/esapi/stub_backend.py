@@ -6,6 +6,7 @@ The only module of the product that meets the stub; a clinical installation does
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -20,10 +21,20 @@ if TYPE_CHECKING:
     from VMS.TPS.Common.Model import API
 
 _NOT_INSTALLED = (
-    "The stub ESAPI is not installed here. Run scripts/demo once, or `pip install ./stubs` in a "
-    "checkout."
+    "The stub ESAPI is not installed here. Install it: `pip install stardust-esapi[stub]`, or "
+    "`pip install ./stubs` in a checkout."
 )
 _BUILD_ONE = "Create one with `esapi-stub build`."
+
+
+def require_stub() -> None:
+    """Look whether the stub is there.
+
+    Raises:
+        UsageError: It is not installed.
+    """
+    if find_spec("esapi_stub") is None:
+        raise UsageError(_NOT_INSTALLED)
 
 
 def clr_stand_in(database: Path) -> tuple[Path, bool]:
@@ -57,11 +68,15 @@ class StubBackend:
     def __init__(self, database: Path) -> None:
         try:
             from esapi_stub.api.application import open_application
-            from esapi_stub.database import DatabaseError
+            from esapi_stub.database import Database, DatabaseError
             from esapi_stub.system import InvalidOperationException
             from esapi_stub.types import VVector
         except ImportError:
             raise UsageError(_NOT_INSTALLED) from None
+        try:
+            Database.open(database)
+        except DatabaseError as error:
+            raise UsageError(f"{error} {_BUILD_ONE}") from error
         self._open, self._refusal = open_application, DatabaseError
         self._invalid = InvalidOperationException
         self._vector: Callable[[float, float, float], Any] = VVector

@@ -61,12 +61,14 @@ from stardust_esapi.record.ready_list import (
     read_ready_list,
     write_ready_list,
 )
+from stardust_esapi.report.failed_rows import write_failed_rows
 from stardust_esapi.report.html import write_report
-from stardust_esapi.report.summary import RunSummary
+from stardust_esapi.report.summary import RunSummary, as_text
 from stardust_esapi.settings import Settings
 from stardust_esapi.transfer.esapi_engine import EsapiEngine
-from stardust_esapi.transfer.network.start import network_engine
+from stardust_esapi.transfer.network.start import network_engine, require_peer
 from stardust_esapi.verify.manifest import root_manifest_bytes, write_root_manifest
+from stardust_esapi.wording import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,19 +114,21 @@ def check(job: Job, watcher: Watcher) -> RunSummary:
     Raises:
         UsageError: The list cannot be read or ESAPI not be reached.
     """
-    started = datetime.now().astimezone()
     job = job.with_long_paths()
+    return _planned(job, _read_list(job), job.connect(), watcher)
+
+
+def _planned(job: Job, listed: CaseList, backend: Backend, watcher: Watcher) -> RunSummary:
+    started = datetime.now().astimezone()
     settings = job.settings
-    listed = _read_list(job)
 
     def work(case: Case, patient: OpenPatient) -> CaseResult:
         return plan_case(case, patient, settings, watcher, accept_doubtful=job.accept_doubtful)
 
-    job.choice.refuse_nothing(listed.cases)
     chosen = choose(listed.cases, lambda case: CaseState.PENDING, job.choice, settings.limit)  # noqa: ARG005
     watcher.start(len(chosen))
     results = []
-    for result in _each_case(chosen, job.connect(), work):
+    for result in _each_case(chosen, backend, work):
         watcher.finish(result)
         results.append(result)
     return _summary(listed, settings, started, results, settings.esapi, write=False)
@@ -140,8 +144,10 @@ def rehearse(job: Job, watcher: Watcher) -> RunSummary:
     """
     _refuse_plans_from_esapi(job)
     job = job.with_long_paths()
-    with claimed(job.out):
-        summary = check(job, watcher)
+    listed = _read_list(job)
+    backend = job.connect()
+    with claimed(job.out):  # what was wrong so far has left nothing behind
+        summary = _planned(job, listed, backend, watcher)
         if not (job.out / LEDGER_NAME).exists():
             ready = [r for result in summary.results for r in result.requests if is_ready(r)]
             write_ready_list(job.out / READY_LIST_NAME, ready)
@@ -166,8 +172,10 @@ def export(job: Job, watcher: Watcher) -> RunSummary:
     obstacle = approval.obstacle(backend)
     if obstacle:
         raise NotApprovedError(f"{obstacle} Nothing was opened, nothing changed.")
+    require_peer(job.settings)
+    source = _Eclipse(job, backend, approval, watcher)
     with claimed(job.out):
-        return _run(job, _Eclipse(job, backend, approval, watcher), watcher, started)
+        return _run(job, source, watcher, started)
 
 
 def transfer(job: Job, watcher: Watcher) -> RunSummary:
@@ -182,8 +190,10 @@ def transfer(job: Job, watcher: Watcher) -> RunSummary:
     """
     started = datetime.now().astimezone()
     job = job.with_long_paths()
+    require_peer(job.settings)
+    source = _ReadyList(job)
     with claimed(job.out):
-        return _run(job, _ReadyList(job), watcher, started)
+        return _run(job, source, watcher, started)
 
 
 def _refuse_plans_from_esapi(job: Job) -> None:
@@ -276,6 +286,7 @@ class _ReadyList:
         self._job = job
         self._ready = {r.case: r for r in read_ready_cases(job.cases, job.settings.kinds)}
         self.listed, self.esapi = CaseList(job.cases, tuple(self._ready)), ""
+        job.choice.refuse_nothing(self.listed.cases)
 
     def cases(self, ledger: Ledger, *, for_good: bool = False) -> tuple[list[Case], list[str]]:  # noqa: ARG002 - as _Source has it
         return list(self._ready), []
@@ -304,6 +315,7 @@ def _run(job: Job, source: _Source, watcher: Watcher, started: datetime) -> RunS
     settings = job.settings
     quarantined: list[str] = []
     now: dict[str, CaseResult] = {}
+    begun = False
     with open_records(job.out, settings, job.cases) as (ledger, log):
         _refuse_less_than_was_audited(job, ledger)
 
@@ -322,13 +334,21 @@ def _run(job: Job, source: _Source, watcher: Watcher, started: datetime) -> RunS
                 audit_problems=lost,
                 running=running,
             )
-            return report(summary, job.out)
+            ledger.summarise(as_text(summary))
+            summary = report(summary, job.out)
+            if running or not source.listed.columns:
+                return summary
+            failed = write_failed_rows(job.out, source.listed, every)
+            return replace(summary, failed_rows=failed.name if failed else "")
 
         try:
             with _courier(job, ledger, watcher, quarantined) as courier:
                 cases, _ = source.cases(ledger, for_good=True)
                 job.choice.refuse_nothing(cases)
                 ledger.register(cases)
+                begun = True
+                empty = _summary(source.listed, settings, started, [], source.esapi, write=True)
+                ledger.summarise(as_text(empty))
                 todo = undone(cases, source.wanted, job.out, settings.engine, ledger, log)
                 todo = choose(todo, ledger.state, job.choice, settings.limit)
                 watcher.start(len(todo))
@@ -340,7 +360,7 @@ def _run(job: Job, source: _Source, watcher: Watcher, started: datetime) -> RunS
                             with since.measured():
                                 conclude(running=True)
         except BaseException as stop:
-            if now:
+            if begun:
                 stop.add_note(_concluded(conclude, job.out))
             raise
         summary = conclude()
@@ -366,6 +386,7 @@ def write_transfer_commands(listed: Path, out: Path, settings: Settings) -> list
     """
     from stardust_esapi.transfer.network.dcmtk import write_commands
 
+    require_peer(settings)
     requests = [r for r in read_ready_list(files.long_path(listed)) if r.kind in settings.kinds]
     out = files.long_path(out)
     files.make_folder(out)
@@ -502,7 +523,10 @@ def _courier(
 
 def _read_list(job: Job) -> CaseList:
     listed = read_case_list(job.cases, job.settings.caselist)
-    return replace(listed, cases=tuple(case for case in listed.cases if job.wanted(case)))
+    cases = tuple(case for case in listed.cases if job.wanted(case))
+    job.choice.refuse_nothing(cases)
+    whole = len(cases) == len(listed.cases)  # else its failed rows are not those of the list
+    return replace(listed, cases=cases, columns=listed.columns if whole else {})
 
 
 def _audit_path(job: Job) -> Path:
@@ -543,7 +567,8 @@ def _audited(job: Job, ledger: Ledger) -> tuple[str, tuple[str, ...]]:
     """
     reports = [check_audit(path, mark) for path, mark in ledger.audit_logs().items()]
     said = [
-        f"Audit log {r.path.name}: {r.events} events, the last one {r.last or 'unknown'}."
+        f"Audit log {r.path.name}: {counted(r.events, 'event')}, "
+        f"the last one {r.last or 'unknown'}."
         for r in reports
     ]
     elsewhere = [

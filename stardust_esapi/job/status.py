@@ -11,6 +11,7 @@ from stardust_esapi.files import long_path
 from stardust_esapi.job.workspace import LOGS, REPORT
 from stardust_esapi.model import CaseState
 from stardust_esapi.record.ledger import CaseRecord, RunRecord, read_cases, read_last_run
+from stardust_esapi.report import failed_rows
 
 _GIVEN_UP = (CaseState.FAILED, CaseState.DOUBTFUL)
 
@@ -25,6 +26,7 @@ class Status:
         run: Its last run; None before the first.
         report: The report, where there is one.
         log: The last run's log, where there is one.
+        failed_rows: The rows of its list to be corrected, where there are some.
     """
 
     root: Path
@@ -32,6 +34,7 @@ class Status:
     run: RunRecord | None
     report: Path | None
     log: Path | None
+    failed_rows: Path | None
 
     @property
     def counts(self) -> Counter[CaseState]:
@@ -76,4 +79,5 @@ def read_status(root: Path) -> Status:
         run=run,
         report=root / REPORT if (inside / REPORT).is_file() else None,
         log=root / LOGS / logs[-1].name if logs else None,
+        failed_rows=root / failed_rows.NAME if (inside / failed_rows.NAME).is_file() else None,
     )

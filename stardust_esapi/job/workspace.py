@@ -25,6 +25,7 @@ from stardust_esapi.report.summary import RunSummary
 from stardust_esapi.settings import Settings
 from stardust_esapi.transfer.deliver import STAGING
 from stardust_esapi.verify.manifest import damage
+from stardust_esapi.wording import counted
 
 REPORT = "report.html"
 PLAN_REPORT = "plan.html"
@@ -150,7 +151,7 @@ def undone(
         if _is_done(case, wanted(case, ledger), engine, ledger)
     }
     log.complete(log_row(case, state) for case, state in done.items())
-    logger.info("{} cases, {} of them done by earlier runs", len(cases), len(done))
+    logger.info("{}, {} of them done by earlier runs", counted(len(cases), "case"), len(done))
     return [case for case in cases if case not in done]
 
 

@@ -11,6 +11,8 @@ from functools import cache
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined, Template
 
+from stardust_esapi.wording import counted
+
 _HERE = "page"
 
 
@@ -34,15 +36,6 @@ def template(room: str, name: str) -> Template:
     )
     environment.filters["counted"] = counted
     return environment.get_template(name)
-
-
-def counted(count: int, noun: str) -> str:
-    """A number with its noun.
-
-    >>> counted(1, "case"), counted(1200, "case")
-    ('1 case', '1,200 cases')
-    """
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def in_general(reason: str) -> str:

@@ -29,6 +29,7 @@ from stardust_esapi.prepare.survey import (
     on_same_image,
 )
 from stardust_esapi.settings import StructureSettings
+from stardust_esapi.wording import counted
 
 if TYPE_CHECKING:
     from VMS.TPS.Common.Model import API
@@ -110,8 +111,8 @@ def _create_set(
     if failed and (not settings.allow_failed or essential & set(failed)):
         reasons = " ".join(o.reason for o in outcomes if o.action is Action.FAILED)
         raise FailedStructuresError(
-            f"{case}: {len(failed)} structures could not be copied ({', '.join(failed)}); nothing "
-            f"was saved. {reasons}",
+            f"{case}: {counted(len(failed), 'structure')} could not be copied "
+            f"({', '.join(failed)}); nothing was saved. {reasons}",
             outcomes,
         )
     result = replace(

@@ -26,6 +26,7 @@ from filelock import FileLock, Timeout
 
 from stardust_esapi.errors import UsageError
 from stardust_esapi.files import sync_folder
+from stardust_esapi.wording import counted
 
 if sys.platform != "win32":
     import pwd
@@ -210,9 +211,9 @@ def lost_since(path: Path, mark: Mark) -> str:
     """
     events = [entry for line in _content(path).split(b"\n") if (entry := _parse(line))]
     if not events:
-        return f"{path} is missing or empty, and held {mark.events} events."
+        return f"{path} is missing or empty, and held {counted(mark.events, 'event')}."
     if len(events) < mark.events:
-        return f"{path} was cut: it holds {len(events)} events, and held {mark.events}."
+        return f"{path} was cut: it holds {counted(len(events), 'event')}, and held {mark.events}."
     if events[mark.events - 1]["hash"] != mark.last:
         return f"Event {mark.events} of {path} is not the one that was written there."
     return ""

@@ -13,9 +13,9 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import astuple, dataclass, fields
+from dataclasses import asdict, astuple, dataclass, fields
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
@@ -36,9 +36,10 @@ from stardust_esapi.model import (
 from stardust_esapi.names import folding
 from stardust_esapi.record.audit import Mark
 from stardust_esapi.verify.manifest import RootEntry, SeriesManifest, manifest_digest
+from stardust_esapi.wording import counted
 
 LEDGER_NAME = "ledger.sqlite"
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 
 _LOCK_SECONDS = 10.0
 
@@ -47,7 +48,7 @@ _SCHEMA = """
 CREATE TABLE runs (
     run INTEGER PRIMARY KEY, started TEXT NOT NULL, ended TEXT NOT NULL DEFAULT '',
     outcome TEXT NOT NULL DEFAULT '', version TEXT NOT NULL, esapi TEXT NOT NULL,
-    engine TEXT NOT NULL, case_list TEXT NOT NULL);
+    engine TEXT NOT NULL, case_list TEXT NOT NULL, summary TEXT NOT NULL DEFAULT '');
 CREATE TABLE cases (
     case_key TEXT PRIMARY KEY, listed INTEGER NOT NULL, row INTEGER NOT NULL,
     patient_id TEXT NOT NULL, plan_id TEXT NOT NULL, series_uid TEXT NOT NULL,
@@ -56,7 +57,8 @@ CREATE TABLE cases (
     label TEXT NOT NULL DEFAULT '', label2 TEXT NOT NULL DEFAULT '',
     case_kind TEXT NOT NULL DEFAULT '',
     listed_key TEXT NOT NULL DEFAULT '', warnings TEXT NOT NULL DEFAULT '[]',
-    left_out TEXT NOT NULL DEFAULT '[]', doubts TEXT NOT NULL DEFAULT '[]');
+    left_out TEXT NOT NULL DEFAULT '[]', doubts TEXT NOT NULL DEFAULT '[]',
+    whole TEXT NOT NULL DEFAULT '');
 CREATE TABLE requests (
     case_key TEXT NOT NULL REFERENCES cases, kind TEXT NOT NULL, patient_id TEXT NOT NULL,
     plan_id TEXT NOT NULL, study_uid TEXT NOT NULL, series_uid TEXT NOT NULL,
@@ -255,6 +257,11 @@ class Ledger:
                 "UPDATE runs SET ended = ?, outcome = ? WHERE run = ?", (_now(), outcome, self._run)
             )
 
+    def summarise(self, summary: str) -> None:
+        """Keep what a report says of the run besides its cases, in words of the report's own."""
+        with self._transaction():
+            self._db.execute("UPDATE runs SET summary = ? WHERE run = ?", (summary, self._run))
+
     def register(self, cases: Iterable[Case]) -> None:
         """Take in the rows of a list: new cases are pending, known ones keep their state.
 
@@ -269,14 +276,22 @@ class Ledger:
                 if key in known:
                     self._db.execute(
                         "UPDATE cases SET listed = ?, row = ?, label = ?, label2 = ?,"
-                        " case_kind = ? WHERE case_key = ?",
-                        (self._run, case.row, case.label, case.label2, case.case_kind, key),
+                        " case_kind = ?, whole = ? WHERE case_key = ?",
+                        (
+                            self._run,
+                            case.row,
+                            case.label,
+                            case.label2,
+                            case.case_kind,
+                            _as_text(case),
+                            key,
+                        ),
                     )
                     continue
                 self._db.execute(
                     "INSERT INTO cases (case_key, listed_key, listed, row, patient_id, plan_id,"
-                    " series_uid, structure_set_id, state, label, label2, case_kind)"
-                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    " series_uid, structure_set_id, state, label, label2, case_kind, whole)"
+                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                     (
                         key,
                         key,
@@ -290,6 +305,7 @@ class Ledger:
                         case.label,
                         case.label2,
                         case.case_kind,
+                        _as_text(case),
                     ),
                 )
                 self._event(key, "", CaseState.PENDING)
@@ -593,13 +609,11 @@ class Ledger:
 
     def requests(self, case: Case) -> tuple[TransferRequest, ...]:
         """The series of the case when it was last prepared, in the order of their kinds' names."""
-        rows = self._rows("SELECT * FROM requests WHERE case_key = ? ORDER BY kind", case.key)
-        return tuple(_request(row) for row in rows)
+        return _requests(self._rows, case)
 
     def series_of(self, case: Case) -> dict[Kind, SeriesRecord]:
         """The series of a case that have a folder, whatever their state."""
-        rows = self._rows("SELECT * FROM series WHERE case_key = ? ORDER BY kind", case.key)
-        return {Kind(row["kind"]): _series_record(row) for row in rows}
+        return _series_of(self._rows, case)
 
     def folders(self, case: Case) -> dict[Kind, str]:
         """Folder of each series that is in its place, relative to the root, POSIX style."""
@@ -607,22 +621,7 @@ class Ledger:
 
     def result(self, case: Case) -> CaseResult:
         """All that is recorded of a case, as the run that recorded it said it."""
-        row = self._case(case)
-        outcomes = self._rows("SELECT * FROM outcomes WHERE case_key = ? ORDER BY number", case.key)
-        placed = _placed(self.series_of(case))
-        return CaseResult(
-            case,
-            CaseState(row["state"]),
-            row["reason"],
-            requests=self.requests(case),
-            folders={kind: one.folder for kind, one in placed.items()},
-            sender_report=sender_reports(placed),
-            outcomes=tuple(map(_outcome, outcomes)),
-            left_out=tuple(map(Kind, json.loads(row["left_out"]))),
-            doubts=_findings(row["doubts"]),
-            warnings=tuple(json.loads(row["warnings"])),
-            notes=tuple(json.loads(row["notes"])),
-        )
+        return _result(self._rows, case)
 
     def ready(self) -> list[TransferRequest]:
         """The series of all prepared and exported cases, in list order, for the ready list."""
@@ -652,8 +651,9 @@ class Ledger:
         before = self.audit_logs().get(path)
         if before and end.events <= before.events:
             raise UsageError(
-                f"{path} was cut while this program wrote to it: it held {before.events} events, "
-                f"and holds {end.events}. Find out who did that before you run it again."
+                f"{path} was cut while this program wrote to it: it held "
+                f"{counted(before.events, 'event')}, and holds {end.events}. Find out who did that "
+                "before you run it again."
             )
         root = self.path.parent
         name = path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
@@ -837,6 +837,30 @@ def read_last_run(root: Path) -> RunRecord | None:
     return RunRecord(row["started"], row["ended"], row["outcome"], row["esapi"], row["case_list"])
 
 
+def read_results(root: Path) -> tuple[str, list[CaseResult]]:
+    """Read what a report is made of, and change nothing.
+
+    Returns:
+        What :meth:`Ledger.summarise` kept of the last run, empty where none came so far; and all
+        that is known of each case of its list, in list order.
+
+    Raises:
+        UsageError: The ledger is not there, damaged, of a newer version, or in use.
+    """
+    with _reading(root) as db:
+
+        def rows(statement: str, *values: object) -> list[Any]:
+            return db.execute(statement, values).fetchall()
+
+        run = rows("SELECT run, summary FROM runs WHERE summary <> '' ORDER BY run DESC LIMIT 1")
+        if not run:
+            return "", []
+        listed = rows(
+            "SELECT whole FROM cases WHERE listed = ? ORDER BY row, case_key", run[0]["run"]
+        )
+        return run[0]["summary"], [_result(rows, _from_text(row["whole"])) for row in listed]
+
+
 def read_proof(root: Path) -> tuple[list[RootEntry], dict[Path, Mark]]:
     """Read what the manifests and audit logs of an output folder are compared with.
 
@@ -885,6 +909,51 @@ _PLACED = (
     CaseState.PARTIAL,
     SeriesState.PLACED,
 )
+
+
+_Rows = Callable[..., list[Any]]
+"""Runs a statement with values, and returns its rows."""
+
+
+def _result(rows: _Rows, case: Case) -> CaseResult:
+    known = rows("SELECT * FROM cases WHERE case_key = ?", case.key)
+    if not known:
+        raise LookupError(f"{case} is not registered")
+    row = known[0]
+    outcomes = rows("SELECT * FROM outcomes WHERE case_key = ? ORDER BY number", case.key)
+    placed = _placed(_series_of(rows, case))
+    return CaseResult(
+        case,
+        CaseState(row["state"]),
+        row["reason"],
+        requests=_requests(rows, case),
+        folders={kind: one.folder for kind, one in placed.items()},
+        sender_report=sender_reports(placed),
+        outcomes=tuple(map(_outcome, outcomes)),
+        left_out=tuple(map(Kind, json.loads(row["left_out"]))),
+        doubts=_findings(row["doubts"]),
+        warnings=tuple(json.loads(row["warnings"])),
+        notes=tuple(json.loads(row["notes"])),
+    )
+
+
+def _requests(rows: _Rows, case: Case) -> tuple[TransferRequest, ...]:
+    found = rows("SELECT * FROM requests WHERE case_key = ? ORDER BY kind", case.key)
+    return tuple(map(_request, found))
+
+
+def _series_of(rows: _Rows, case: Case) -> dict[Kind, SeriesRecord]:
+    found = rows("SELECT * FROM series WHERE case_key = ? ORDER BY kind", case.key)
+    return {Kind(row["kind"]): _series_record(row) for row in found}
+
+
+def _as_text(case: Case) -> str:
+    return json.dumps(asdict(case), ensure_ascii=False)
+
+
+def _from_text(text: str) -> Case:
+    values = json.loads(text)
+    return Case(**values | {"notes": tuple(values["notes"])})
 
 
 def _root_entries(rows: Iterable[Any]) -> list[RootEntry]:

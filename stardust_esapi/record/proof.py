@@ -11,6 +11,7 @@ from stardust_esapi.record.audit import AUDIT_NAME, AuditReport, Mark, check
 from stardust_esapi.record.ledger import LEDGER_NAME, read_cases, read_proof
 from stardust_esapi.verify.check import Finding, Problem, VerifyReport, verify_tree
 from stardust_esapi.verify.manifest import MANIFEST_NAME, RootEntry
+from stardust_esapi.wording import counted_are, in_rows
 
 
 def prove(root: Path) -> tuple[VerifyReport, list[AuditReport]]:
@@ -39,8 +40,9 @@ def prove(root: Path) -> tuple[VerifyReport, list[AuditReport]]:
     if recorded is not None:
         pending = [case for case in read_cases(root) if not case.state.is_exported]
         if pending:
-            cases = "1 case that is" if len(pending) == 1 else f"{len(pending)} cases that are"
-            there = f"The {cases} not exported: `stardust-esapi status` names them."
+            cases = counted_are(len(pending), "case")
+            rows = in_rows([case.row for case in pending])
+            there = f"{cases} not exported: {rows}. `stardust-esapi status` says more."
             report = replace(report, unverified=(*report.unverified, there))
     manifest = root / MANIFEST_NAME
     if logs and manifest.is_file():

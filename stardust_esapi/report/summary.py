@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import cache
+from typing import TYPE_CHECKING
 
 from stardust_esapi.caselist import RowProblem
 from stardust_esapi.model import CaseResult, CaseState, Kind
+from stardust_esapi.wording import counted
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 PLANNED = "planned"
 """State shown for a case that a run without write found ready."""
@@ -40,6 +46,7 @@ class RunSummary:
         pictures: The kinds that have a picture, by :attr:`Case.key`.
         running: Whether the run goes on, and this is what it has done so far.
         report: Name of the file in the output folder that this is written to; empty before.
+        failed_rows: Name of the file there with the rows to be corrected; empty without any.
     """
 
     program_version: str
@@ -62,6 +69,7 @@ class RunSummary:
     pictures: Mapping[str, tuple[Kind, ...]] = field(default_factory=dict)
     running: bool = False
     report: str = ""
+    failed_rows: str = ""
 
     @property
     def exported(self) -> int:
@@ -130,7 +138,7 @@ class RunSummary:
     def verdict(self) -> str:
         """The run in one sentence, such as ``12 of 14 cases exported; 2 failed``."""
         total, unread = len(self.results), self.unread_rows
-        unused = [f"{unread} {'row' if unread == 1 else 'rows'} not read"] if unread else []
+        unused = [f"{counted(unread, 'row')} not read"] if unread else []
         if not total:
             return "; ".join(["No case to export", *unused])
         good: list[tuple[str, str]] = [
@@ -148,11 +156,11 @@ class RunSummary:
         ]
         # A run with the engine "none" exports nothing, by intent: it leads with what it prepared.
         lead = next((pair for pair in good if self._count(pair[0])), good[0])
-        count, noun = self._count(lead[0]), "case" if total == 1 else "cases"
-        of_total = f"All {total}" if count == total > 1 else f"{count} of {total}"
+        count, cases = self._count(lead[0]), counted(total, "case")
+        of_total = f"All {cases}" if count == total > 1 else f"{count:,} of {cases}"
         rest = [(self._count(state), words) for state, words in [*good, *bad] if state != lead[0]]
-        others = [f"{n} {words}" for n, words in rest if n]
-        return "; ".join([f"{of_total} {noun} {lead[1]}", *others, *unused])
+        others = [f"{n:,} {words}" for n, words in rest if n]
+        return "; ".join([f"{of_total} {lead[1]}", *others, *unused])
 
     def _count(self, state: str) -> int:
         return sum(shown_state(result) == state for result in self.results)
@@ -160,6 +168,23 @@ class RunSummary:
     def _good(self) -> list[CaseResult]:
         wanting = (CaseState.FAILED, CaseState.DOUBTFUL, CaseState.PENDING)
         return [result for result in self.results if shown_state(result) not in wanting]
+
+
+def as_text(summary: RunSummary) -> str:
+    """A summary without cases, pictures and what people typed freely, for the ledger."""
+    return _adapter().dump_json(replace(summary, results=(), pictures={}, comments=())).decode()
+
+
+def from_text(text: str) -> RunSummary:
+    """The summary of such a text."""
+    return _adapter().validate_json(text)
+
+
+@cache
+def _adapter() -> TypeAdapter[RunSummary]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(RunSummary)
 
 
 def shown_state(result: CaseResult) -> str:
@@ -170,18 +195,3 @@ def shown_state(result: CaseResult) -> str:
     """
     settled = result.state not in (CaseState.PENDING, CaseState.PREPARED)
     return PLANNED if result.planned and not settled else result.state.value
-
-
-def row_ranges(rows: Iterable[int]) -> str:
-    """Row numbers in short.
-
-    >>> row_ranges([2, 4, 5, 6])
-    '2, 4-6'
-    """
-    parts: list[list[int]] = []
-    for row in sorted(rows):
-        if parts and row == parts[-1][-1] + 1:
-            parts[-1] = [parts[-1][0], row]
-        else:
-            parts.append([row])
-    return ", ".join("-".join(map(str, part)) for part in parts)

@@ -21,6 +21,7 @@ from stardust_esapi.verify.manifest import (
     SeriesManifest,
     read_manifest,
 )
+from stardust_esapi.wording import counted, counted_are
 
 _MOST_PROBLEMS = 5
 
@@ -181,7 +182,7 @@ def _mismatches(files: list[_File], request: TransferRequest) -> Iterator[str]:
     if not of_images:
         yield from _object_problems(images, request)
     elif len(images) != request.images or not images:
-        yield f"{len(images)} of {request.images} images are there"
+        yield f"{len(images):,} of {counted_are(request.images, 'image')} there"
     for file in files:
         patient_id = file.instance.identity.patient_id
         if patient_id != request.patient_id:
@@ -217,7 +218,7 @@ def _reference_problems(images: list[_File], structure_sets: list[_File]) -> Ite
         lost = file.instance.image_references - uids
         if lost:
             yield (
-                f"{file.entry.name} refers to {len(lost)} images that are not in the folder, "
+                f"{file.entry.name} refers to {counted(len(lost), 'image')} outside the folder, "
                 f"such as {min(lost)}"
             )
         elif not file.instance.image_references:

@@ -21,6 +21,7 @@ from pydantic import BeforeValidator, Field, TypeAdapter
 from stardust_esapi.errors import VerifyError
 from stardust_esapi.files import atomic_write
 from stardust_esapi.model import Kind, TransferRequest
+from stardust_esapi.wording import counted_are
 
 MANIFEST_NAME = "manifest.json"
 SERIES_FORMAT: Final = "stardust-esapi series manifest 1"
@@ -166,7 +167,7 @@ def damage(folder: Path) -> str:
         },
     }
     return "; ".join(
-        f"{len(names)} files are {what}, such as {min(names)}"
+        f"{counted_are(len(names), 'file')} {what}, such as {min(names)}"
         for what, names in found.items()
         if names
     )

@@ -471,7 +471,6 @@ def test_check_says_row_by_row_and_leaves_nothing_behind(
         (["export", "--cases", "c.csv", "--out", "o", "--esapi", "mosaiq"], "mosaiq"),
         (["export", "--cases", "c.csv", "--out", "o", "--esapi", "stub:nowhere"], "nowhere"),
         (["export", "--cases", "c.csv", "--out", "o", "--esapi", "eclipse"], "no Eclipse"),
-        (["export", "--cases", "c.csv", "--out", "c.csv", "--esapi", "stub:x"], "not a folder"),
         (["export", "--cases", "c.csv", "--out", "o", "--kinds", "pet"], "kinds"),
         (["export", "--cases", "c.csv", "--out", "o", "--settings", "no.toml"], "no.toml"),
         (["check", "--cases", "broken.csv", "--esapi", "stub:x"], "broken.csv"),
@@ -489,6 +488,16 @@ def test_wrong_use_is_a_sentence_and_exit_code_2(
     assert done.code == 2, done.text
     assert words in done.err
     assert "Traceback" not in done.text
+
+
+def test_a_file_is_no_output_folder(
+    clinic_of: ClinicOf, cases: Callable[..., Path], run: Run
+) -> None:
+    clinic = clinic_of(SMALL)
+    listed = cases(row_of(clinic.patients[0]))
+    done = run("export", "--cases", listed, "--out", listed, "--esapi", clinic.esapi)
+    assert done.code == 2
+    assert "not a folder" in done.err
 
 
 def test_the_module_runs_and_tells_its_version() -> None:

@@ -80,7 +80,7 @@ def test_a_terminal_gets_phases_a_bar_and_the_time_left() -> None:
     shown = watcher(out)
     assert isinstance(shown, TerminalWatcher)
     play(shown)
-    for words in ("row 2 record", "cases (1 failed)", "2/2", "left"):
+    for words in ("row 2 record", "cases (1 failed)", "2/2", "elapsed", "remaining"):
         assert words in text.getvalue()
 
 
@@ -115,5 +115,5 @@ def test_a_verification() -> None:
     assert text.getvalue().splitlines() == [
         "missing CT_Export/1/2/CT.1.dcm: It is gone.",
         "not verified Whether [x].",
-        "7 files of 1 series are as their manifests say; 1 things are not.",
+        "7 files of 1 series are as its manifest says; 1 thing is not.",
     ]

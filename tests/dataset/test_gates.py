@@ -120,7 +120,7 @@ def test_of_a_good_case_there_is_nothing_to_say():
         (
             with_structures(GTV, replace(TARGET, left_out_contours=2)),
             Gate.CONTOURS,
-            "target+: 2 contours lie by no slice and are not in the mask.",
+            "target+: 2 contours by no slice, and not in the mask.",
         ),
         (
             with_structures(replace(GTV, united_slices=3), TARGET),
@@ -187,7 +187,7 @@ def test_other_structures_off_their_slices_leave_a_note():
     ("one", "text"),
     [
         (replace(LUNG, united_slices=2), "Lung_neg+: contours cross one another on 2 slices"),
-        (replace(GTV, finer_contours=9), "gtv+: 9 contours between the slices were passed over"),
+        (replace(GTV, finer_contours=9), "gtv+: passed over 9 contours between the slices"),
     ],
 )
 def test_what_costs_no_tumour_leaves_a_note(one: StructureFacts, text: str):
@@ -260,7 +260,7 @@ def test_a_case_that_a_gate_leaves_out_says_why_and_leaves_no_file(exported: Pat
     (task.folder / MANIFEST_NAME).unlink()  # else it would be refused as changed
     entry = convert(task, Dataset(), pseudonyms, out)
     assert entry.state == "left out"
-    assert any(reason.startswith("1 slices are missing") for reason in entry.reasons)
+    assert any(reason.startswith("1 slice is missing") for reason in entry.reasons)
     assert any("lie where another image lies" in reason for reason in entry.reasons)
     assert not [path for path in out.rglob("*") if path.is_file()]
 

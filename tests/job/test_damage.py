@@ -65,9 +65,9 @@ def lose_its_manifest(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (lose_a_file, "1 files are missing, such as CT."),
-        (edit_a_file, "1 files are of another size, such as CT."),
-        (get_another, "1 files are not of this export, such as IM.9.dcm"),
+        (lose_a_file, "1 file is missing, such as CT."),
+        (edit_a_file, "1 file is of another size, such as CT."),
+        (get_another, "1 file is not of this export, such as IM.9.dcm"),
         (lose_its_manifest, "manifest.json is missing"),
     ],
 )

@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import csv
 import json
+import random
 import re
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from esapi_stub.sample import Phantom
+from esapi_stub.build import build
+from esapi_stub.sample import Phantom, write_phantom
+from killing import EPOCH, World, differences
 from stardust_esapi.commands import terminal
 from stardust_esapi.job import workspace
 from stardust_esapi.model import CaseResult
 from stardust_esapi.verify.manifest import read_root_manifest
+from stardust_esapi.wording import counted_are
 from support import Clinic, Outcome, row_of, write_case_list
 
 CASES = 3
+STOPS = 20
+TINY = Phantom("P", size=(24, 24, 4), spacing=(5.0, 5.0, 6.0))
 
 
 @pytest.fixture
@@ -75,7 +82,7 @@ def test_a_stop_leaves_books_of_what_is_done(
     assert len((out / "export_list.csv").read_text("utf-8").splitlines()) == 3
     verified = run("verify", out)
     assert verified.code == 0
-    assert "The 1 case that is not exported: `stardust-esapi status` names them." in verified.out
+    assert "1 case is not exported: row 4. `stardust-esapi status` says more." in verified.out
     assert "All 3 cases exported." in run(*command).out
     assert "not exported" not in run("verify", out).out
 
@@ -111,6 +118,62 @@ def test_a_stop_is_a_stop_where_the_report_cannot_be_written_any_more(
     assert sentence == "Stopped. Nothing is lost: run the same command again to go on."
     assert "All 3 cases exported." in run(*command).out
     assert run("verify", out).code == 0
+def stop_at(patch: pytest.MonkeyPatch, moment: int) -> list[int]:
+    """Press Ctrl-C when so many phases have begun and cases ended; counts them."""
+    passed = [0]
+
+    def watch(own: Callable[..., None]) -> Callable[..., None]:
+        def watched(*arguments: object, **named: object) -> None:
+            own(*arguments, **named)
+            passed[0] += 1
+            if passed[0] == moment:
+                signal.raise_signal(signal.SIGINT)
+
+        return watched
+
+    for name in ("phase", "finish"):
+        patch.setattr(terminal.PlainWatcher, name, watch(getattr(terminal.PlainWatcher, name)))
+    return passed
+
+
+def test_stopped_20_times_over_it_ends_like_an_undisturbed_run(
+    run: Callable[..., Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uids = [
+        write_phantom(tmp_path / "dicom" / str(number), replace(TINY, patient_id=f"P{number}"))
+        for number in range(3)
+    ]
+    build(tmp_path / "dicom", tmp_path / "db")
+    rows = [row_of(uids[0]) | {"PlanID": "none"}, *map(row_of, uids[1:])]
+    cases = write_case_list(tmp_path / "cases.csv", rows)
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", EPOCH)
+    chance, stops, world = random.Random(1), 0, World.make(tmp_path / "0", tmp_path / "db", cases)
+
+    monkeypatch.chdir(world.folder)
+    with monkeypatch.context() as patch:
+        moments = stop_at(patch, 0)
+        assert run(*world.arguments).code == 1
+    expected = world.result()
+    while stops < STOPS:
+        world = World.make(tmp_path / f"after {stops}", tmp_path / "db", cases)
+        monkeypatch.chdir(world.folder)
+        while stops < STOPS:
+            with monkeypatch.context() as patch:
+                stop_at(patch, chance.randint(1, moments[0]))
+                ended = run(*world.arguments)
+            if ended.code != 130:
+                break
+            stops += 1
+            there = [entry.exported for entry in read_root_manifest(world.out)]
+            assert states_of(world.out).count("exported") == sum(there)
+            verified = json.loads(run("verify", "out", "--json").out)["files"]
+            # Stopped between the rename and the ledger, a series is there, and the case not done.
+            found = [finding["problem"] for finding in verified["findings"]]
+            assert found == ["incomplete"] * there.count(False)
+            unfinished = counted_are(len(rows) - sum(there), "case")
+            assert f"{unfinished} not exported: row" in verified["unverified"][-1]
+        assert run(*world.arguments).code == 1
+        assert not world.unfinished() + differences(expected, world.result())
 
 
 def test_a_run_under_way_keeps_its_books(
@@ -174,11 +237,12 @@ def test_the_status_of_a_folder_says_where_it_stands_and_what_is_next(
     assert lines[2].endswith("(stopped).")
     assert lines[3] == f"Report: {out / 'report.html'}"
     assert lines[4].startswith(f"Log: {out / 'logs' / 'run-'}")
-    assert lines[5] == (f'Next: stardust-esapi export --cases "with none.csv" --out {out} --write')
+    assert lines[5] == f"To be corrected: {out / 'failed.xlsx'}"
+    assert lines[6] == (f'Next: stardust-esapi export --cases "with none.csv" --out {out} --write')
     document = json.loads(run("status", out, "--json").out)
     assert document["counts"] == {"failed": 1, "exported": 1, "pending": 1}
     assert [case["state"] for case in document["cases"]] == ["failed", "exported", "pending"]
-    assert document["next"] == lines[5].removeprefix("Next: ")
+    assert document["next"] == lines[6].removeprefix("Next: ")
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
     assert run("status", out.parent).code == 2
 

@@ -252,7 +252,7 @@ def test_the_doctor_finds_everything_fine(
         "It answers a C-ECHO",
         "its services: fine: It offers C-FIND and C-MOVE and C-GET.",
         "its associations: fine: It takes 4 or more at a time; network.associations is 1.",
-        "1 studies of patient 0815",
+        "1 study of patient 0815",
         "a move to STARDUST: fine: One image was asked for and arrived.",
     ):
         assert words in done.out, done.out

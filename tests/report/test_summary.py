@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from stardust_esapi.caselist import RowProblem
 from stardust_esapi.model import Case, CaseResult, CaseState, Kind, TransferRequest
-from stardust_esapi.report.summary import RunSummary, row_ranges, shown_state
+from stardust_esapi.report.summary import RunSummary, shown_state
+from stardust_esapi.wording import row_ranges
 
 START, END = datetime(2026, 3, 4, 10, 0), datetime(2026, 3, 4, 10, 14, 29)
 

@@ -106,7 +106,7 @@ def test_a_missing_image(ct) -> None:
     (ct[0] / "CT.2.dcm").unlink()
     message = refusal(*ct)
     assert "2 of 3 images are there" in message
-    assert "RS.1.dcm refers to 1 images that are not in the folder, such as 1.2.1.2" in message
+    assert "RS.1.dcm refers to 1 image outside the folder, such as 1.2.1.2" in message
 
 
 def test_an_image_too_many(ct, make) -> None:
@@ -202,7 +202,7 @@ def test_a_contour_on_an_image_that_is_elsewhere(ct, make) -> None:
     contour = ds.ROIContourSequence[0].ContourSequence[0]
     contour.ContourImageSequence = Sequence([make.item(ReferencedSOPInstanceUID="1.2.2.1")])
     make.save(ds, ct[0] / "RS.1.dcm")
-    assert "refers to 1 images that are not in the folder, such as 1.2.2.1" in refusal(*ct)
+    assert "refers to 1 image outside the folder, such as 1.2.2.1" in refusal(*ct)
 
 
 def test_a_structure_set_that_refers_to_nothing(ct, make) -> None:
@@ -591,10 +591,10 @@ def test_quickly_told_what_is_wrong_in_a_folder(ct) -> None:
     assert damage(folder) == ""
     image = folder / "CT.2.dcm"
     (folder / "CT.other.DCM").write_bytes(image.read_bytes())
-    assert damage(folder) == "1 files are not of this export, such as CT.other.DCM"
+    assert damage(folder) == "1 file is not of this export, such as CT.other.DCM"
     (folder / "CT.other.DCM").unlink()
     image.write_bytes(image.read_bytes() + b"0")
-    assert damage(folder) == "1 files are of another size, such as CT.2.dcm"
+    assert damage(folder) == "1 file is of another size, such as CT.2.dcm"
     image.unlink()
     (folder / "CT.1.dcm").unlink()
     assert damage(folder) == "2 files are missing, such as CT.1.dcm"

@@ -23,6 +23,7 @@ from stardust_esapi.model import TransferRequest
 from stardust_esapi.names import folder_name
 from stardust_esapi.settings import Network, Peer
 from stardust_esapi.transfer.network.query import identifier
+from stardust_esapi.wording import counted
 
 SCRIPT_NAME: Final = "transfer"
 """Of the scripts, without ``.cmd`` and ``.sh``."""
@@ -215,7 +216,7 @@ def _steps(
         what = f"1 {request.kind.words}"
     else:
         queries = [identifier("SERIES", **keys)]
-        what = f"{request.kind} series, {request.images} images"
+        what = f"{request.kind} series, {counted(request.images, 'image')}"
     # A structure set is kept in its images' study; a registration belongs to two.
     companions = (
         ("1 structure set", request.structure_set_uid, request.study_uid),

@@ -25,6 +25,7 @@ from stardust_esapi.transfer.network.file_daemon import FolderCollector
 from stardust_esapi.transfer.network.inbox import Expected, Inbox, Pulse
 from stardust_esapi.transfer.network.query import identifier, studies_of
 from stardust_esapi.transfer.network.receiver import Receiver
+from stardust_esapi.wording import counted
 
 _SERVICES: Final = {
     "C-FIND": FIND,
@@ -121,7 +122,7 @@ def find_patient(network: Network, patient_id: str) -> str:
         studies = list(studies_of(association.find, patient_id))
     if not studies:
         raise TransferError(f"The peer has no study of patient {patient_id}. Check the id.")
-    return f"{len(studies)} studies of patient {patient_id}."
+    return f"{counted(len(studies), 'study')} of patient {patient_id}."
 
 
 def retrieve_one(network: Network, patient_id: str, folder: Path) -> str:

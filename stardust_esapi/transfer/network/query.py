@@ -21,6 +21,7 @@ from pydicom.uid import (
 from stardust_esapi.dicom.instance import IMAGE_CLASSES
 from stardust_esapi.errors import TransferError
 from stardust_esapi.model import Kind, TransferRequest
+from stardust_esapi.wording import counted
 
 Find = Callable[[Dataset], list[Dataset]]
 """Sends one C-FIND identifier and gives what matched."""
@@ -97,8 +98,9 @@ def _find_images(find: Find, request: TransferRequest) -> Holding:
     )
     if len(found) != request.images or not found:
         raise TransferError(
-            f"the peer holds {len(found)} of its {request.images} images. Wait until Eclipse and "
-            "the peer agree (an import may be going on), or check the series there, then run again."
+            f"the peer holds {len(found):,} of its {counted(request.images, 'image')}. Wait until "
+            "Eclipse and the peer agree (an import may be going on), or check the series there, "
+            "then run again."
         )
     return Holding(
         request.study_uid,
