@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from stardust_esapi.files import write_for_people
 from stardust_esapi.model import Action, CaseResult, CaseState, Kind, StructureOutcome
 from stardust_esapi.names import LOOKED_FOR
-from stardust_esapi.report.pictures import OUTLINES
+from stardust_esapi.report.drawing import OUTLINES
 from stardust_esapi.report.summary import PLANNED, RunSummary, row_ranges, shown_state
 
 KIND_NAMES = {kind: kind.words[:1].upper() + kind.words[1:] for kind in Kind}
