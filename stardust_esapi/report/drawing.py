@@ -120,7 +120,8 @@ class Scene:
             return np.empty((0, 3), dtype=np.intp)
         voxels = np.argwhere(np.take(mask.inside, [within], axis=axis))
         voxels[:, axis] = within
-        return voxels + [box.start for box in mask.box]
+        voxels += [box.start for box in mask.box]
+        return voxels
 
     def view(self, axis: int, right: FloatArray, down: FloatArray) -> View:
         """The square around GTV and target in the GTV's middle section across an axis."""
