@@ -63,6 +63,11 @@ class Decision:
     reviewer: str
     when: str
 
+    @property
+    def is_rejected(self) -> bool:
+        """Whether somebody said no, and not merely nothing."""
+        return self.accepted is False
+
     def __str__(self) -> str:
         """The decision in words."""
         if self.accepted is None:
@@ -108,7 +113,7 @@ class Decisions:
         cases = list(cases)
         found = [self.of(case) for case in cases]
         accepted = sum(d is not None and d.accepted is True for d in found)
-        rejected = sum(d is not None and d.accepted is False for d in found)
+        rejected = sum(d is not None and d.is_rejected for d in found)
         yield (
             f"Review {self.name} (SHA-256 {self.sha256}): {accepted} accepted, {rejected} "
             f"rejected, {len(cases) - accepted - rejected} not decided."

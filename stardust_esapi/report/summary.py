@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from pathlib import Path
 
 from stardust_esapi.caselist import RowProblem
 from stardust_esapi.model import CaseResult, CaseState, Kind
@@ -40,6 +41,7 @@ class RunSummary:
         pictures: PNG files by :attr:`Case.key` and kind.
         running: Whether the run goes on, and this is what it has done so far.
         report: Name of the file in the output folder that this is written to; empty before.
+        review: The page on which a person accepts or rejects the cases; None without one.
     """
 
     program_version: str
@@ -62,6 +64,7 @@ class RunSummary:
     pictures: Mapping[str, Mapping[Kind, bytes]] = field(default_factory=dict)
     running: bool = False
     report: str = ""
+    review: Path | None = None
 
     @property
     def exported(self) -> int:
