@@ -7,6 +7,7 @@ masks that training files will be created with. An image is read as far as its s
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -56,7 +57,8 @@ class Review:
     """
 
     def __init__(self, folder: Path, settings: Settings) -> None:
-        self._folder, self._settings = files.long_path(folder), settings
+        self._named, self._settings = folder, settings
+        self._folder = files.long_path(folder)
         self._entries: dict[str, Entry] = {}
         try:
             files.make_folder(self._folder / CASES)
@@ -102,22 +104,24 @@ class Review:
                 entry = Entry(problem=f"It cannot be reviewed, {why}.")
         self._entries[case.key] = entry
 
-    def finish(self, summary: RunSummary) -> Path:
+    def finish(self, summary: RunSummary, *, is_whole: bool) -> Path:
         """Write the page, of the cases that the run has looked at.
 
+        Args:
+            summary: The run.
+            is_whole: Whether it was not stopped: then what no case needs any more goes.
+
         Returns:
-            Where it is.
+            Where the page is.
         """
         listed = [(result, self._entries.get(result.case.key)) for result in summary.results]
-        known = {entry.file for entry in self._entries.values()}
         page = files.write_for_people(self._folder / PAGE, render_index(summary, listed))
-        for left in (self._folder / CASES).glob("*.js"):
-            if left.stem not in known:  # of what is shown no more
-                try:
-                    left.unlink()
-                except OSError as error:
-                    logger.debug("{} cannot be removed: {}", left.name, in_words(error))
-        return page
+        known = {entry.file for entry in self._entries.values()}
+        for file in (self._folder / CASES).glob("*.js") if is_whole else ():
+            if file.stem not in known:
+                with suppress(OSError):  # the next run tries again
+                    file.unlink()
+        return self._named / page.name
 
 
 def _source_id(surveyed: Survey) -> str:

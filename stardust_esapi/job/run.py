@@ -126,14 +126,24 @@ def check(job: Job, watcher: Watcher) -> RunSummary:
             review=review,
         )
 
+    def conclude(*, is_whole: bool = False) -> RunSummary:
+        summary = _summary(listed, settings, started, results, settings.esapi, write=False)
+        summary = _with_decisions(summary, decisions, listed.cases)
+        if review is None:
+            return summary
+        return replace(summary, review=review.finish(summary, is_whole=is_whole))
+
     watcher.start(len(chosen))
-    results = []
-    for result in _each_case(chosen, backend, work):
-        watcher.finish(result)
-        results.append(result)
-    summary = _summary(listed, settings, started, results, settings.esapi, write=False)
-    summary = _with_decisions(summary, decisions, listed.cases)
-    return replace(summary, review=review.finish(summary)) if review else summary
+    results: list[CaseResult] = []
+    try:
+        for result in _each_case(chosen, backend, work):
+            watcher.finish(result)
+            results.append(result)
+    except BaseException as stop:
+        if review and results:
+            stop.add_note(f"Review of what was looked at: {conclude().review}")
+        raise
+    return conclude(is_whole=True)
 
 
 def rehearse(job: Job, watcher: Watcher) -> RunSummary:

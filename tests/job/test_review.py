@@ -30,6 +30,9 @@ from esapi_stub.sample import (
 )
 from esapi_stub.sample.phantom import Box
 from reviews import article, decide, listed, pictures
+from stardust_esapi.job.run import Job, check
+from stardust_esapi.model import Case, CaseResult
+from stardust_esapi.settings import load_settings
 from support import Clinic, Outcome, contour_anew, row_of, write_case_list
 
 Run = Callable[..., Outcome]
@@ -257,6 +260,8 @@ def test_only_what_was_accepted_is_exported(clinic_of: ClinicOf, run: Run, tmp_p
         "saved",
         "exported",
     ]
+    verified = run("verify", out)  # the review of the run without write belongs there
+    assert verified.code == 0, verified.text
     # The write itself is no change: what was lost is exported anew by the same decisions.
     [folder] = out.glob("CT_Export/0815/*")
     folder.rename(tmp_path / "moved away")
@@ -464,6 +469,61 @@ def test_a_case_that_cannot_be_exported_has_a_reason_and_no_decision(
     assert "the patient has no such plan" in one["why"]
     assert one["file"] == one["state"] == ""
     assert not file.exists()  # nothing refers to it any more
+
+
+def test_a_set_that_is_exported_as_it_is_is_what_is_shown(
+    clinic_of: ClinicOf, run: Run, tmp_path: Path
+) -> None:
+    clinic = clinic_of(ASYMMETRICAL)
+    cases = write_case_list(tmp_path / "cases.csv", [row_of(clinic.patients[0])])
+    settings = tmp_path / "site.toml"
+    settings.write_text('on_existing = "reuse"\n', encoding="utf-8")
+    common = ("--cases", cases, "--esapi", clinic.esapi, "--settings", settings)
+    assert run("export", *common, "--out", tmp_path / "out", "--write").code == 0
+    contour_anew(clinic, "0815", "GTV1", "PTV1")  # of 14 mm now, where the set's is of 9
+
+    states = []
+    for name in ("one", "other"):
+        run("check", *common, "--review", tmp_path / name)
+        shown = article(tmp_path / name)
+        assert "<strong>zCopyFromPlan</strong> on the planning CT is there" in shown
+        _, over = pictures(tmp_path / name)["CT", "axial"]
+        line = (np.abs(over[..., :3] - (230, 159, 0)).max(axis=-1) < 30) & (over[..., 3] > 200)
+        line[PIXELS - 60 :, :120] = False
+        steps = ((np.arange(PIXELS) + 0.5) / PIXELS * 2 - 1) * HALF
+        assert abs(np.median(np.hypot(*np.meshgrid(steps, steps))[line]) - 9) < 1.5
+        states.append(listed(tmp_path / name)[0]["state"])
+        contour_anew(clinic, "0815", "Mark P", "Mark L", "zCopyFromPlan")
+    assert states[0] != states[1]
+
+
+def test_a_review_that_is_stopped_has_what_was_looked_at(
+    clinic_of: ClinicOf, run: Run, tmp_path: Path
+) -> None:
+    clinic = clinic_of(SMALL, *OTHERS)
+    reviewed(clinic, run, tmp_path)
+    before = {path.name for path in (tmp_path / "review" / "cases").iterdir()}
+
+    class Stopping:
+        def start(self, cases: int) -> None: ...
+        def phase(self, case: Case, phase: str, done: int = 0, total: int = 0) -> None: ...
+
+        def finish(self, result: CaseResult) -> None:
+            if result.case.row == 3:
+                raise KeyboardInterrupt
+
+    job = Job(
+        tmp_path / "cases.csv",
+        Path(),
+        load_settings(None, {"esapi": clinic.esapi}, folder=tmp_path),
+        review=tmp_path / "review",
+    )
+    with pytest.raises(KeyboardInterrupt) as stop:
+        check(job, Stopping())
+    assert [one["row"] for one in listed(tmp_path / "review")] == [2]
+    assert "review.html" in " ".join(stop.value.__notes__)
+    # What an earlier one has drawn is not lost.
+    assert {path.name for path in (tmp_path / "review" / "cases").iterdir()} == before
 
 
 def test_a_folder_that_cannot_be_used_is_told_at_once(
