@@ -128,10 +128,10 @@ class Decisions:
             )
 
     def facts(self, case: Case) -> dict[str, object]:
-        """What the audit log says of a case that was accepted: by whom, in which file."""
-        decision = self.of(case)
-        reviewer = decision.reviewer if decision else ""
-        return {"review": {"file": self.name, "sha256": self.sha256, "reviewer": reviewer}}
+        """What the audit log says of an accepted case: by whom, when, in which file."""
+        decision = self.by_key[review_key(case)]
+        signed = {"reviewer": decision.reviewer, "when": decision.when}
+        return {"review": {"file": self.name, "sha256": self.sha256, **signed}}
 
 
 def review_key(case: Case) -> str:

@@ -6,6 +6,7 @@ masks that training files will be created with. An image is read as far as its s
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -44,6 +45,8 @@ REVIEW = "review"  # in an output folder, beside the plan
 PAGE = "review.html"
 CASES = "cases"
 
+_OURS = re.compile(r"[0-9a-f]{32}")
+
 
 class Review:
     """A folder with the page of a review.
@@ -64,7 +67,7 @@ class Review:
             files.make_folder(self._folder / CASES)
         except OSError as error:
             raise UsageError(
-                f"--review {folder} cannot be used: {in_words(error)}. Choose another folder."
+                f"The review cannot lie in {folder}: {in_words(error)}. Choose another folder."
             ) from None
 
     def add(self, surveyed: Survey, planned: CaseResult, patient: OpenPatient) -> None:
@@ -118,7 +121,7 @@ class Review:
         page = files.write_for_people(self._folder / PAGE, render_index(summary, listed))
         known = {entry.file for entry in self._entries.values()}
         for file in (self._folder / CASES).glob("*.js") if is_whole else ():
-            if file.stem not in known:
+            if _OURS.fullmatch(file.stem) and file.stem not in known:
                 with suppress(OSError):  # the next run tries again
                     file.unlink()
         return self._named / page.name
@@ -134,15 +137,6 @@ def _is_whole(file: Path) -> bool:
         return LACKING not in file.read_text(encoding="utf-8")
     except OSError:
         return False
-
-
-@dataclass(frozen=True, slots=True)
-class _Image:
-    """An image and the way to it from points of the planning CT: a (4, 4) matrix, mm."""
-
-    kind: Kind
-    view: ImageView
-    matrix: FloatArray
 
 
 def _drawn(sheet: Sheet, surveyed: Survey, patient: OpenPatient, settings: Settings) -> Sheet:

@@ -123,7 +123,7 @@ class Scene:
         voxels += [box.start for box in mask.box]
         return voxels
 
-    def view(self, axis: int, right: FloatArray, down: FloatArray) -> View:
+    def section_view(self, axis: int, right: FloatArray, down: FloatArray) -> View:
         """The square around GTV and target in the GTV's middle section across an axis."""
         every = np.concatenate([self.section(role, axis) for role in self.masks])
         low, high = every.min(axis=0), every.max(axis=0)
@@ -151,7 +151,7 @@ class Scene:
             axes[nearest[axis]] * np.sign(axes[nearest[axis]][axis]) for axis in range(3)
         )
         towards = (left, back, -head)
-        return self.view(nearest[normal], towards[to_right], towards[to_bottom])
+        return self.section_view(nearest[normal], towards[to_right], towards[to_bottom])
 
     def coverage(self, role: Role, points: FloatArray) -> FloatArray:
         """How far patient points lie within a structure: above a half, they do.

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,11 +19,14 @@ from stardust_esapi.dicom.read_registration import read_mr_to_ct
 from stardust_esapi.dicom.read_series import Stack, read_stack
 from stardust_esapi.dicom.read_structure_set import read_structures_on
 from stardust_esapi.errors import CaseError
-from stardust_esapi.geometry import moved
+from stardust_esapi.geometry import FloatArray, moved
 from stardust_esapi.mask import Mask, rasterise
 from stardust_esapi.model import IMAGE_KINDS, Kind, Role
 from stardust_esapi.names import LOOKED_FOR, role_of
 from stardust_esapi.report.drawing import OUTLINES, Scene, View, grey, png
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 _ACROSS = 0  # slices: the report shows the planes that were imaged
 
@@ -90,25 +95,32 @@ class _CtScene(Scene):
 
     stack: Stack
 
-    def slice_view(self) -> View:
+    @cached_property
+    def view(self) -> View:
         """The square in the GTV's middle slice, its rows and columns as they are stored."""
-        return self.view(_ACROSS, *self.slices.axes[:2])
+        return self.section_view(_ACROSS, *self.slices.axes[:2])
+
+    def drawn(self, kind: Kind, values: FloatArray) -> bytes:
+        """A PNG file of values that were sampled in the square."""
+        (image,) = grey(kind, values)
+        return png(image, self._over)
+
+    @cached_property
+    def _over(self) -> Image:
+        return self.outlines(self.view)
 
 
 def _draw_ct(kind: Kind, scene: _CtScene) -> bytes:
-    view = scene.slice_view()
-    (image,) = grey(kind, scene.stack.sample(view.points()))
-    return png(image, scene.outlines(view))
+    return scene.drawn(kind, scene.stack.sample(scene.view.points()))
 
 
 def _draw_mr(folder: Path, scene: _CtScene | None) -> bytes:
     if scene is None:
         raise CaseError("it would carry the planning CT's outlines, and there are none.")
-    mr, view = _stack(folder), scene.slice_view()
+    mr = _stack(folder)
     mr_to_ct = read_mr_to_ct(sorted(folder.glob("RE*.dcm")), mr, scene.stack)
-    values = mr.sample(moved(np.asarray(np.linalg.inv(mr_to_ct), dtype=float), view.points()))
-    (image,) = grey(Kind.MR, values)
-    return png(image, scene.outlines(view))
+    ct_to_mr = np.asarray(np.linalg.inv(mr_to_ct), dtype=float)
+    return scene.drawn(Kind.MR, mr.sample(moved(ct_to_mr, scene.view.points())))
 
 
 def _stack(folder: Path) -> Stack:

@@ -255,6 +255,7 @@ def test_only_what_was_accepted_is_exported(clinic_of: ClinicOf, run: Run, tmp_p
     assert "Left out: not decided in the review." in report
     events = [json.loads(line) for line in (out / "audit.jsonl").read_text("utf-8").splitlines()]
     signed = {"file": "decisions.csv", "sha256": digest, "reviewer": "Dr. Probe"}
+    signed |= {"when": "2026-01-01T10:00:00Z"}
     assert [e["event"] for e in events if e.get("review") == signed] == [
         "begun",
         "saved",
@@ -533,4 +534,4 @@ def test_a_folder_that_cannot_be_used_is_told_at_once(
     cases = write_case_list(tmp_path / "cases.csv", [row_of(clinic.patients[0])])
     said = run("check", "--cases", cases, "--esapi", clinic.esapi, "--review", cases)
     assert said.code == 2
-    assert re.search(r"--review .*cases\.csv cannot be used", said.err)
+    assert re.search(r"The review cannot lie in .*cases\.csv: ", said.err)
