@@ -1,6 +1,6 @@
 """What a review costs: drawing it, and opening its page of many cases.
 
-Usage: ``python benchmarks/review.py [--cases 200] [--write]``; with ``--write`` the table of
+Usage: ``python benchmarks/review.py [--cases 50] [--write]``; with ``--write`` the table of
 ``docs/performance.md`` is filled in.
 """
 
