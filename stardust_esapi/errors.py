@@ -8,6 +8,9 @@ command line prints the message alone: an expected failure never shows a traceba
 class StardustError(Exception):
     """Base of everything this program expects to go wrong."""
 
+    def __init__(self, message: str) -> None:
+        super().__init__(as_given(message))
+
 
 class UsageError(StardustError):
     """The program was called wrongly, or a setting or list cannot be read (exit code 2)."""
@@ -52,4 +55,15 @@ class VerifyError(CaseError):
 def in_words(error: OSError) -> str:
     """What the system refused and of which file, without a full stop."""
     where = f" ({error.filename})" if error.filename else ""
-    return f"{error.strerror or error}{where}"
+    return as_given(f"{error.strerror or error}{where}")
+
+
+def as_given(text: object) -> str:
+    r"""A text whose paths are written as users know them.
+
+    >>> as_given(r"\\?\UNC\server\export, \\?\D:\export")
+    '\\\\server\\export, D:\\export'
+
+    Without what :func:`files.long_path` puts before them for Windows.
+    """
+    return str(text).replace("\\\\?\\UNC\\", "\\\\").replace("\\\\?\\", "")

@@ -12,10 +12,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from loguru import logger
 
-from stardust_esapi.errors import in_words
+from stardust_esapi.errors import as_given, in_words
+
+if TYPE_CHECKING:
+    from loguru import Record
 
 _FORMAT = "{time:YYYY-MM-DD HH:mm:ss.SSS} {level: <7} {message}"
 
@@ -46,10 +50,15 @@ def log_to(folder: Path, started: datetime) -> Iterator[Path]:
 def log_to_terminal(*, verbose: bool) -> None:
     """Let warnings through to the terminal, and all the steps where the user asks for them."""
     logger.remove()
+    logger.configure(patcher=_with_paths_as_given)
     level = "INFO" if verbose else "WARNING"
     logger.add(_write, level=level, format=_FORMAT, backtrace=False, diagnose=False)
     # Where matplotlib keeps its fonts when there is no home is nothing to a user.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
+
+
+def _with_paths_as_given(record: Record) -> None:
+    record["message"] = as_given(record["message"])
 
 
 def _write(line: str) -> None:

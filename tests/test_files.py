@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from stardust_esapi import files
-from stardust_esapi.errors import CaseError, UsageError
+from stardust_esapi.errors import CaseError, UsageError, in_words
 
 posix = pytest.mark.skipif(os.name == "nt", reason="kills by signal, or syncs folders")
 
@@ -255,6 +255,14 @@ def test_remove_tree_takes_what_is_there(tmp_path: Path) -> None:
 )
 def test_windows_takes_verbatim_paths_of_any_length(path: str, verbatim: str) -> None:
     assert files._verbatim(path) == verbatim
+
+
+@pytest.mark.parametrize("path", [r"D:\out\CT_Export", r"\\server\share\out"])
+def test_messages_show_paths_as_users_know_them(path: str) -> None:
+    long = files._verbatim(path)
+    assert str(CaseError(f"{long} is gone, {long} too.")) == f"{path} is gone, {path} too."
+    refused = OSError(errno.EACCES, "Permission denied", long)
+    assert in_words(refused) == f"Permission denied ({path})"
 
 
 @pytest.mark.parametrize("path", [r"D:\out\aux", r"D:\NUL", r"D:\com1.export\today"])

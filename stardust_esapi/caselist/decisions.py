@@ -154,7 +154,7 @@ def read_decisions(path: Path) -> Decisions:
         raise UsageError(
             f"{path}: a quotation mark is never closed and hides the rows after it; delete it."
         )
-    rows = [[as_text(cell) for cell in row] for _, *row in table.cells.itertuples(name=None)]
+    rows = [[as_text(cell) for cell in row] for row in table.cells]
     top = next((n for n, row in enumerate(rows[:EARLY]) if set(_NEEDED) <= set(row)), None)
     if top is None:
         raise UsageError(

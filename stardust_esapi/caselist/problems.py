@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 
 from stardust_esapi.caselist.cells import is_whole
 from stardust_esapi.caselist.column_names import ID_COLUMNS, UID_COLUMNS
@@ -126,8 +125,8 @@ def _damaged_values(
     for name, check in checks.items():
         found = values[name].each(check)
         if table.widths is None and name in columns.fixed and name != "Comment":
-            cells = table.cells[columns.fixed[name]]
-            if pd.api.types.infer_dtype(cells, skipna=False) != "string":
+            cells = table.cells[:, columns.fixed[name]].tolist()
+            if set(map(type, cells)) != {str}:
                 # A plan may be called 3, a series not.
                 sound = is_whole if name in ID_COLUMNS else lambda _: False
                 lost = np.array(

@@ -174,7 +174,8 @@ def read_case_list(path: Path, settings: CaseListSettings = _USUAL) -> CaseList:
 def _cells(table: Table, columns: Columns, name: str) -> Texts:
     """The untouched cells of a column; empty texts where the list has none."""
     if name in columns.fixed:
-        return table.cells[columns.fixed[name]].to_numpy()
+        cells: Texts = table.cells[:, columns.fixed[name]]
+        return cells
     return np.full(len(table.cells), "", dtype=object)
 
 
@@ -212,7 +213,7 @@ def _empty(table: Table, values: dict[str, Column]) -> Flags:
     empty: Flags = ~np.logical_or.reduce([column.filled for column in values.values()])
     # The columns that do not matter are looked at only where all others are empty.
     suspects = table.cells[empty]
-    filled = [Column.of(cells).filled for _, cells in suspects.items()]
+    filled = [Column.of(cells).filled for cells in suspects.T]
     empty[empty] = ~np.logical_or.reduce(filled)
     return empty
 

@@ -6,14 +6,14 @@ import csv
 import io
 import re
 import sys
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import count
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from stardust_esapi.caselist.cells import as_text
@@ -45,10 +45,11 @@ class Column:
     codes: NDArray[np.intp]
 
     @classmethod
-    def of(cls, cells: pd.Series[Any] | Texts) -> Column:
+    def of(cls, cells: NDArray[np.object_]) -> Column:
         """A column of cells; see `as_text`."""
-        codes, distinct = pd.factorize(np.asarray(cells, dtype=object), use_na_sentinel=False)
-        return cls(tuple([as_text(value) for value in distinct]), codes)
+        numbers: defaultdict[object, int] = defaultdict(count().__next__)
+        codes = np.fromiter(map(numbers.__getitem__, cells.tolist()), np.intp, len(cells))
+        return cls(tuple(map(as_text, numbers)), codes)
 
     def each(self, function: Callable[[str], object]) -> Texts:
         """The function of every row's value; it runs once a distinct value."""
@@ -77,7 +78,7 @@ class Table:
 
     Attributes:
         source: What messages call the list.
-        cells: One row a spreadsheet row, one column a field, both counted from 0; no field where
+        cells: Shape (rows, columns), a row a spreadsheet row, both counted from 0; no field where
             a row is shorter than others is an empty text. What a workbook holds as number, date
             or error (NaN) is no text.
         widths: How many fields each row has; None for a workbook, where nobody can tell.
@@ -87,7 +88,7 @@ class Table:
     """
 
     source: str
-    cells: pd.DataFrame
+    cells: NDArray[np.object_]
     widths: NDArray[np.intp] | None
     swallowing: Flags
     hidden: Flags
@@ -100,13 +101,13 @@ class Table:
 
     def rows(self) -> Iterator[Sequence[object]]:
         """The rows one by one, each as wide as it is."""
-        for index, *cells in self.cells.itertuples(name=None):
-            yield cells if self.widths is None else cells[: self.widths[index]]
+        for index, cells in enumerate(self.cells):
+            yield (cells if self.widths is None else cells[: self.widths[index]]).tolist()
 
     def column(self, position: int | None) -> Column:
         """One column; empty texts where there is none, or the table is not as wide."""
         if position is not None and position < self.cells.shape[1]:
-            return Column.of(self.cells[position])
+            return Column.of(self.cells[:, position])
         return Column(("",), np.zeros(len(self.cells), dtype=np.intp))
 
 
@@ -145,7 +146,7 @@ def read_table(path: Path, sheet: str, most: int) -> Table:
         if kind.startswith(".xls")
         else _read_csv(path, content, most)
     )
-    if table.cells.empty:
+    if not table.cells.size:
         raise UsageError(f"The case list {path} is empty; choose the list with the cases.")
     return table
 
@@ -182,7 +183,7 @@ def _read_csv(path: Path, content: bytes, most: int) -> Table:
         "no row."
     )
     notes = (note,) if line else ()
-    return Table(str(path), pd.DataFrame(rows, dtype=object), widths, swallowing, hidden, notes)
+    return Table(str(path), np.array(rows, dtype=object), widths, swallowing, hidden, notes)
 
 
 def _decode(path: Path, content: bytes) -> str:
@@ -239,7 +240,7 @@ def _read_workbook(path: Path, content: bytes, name: str, most: int) -> Table:
             "save it as .xlsx without a password."
         )
     sheet = read_sheet(path, content, most, name)
-    cells = pd.DataFrame(sheet.cells, dtype=object)
+    cells = np.array(sheet.cells, dtype=object)
     swallowing, hidden = np.zeros((2, len(cells)), dtype=np.bool_)
     hidden[list(sheet.hidden)] = True
     source = f"{path} (sheet {sheet.name})"

@@ -30,6 +30,14 @@ from stardust_esapi.commands.exit_codes import Exit
 from stardust_esapi.commands.streams import unfailing
 from stardust_esapi.errors import NotApprovedError, StardustError, UsageError, in_words
 
+# Ctrl-C; Ctrl-Break, which is also what Windows says as it closes a console or logs a user off;
+# what ends a job on a server or its terminal.
+_STOPS = [
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGBREAK", "SIGTERM", "SIGHUP")
+    if hasattr(signal, name)
+]
+
 app = typer.Typer(
     help="Prepare accepted radiotherapy cases inside Eclipse and export them, verified complete.",
     no_args_is_help=True,
@@ -76,7 +84,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Raises:
         SystemExit: Always, with one of :class:`Exit`.
     """
-    before = signal.signal(signal.SIGINT, _stop)
+    # What is ignored on purpose stays so, as nohup has it with SIGHUP; None is another's, such as
+    # .NET's.
+    heard = [one for one in _STOPS if signal.getsignal(one) not in (signal.SIG_IGN, None)]
+    before = {one: signal.signal(one, _stop) for one in {signal.SIGINT, *heard}}
     sys.stdout, sys.stderr = unfailing(sys.stdout), unfailing(sys.stderr)
     try:
         app(arguments, prog_name="stardust-esapi")
@@ -93,11 +104,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sentence = "Stopped. Nothing is lost: run the same command again to go on."
         _leave_saying("\n".join((*done, sentence)), Exit.STOPPED)
     finally:
-        signal.signal(signal.SIGINT, before)
+        for one, handler in before.items():
+            signal.signal(one, handler)
 
 
 class _Stopped(BaseException):
-    """Ctrl-C: past every handler of errors, up to the end of the program."""
+    """Ctrl-C and its like: past every handler of errors, up to the end of the program."""
 
 
 def _stop(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001 - as signal calls it

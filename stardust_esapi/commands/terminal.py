@@ -21,6 +21,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from stardust_esapi.errors import as_given
 from stardust_esapi.model import Case, CaseResult, CaseState
 from stardust_esapi.report.summary import PLANNED, RunSummary, row_ranges, shown_state
 
@@ -177,12 +178,12 @@ class PlainWatcher(CaseLines):
 
 def say(out: Console, text: str) -> None:
     """Print a sentence with markup: wrapped for a terminal, on one line for anything else."""
-    out.print(text, soft_wrap=not out.is_terminal)
+    out.print(as_given(text), soft_wrap=not out.is_terminal)
 
 
 def print_path(out: Console, what: str, path: Path) -> None:
     """Print where something lies; a path is never broken into lines."""
-    out.print(f"{what}: {path}", markup=False, soft_wrap=True)
+    out.print(f"{what}: {as_given(path)}", markup=False, soft_wrap=True)
 
 
 def watcher(out: Console) -> TerminalWatcher | PlainWatcher:

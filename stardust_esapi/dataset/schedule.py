@@ -246,7 +246,7 @@ def _end_with_parent() -> None:
 def _without_main() -> Iterator[None]:
     """Keep new processes from importing the main program: the work does not lie in it.
 
-    The command line brings along pandas, matplotlib and more, which no worker needs.
+    The command line brings along matplotlib and more, which no worker needs.
     """
     main = vars(sys.modules["__main__"])
     names = main.keys() & {"__spec__", "__file__"}

@@ -60,8 +60,7 @@ class Review:
     """
 
     def __init__(self, folder: Path, settings: Settings) -> None:
-        self._named, self._settings = folder, settings
-        self._folder = files.long_path(folder)
+        self._folder, self._settings = files.long_path(folder), settings
         self._entries: dict[str, Entry] = {}
         try:
             files.make_folder(self._folder / CASES)
@@ -124,7 +123,7 @@ class Review:
             if _OURS.fullmatch(file.stem) and file.stem not in known:
                 with suppress(OSError):  # the next run tries again
                     file.unlink()
-        return self._named / page.name
+        return page
 
 
 def _source_id(surveyed: Survey) -> str:

@@ -17,7 +17,13 @@ from stardust_esapi import __version__, files
 from stardust_esapi.caselist import CaseList, read_case_list
 from stardust_esapi.caselist.decisions import Decisions
 from stardust_esapi.choices import EngineName
-from stardust_esapi.errors import NotApprovedError, UsageError
+from stardust_esapi.errors import (
+    NotApprovedError,
+    StardustError,
+    UsageError,
+    as_given,
+    in_words,
+)
 from stardust_esapi.esapi import host
 from stardust_esapi.esapi.backend import Backend
 from stardust_esapi.esapi.connect import connect
@@ -100,6 +106,10 @@ class Job:
         """
         return self.backend or connect(self.settings.esapi)
 
+    def with_long_paths(self) -> Job:
+        """The same with paths that Windows takes however long they are."""
+        return replace(self, cases=files.long_path(self.cases), out=files.long_path(self.out))
+
 
 def check(job: Job, watcher: Watcher) -> RunSummary:
     """Locate every case and say what an export would do; leaves nothing behind but a review.
@@ -108,6 +118,7 @@ def check(job: Job, watcher: Watcher) -> RunSummary:
         UsageError: The list cannot be read, ESAPI not be reached or the review not be put there.
     """
     started = datetime.now().astimezone()
+    job = job.with_long_paths()
     settings, decisions = job.settings, job.choice.decisions
     listed = _read_list(job)
     job.choice.refuse_nothing(listed.cases)
@@ -141,7 +152,7 @@ def check(job: Job, watcher: Watcher) -> RunSummary:
             results.append(result)
     except BaseException as stop:
         if review and results:
-            stop.add_note(f"Review of what was looked at: {conclude().review}")
+            stop.add_note(as_given(f"Review of what was looked at: {conclude().review}"))
         raise
     return conclude(is_whole=True)
 
@@ -155,7 +166,7 @@ def rehearse(job: Job, watcher: Watcher) -> RunSummary:
         UsageError: The list cannot be read or ESAPI not be reached.
     """
     _refuse_plans_from_esapi(job)
-    job = replace(job, out=files.long_path(job.out))
+    job = job.with_long_paths()
     with claimed(job.out):
         summary = check(job, watcher)
         if not (job.out / LEDGER_NAME).exists():
@@ -176,7 +187,7 @@ def export(job: Job, watcher: Watcher) -> RunSummary:
     """
     started = datetime.now().astimezone()
     _refuse_plans_from_esapi(job)
-    job = replace(job, out=files.long_path(job.out))
+    job = job.with_long_paths()
     backend = job.connect()
     approval = Approval(job.write, host.current(), AuditLog(_audit_path(job)))
     obstacle = approval.obstacle(backend)
@@ -197,7 +208,7 @@ def transfer(job: Job, watcher: Watcher) -> RunSummary:
         UsageError: The list or the output folder cannot be used, or the peer is not known.
     """
     started = datetime.now().astimezone()
-    job = replace(job, out=files.long_path(job.out))
+    job = job.with_long_paths()
     with claimed(job.out):
         return _run(job, _ReadyList(job), watcher, started)
 
@@ -359,8 +370,7 @@ def _run(job: Job, source: _Source, watcher: Watcher, started: datetime) -> RunS
                                 conclude(running=True)
         except BaseException as stop:
             if now:
-                summary = conclude()
-                stop.add_note(f"{summary.verdict}. Report: {job.out / summary.report}")
+                stop.add_note(_concluded(conclude, job.out))
             raise
         summary = conclude()
     tidy(job.out)
@@ -389,6 +399,16 @@ def _with_decisions(
     return replace(summary, list_notes=tuple(notes))
 
 
+def _concluded(conclude: Callable[[], RunSummary], out: Path) -> str:
+    """Bring the books of a run that ends early up to date; what stops that is said, no more."""
+    try:
+        summary = conclude()
+    except (StardustError, OSError) as error:
+        why = in_words(error) if isinstance(error, OSError) else str(error)
+        return f"The report could not be brought up to date: {why.rstrip('.')}."
+    return as_given(f"{summary.verdict}. Report: {out / summary.report}")
+
+
 def write_transfer_commands(listed: Path, out: Path, settings: Settings) -> list[Path]:
     """Write the DCMTK commands that transfer a ready list, for a workstation without anything else.
 
@@ -397,7 +417,7 @@ def write_transfer_commands(listed: Path, out: Path, settings: Settings) -> list
     """
     from stardust_esapi.transfer.network.dcmtk import write_commands
 
-    requests = [r for r in read_ready_list(listed) if r.kind in settings.kinds]
+    requests = [r for r in read_ready_list(files.long_path(listed)) if r.kind in settings.kinds]
     out = files.long_path(out)
     files.make_folder(out)
     return write_commands(requests, settings.network, out)
@@ -586,8 +606,8 @@ def _audited(job: Job, ledger: Ledger) -> tuple[str, tuple[str, ...]]:
         if r.path != _audit_path(job)
     ]
     return (
-        " ".join((*said, *elsewhere, *(text for r in reports for text in r.open_ends))),
-        tuple(problem for r in reports for problem in r.problems),
+        as_given(" ".join((*said, *elsewhere, *(text for r in reports for text in r.open_ends)))),
+        tuple(as_given(problem) for r in reports for problem in r.problems),
     )
 
 

@@ -42,8 +42,8 @@ def claimed(out: Path) -> Iterator[None]:
     """Claim the output folder for this run, and write its log there.
 
     Raises:
-        UsageError: It cannot be created, another run is working in it, or there is a link where
-            this one would write or remove.
+        UsageError: It cannot be created or written to, another run is working in it, or there is a
+            link where this one would write or remove.
     """
     try:
         files.make_folder(out)
@@ -53,14 +53,20 @@ def claimed(out: Path) -> Iterator[None]:
                 "where it leads. Find out who made it, remove it, and run again; to keep exports "
                 "elsewhere, give that folder as --out."
             )
-        with FileLock(out / LOCK, timeout=0), log_to(out / LOGS, datetime.now().astimezone()):
-            yield
+        lock = FileLock(out / LOCK, timeout=0).acquire()
     except Timeout:
         raise UsageError(
             f"Another run is working in {out}. Wait for it, or choose another --out."
         ) from None
     except (FileExistsError, NotADirectoryError):
         raise UsageError(f"--out {out} is not a folder. Choose another.") from None
+    except PermissionError as error:
+        raise UsageError(
+            f"You may not write to --out {out}: {in_words(error)}. Ask who made it for the right "
+            "to, or choose another."
+        ) from None
+    with lock, log_to(out / LOGS, datetime.now().astimezone()):
+        yield
 
 
 @contextmanager

@@ -49,18 +49,23 @@ def watched(monkeypatch: pytest.MonkeyPatch, look: Callable[[int], None]) -> Non
     monkeypatch.setattr(terminal.PlainWatcher, "finish", finish)
 
 
-def test_ctrl_c_leaves_books_of_what_is_done(
-    run: Callable[..., Outcome], command: list[object], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"])
+def test_a_stop_leaves_books_of_what_is_done(
+    run: Callable[..., Outcome], command: list[object], monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
+    if not hasattr(signal, name):
+        return  # this system knows none: Ctrl-Break is Windows', SIGHUP is not
     out = Path(str(command[-1]))
 
     def stop_at_the_second(done: int) -> None:
         if done == 2:
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(getattr(signal, name))
 
+    before = signal.getsignal(getattr(signal, name))
     with monkeypatch.context() as patch:
         watched(patch, stop_at_the_second)
         stopped = run(*command)
+    assert signal.getsignal(getattr(signal, name)) == before
     assert stopped.code == 130
     assert stopped.err.splitlines() == [
         f"2 of 3 cases exported; 1 not reached. Report: {out / 'report.html'}",
@@ -73,6 +78,39 @@ def test_ctrl_c_leaves_books_of_what_is_done(
     assert "The 1 case that is not exported: `stardust-esapi status` names them." in verified.out
     assert "All 3 cases exported." in run(*command).out
     assert "not exported" not in run("verify", out).out
+
+
+def test_a_signal_that_is_ignored_on_purpose_stays_ignored(
+    run: Callable[..., Outcome], command: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched(monkeypatch, lambda _: signal.raise_signal(signal.SIGTERM))
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        assert run(*command).code == 0
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_a_stop_is_a_stop_where_the_report_cannot_be_written_any_more(
+    run: Callable[..., Outcome], command: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = Path(str(command[-1]))
+
+    def fill_and_stop(done: int) -> None:
+        if done == 2:
+            (out / "manifest.json").mkdir()
+            signal.raise_signal(signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        watched(patch, fill_and_stop)
+        stopped = run(*command)
+    (out / "manifest.json").rmdir()
+    assert stopped.code == 130
+    books, sentence = stopped.err.splitlines()
+    assert books.startswith("The report could not be brought up to date: ")
+    assert sentence == "Stopped. Nothing is lost: run the same command again to go on."
+    assert "All 3 cases exported." in run(*command).out
+    assert run("verify", out).code == 0
 
 
 def test_a_run_under_way_keeps_its_books(

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("Übung mit Blank") / "demo"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SOURCE_DATE_EPOCH", EPOCH)
-        demo.main(folder)
+        with (folder.parent / "said.txt").open("w", encoding="utf-8") as said:
+            with redirect_stdout(said), redirect_stderr(said):
+                demo.main(folder)
     return folder
 
 
@@ -41,6 +44,15 @@ def test_the_export_is_linuxs_byte_for_byte(made: Path) -> None:
         del tree["Output_Log.csv"]
     assert len(there) > 100
     assert here == there
+
+
+def test_paths_are_shown_as_users_know_them(made: Path) -> None:
+    out = made / "export"
+    shown = [made.parent / "said.txt", *out.glob("*.html"), *out.glob("*.csv"), *out.glob("logs/*")]
+    texts = {path.name: path.read_text("utf-8") for path in shown}
+    assert "367 files of 11 series" in texts["said.txt"]
+    assert {"plan.html", "report.html", "export_list.csv", "Output_Log.csv"} < texts.keys()
+    assert not [name for name, text in texts.items() if "\\\\?\\" in text]
 
 
 def test_the_network_brings_the_same(made: Path, run: Callable[..., Outcome]) -> None:

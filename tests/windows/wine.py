@@ -11,6 +11,7 @@ import pytest
 # An unexpected success is a failure.
 NOT_UNDER_WINE = {
     "test_a_planted_link_is_refused": "it makes no links that Windows programs see",
+    "test_a_key_in_a_console_stops_a_run[CTRL_BREAK_EVENT]": "its C library hears Ctrl-C alone",
     "test_a_name_that_the_consumer_would_not_find[ct.1.dcm]": "it changes no name in case alone",
 }
 
@@ -25,6 +26,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     """The last line of all: on what, and how many."""
     reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None:  # a worker
+        return
     words = ("passed", "failed", "error", "xfailed", "skipped")
     counts = ", ".join(f"{len(reporter.stats.get(word, ()))} {word}" for word in words)
     reporter.write_line(f"Python {sys.version} on {platform.platform()}: {counts}")

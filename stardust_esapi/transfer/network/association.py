@@ -53,6 +53,7 @@ _WITHOUT: Final = {
     MODELS[Retrieve.GET]: 'Set network.retrieve to "move".',
 }
 _MOST_ROWS: Final = 100_000
+_LONGEST_COMMENT: Final = 64  # of a Long String (PS3.5 6.2)
 _TOO_MANY_ROWS: Final = (
     "answered a query with more than {} rows, and no series has so many images. Ask its "
     "administrator"
@@ -224,10 +225,11 @@ class PeerAssociation:
                         raise PeerError(f"the peer {_TOO_MANY_ROWS.format(_MOST_ROWS)}.")
                 elif category not in {STATUS_PENDING, STATUS_SUCCESS, STATUS_WARNING}:
                     words = QR_FIND_SERVICE_CLASS_STATUS.get(code, ("", ""))[1] or category
+                    said = ", ".join(
+                        filter(None, (f"status {code:04X} ({words})", comment(status)))
+                    )
                     raise QueryRefusedError(
-                        f"the peer refused a query: status {code:04X} ({words})"
-                        f"{', ' + status.ErrorComment if 'ErrorComment' in status else ''}. "
-                        "Ask its administrator."
+                        f"the peer refused a query: {said}. Ask its administrator."
                     )
             return [*rows, *self._decoded(association)]
 
@@ -408,5 +410,11 @@ def _read_answer(code: int, status: Dataset, failures: Dataset | None) -> Answer
         failed=status.get("NumberOfFailedSuboperations") or 0,
         warnings=status.get("NumberOfWarningSuboperations") or 0,
         failed_uids=(str(failed),) if isinstance(failed, str) else tuple(map(str, failed)),
-        comment=str(status.get("ErrorComment") or ""),
+        comment=comment(status),
     )
+
+
+def comment(status: Dataset) -> str:
+    """What a peer says of its answer (PS3.7 C.4.1): one line that commands no terminal."""
+    said = str(status.get("ErrorComment") or "")
+    return "".join(filter(str.isprintable, said))[:_LONGEST_COMMENT]

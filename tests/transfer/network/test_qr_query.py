@@ -7,7 +7,7 @@ from pydicom import Dataset
 
 from stardust_esapi.errors import TransferError
 from stardust_esapi.model import Kind, TransferRequest
-from stardust_esapi.transfer.network.association import Answer, listing
+from stardust_esapi.transfer.network.association import Answer, comment, listing
 from stardust_esapi.transfer.network.query import (
     Holding,
     QueryRefusedError,
@@ -134,3 +134,14 @@ def test_an_answer_reads_as_words_and_numbers() -> None:
 def test_a_long_list_is_cut() -> None:
     assert listing(["1", "2", "3"]) == "1, 2, 3"
     assert listing(["1", "2", "3", "4", "5"]) == "1, 2, 3 and 2 more"
+
+
+def test_what_a_peer_says_is_one_line_without_commands_for_a_terminal() -> None:
+    status = Dataset()
+    assert comment(status) == ""
+    status.ErrorComment = "No route \x1b[2J\r\nto \x07Köln"
+    assert comment(status) == "No route [2Jto Köln"
+    status = Dataset()
+    with pytest.warns(UserWarning, match="exceeds the maximum length"):
+        status.ErrorComment = "x" * 1000
+    assert comment(status) == "x" * 64
