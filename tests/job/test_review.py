@@ -209,6 +209,8 @@ def test_a_review_changes_nothing_and_names_nobody(
     before = describe(clinic.db)
     common = reviewed(clinic, run, tmp_path)
     assert describe(clinic.db) == before
+    again = run("check", *common[:4], "--review", tmp_path / "review", "--json")
+    assert json.loads(again.out)["review"] == str(tmp_path / "review" / "review.html")
     planned = run("export", *common)
     assert planned.code == 0, planned.text
     assert describe(clinic.db) == before
