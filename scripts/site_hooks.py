@@ -194,6 +194,8 @@ def _command(function: Callable[..., object], usage: str) -> Iterator[str]:
     yield f"\n### `{usage}`\n\n{sentences}\n"
     yield from ("| option | meaning | default |", "| --- | --- | --- |")
     for name, parameter in inspect.signature(function, eval_str=True).parameters.items():
+        if not get_args(parameter.annotation):  # what typer gives it, and nobody types
+            continue
         kind, info = get_args(parameter.annotation)
         is_flag = bool in (kind, *get_args(kind))
         # In Annotated typer takes the first flag for a default, and puts that right when it runs.

@@ -148,14 +148,16 @@ def ending(process: subprocess.Popen[Any]) -> Iterator[subprocess.Popen[Any]]:
         end(process)
 
 
-def contour_anew(clinic: Clinic, patient_id: str, structure: str, like: str) -> None:
-    """Give a structure of CT_1 the shape of another one, as a person would in Eclipse."""
+def contour_anew(
+    clinic: Clinic, patient_id: str, structure: str, like: str, structure_set: str = "CT_1"
+) -> None:
+    """Give a structure of a set the shape of another one, as a person would in Eclipse."""
     app = open_application(clinic.db)
     try:
         patient = app.OpenPatientById(patient_id)
         assert patient is not None
         patient.BeginModifications()
-        [source] = [s for s in patient.StructureSets if s.Id == "CT_1"]
+        [source] = [s for s in patient.StructureSets if s.Id == structure_set]
         structures = {s.Id: s for s in source.Structures}
         structures[structure].SegmentVolume = structures[like].SegmentVolume
         app.SaveModifications()

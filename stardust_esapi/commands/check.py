@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from stardust_esapi.commands import options
 from stardust_esapi.commands.exit_codes import leave
@@ -17,6 +20,14 @@ def check(
     on_missing: options.Missing = None,
     patients: options.Patients = None,
     rows: options.Rows = None,
+    only: options.Only = None,
+    review: Annotated[
+        Path | None,
+        typer.Option(
+            "--review",
+            help="Leave pages with pictures here, on which a person accepts or rejects each case.",
+        ),
+    ] = None,
     *,
     accept_doubtful: options.AcceptDoubtful = False,
     as_json: options.AsJson = False,
@@ -41,11 +52,14 @@ def check(
             Path(),
             loaded,
             accept_doubtful=accept_doubtful,
-            choice=options.choice(patients, rows),
+            choice=options.choice(patients, rows, only=only),
+            review=review,
         )
         summary = run.check(job, watcher)
     if as_json:
         terminal.print_check(summary)
     else:
         terminal.print_summary(summary, console)
+    if summary.review:
+        terminal.print_path(console, "Review", summary.review)
     leave(summary)

@@ -34,6 +34,14 @@ def export(
     patients: options.Patients = None,
     rows: options.Rows = None,
     retry: options.Retrying = Retry.ALL,
+    only: options.Only = None,
+    review: Annotated[
+        bool,
+        typer.Option(
+            "--review/--no-review",
+            help="Without --write: leave pages with pictures, to accept or reject each case.",
+        ),
+    ] = True,
     settings: options.SettingsFile = None,
     audit: options.Audit = None,
     sheet: options.Sheet = None,
@@ -63,6 +71,7 @@ def export(
     from stardust_esapi.commands import dataset as dataset_command
     from stardust_esapi.commands import terminal
     from stardust_esapi.job import run
+    from stardust_esapi.job.review import REVIEW
     from stardust_esapi.settings import load_settings
 
     flags = {
@@ -86,7 +95,8 @@ def export(
         load_settings(settings, flags),
         write=write,
         accept_doubtful=accept_doubtful,
-        choice=options.choice(patients, rows, retry),
+        choice=options.choice(patients, rows, retry, only),
+        review=out / REVIEW if review and not write else None,
     )
     console = terminal.open_console()
     with terminal.watcher(console) as watcher:
@@ -99,6 +109,8 @@ def export(
     terminal.print_path(console, "Report", out / summary.report)
     if summary.failed_rows:
         terminal.print_path(console, "To be corrected", out / summary.failed_rows)
+    if summary.review:
+        terminal.print_path(console, "Review", summary.review)
     if dataset is not None and write:
         dataset_command.convert(out, dataset, {}, settings=settings)
     leave(summary)

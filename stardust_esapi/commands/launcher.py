@@ -22,6 +22,7 @@ from stardust_esapi.esapi import host
 from stardust_esapi.esapi.clr_backend import PlugInBackend
 from stardust_esapi.esapi.writer import RecordWriter
 from stardust_esapi.job import run
+from stardust_esapi.job.review import REVIEW
 from stardust_esapi.logs import log_to_terminal
 from stardust_esapi.model import Case, CaseResult
 from stardust_esapi.prepare.identify import may_be
@@ -146,11 +147,13 @@ def _export_open(
             "not in Eclipse's database yet. Correct `engine` in the settings."
         )
     open_case = _open_case(context)
+    write = host.current().writer is not None
     job = run.Job(
         cases=Path(cases),
         out=Path(out),
         settings=settings,
-        write=host.current().writer is not None,
+        write=write,
+        review=None if write else Path(out) / REVIEW,
         backend=PlugInBackend(context),
         wanted=open_case,
     )

@@ -72,6 +72,10 @@ Rows = Annotated[
     str | None,
     typer.Option("--rows", metavar="ROWS", help="Only these rows of the list, such as 2-9,14."),
 ]
+Only = Annotated[
+    Path | None,
+    typer.Option("--only", help="Only the cases that a review accepted: the CSV it saved."),
+]
 Retrying = Annotated[
     Retry, typer.Option("--retry", help="Which cases to try again that an earlier run gave up.")
 ]
@@ -103,15 +107,26 @@ Deliver = Annotated[
 ]
 
 
-def choice(patients: list[str] | None, rows: str | None, retry: Retry = Retry.ALL) -> Choice:
+def choice(
+    patients: list[str] | None,
+    rows: str | None,
+    retry: Retry = Retry.ALL,
+    only: Path | None = None,
+) -> Choice:
     """What the user named of the list.
 
     Raises:
-        UsageError: ``--rows`` cannot be read.
+        UsageError: ``--rows`` or ``--only`` cannot be read.
     """
+    from stardust_esapi.caselist.decisions import read_decisions
     from stardust_esapi.job.choose import Choice, parse_rows
 
-    return Choice(tuple(patients or ()), parse_rows(rows) if rows else (), retry)
+    return Choice(
+        tuple(patients or ()),
+        parse_rows(rows) if rows else (),
+        retry,
+        read_decisions(only) if only else None,
+    )
 
 
 def given(**flags: object) -> dict[str, object]:

@@ -44,6 +44,7 @@ _STOPS = [
     if hasattr(signal, name)
 ]
 
+
 class _InOrder(TyperGroup):
     def list_commands(self, ctx: object) -> list[str]:  # noqa: ARG002 - as typer calls it
         return list(_COMMANDS)

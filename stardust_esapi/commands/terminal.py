@@ -297,6 +297,7 @@ def print_check(summary: RunSummary) -> None:
             "rows_rejected": summary.rejected,
             "duplicates": summary.duplicates,
             "list_notes": summary.list_notes,
+            "review": as_given(summary.review) if summary.review else None,
         }
     )
 

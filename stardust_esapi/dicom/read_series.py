@@ -265,34 +265,6 @@ class Stack(Slices):
         values = map_coordinates(voxels, [planes - first, *at[1:]], order=1, mode="nearest")
         return np.where(inside, values, np.nan)
 
-    def to_index(self, points: FloatArray) -> FloatArray:
-        """Fractional (plane, row, column) of (…, 3) patient points, shape (…, 3).
-
-        Between two slices by their own positions and origins, so that it is right for slices that
-        are not regular; beyond the first and the last by the usual distance.
-        """
-        x, y, normal = self.axes
-        across, down, step = self.geometry.spacing
-        position, ends = points @ normal, self.positions[[0, -1]]
-        plane = np.interp(position, self.positions, np.arange(len(self.positions), dtype=float))
-        plane += (position - np.clip(position, *ends)) / step
-        column = (points @ x - np.interp(position, self.positions, self.origins @ x)) / across
-        row = (points @ y - np.interp(position, self.positions, self.origins @ y)) / down
-        return np.stack([plane, row, column], axis=-1)
-
-    def to_patient(self, index: FloatArray) -> FloatArray:
-        """Patient points of fractional (…, 3) indices (plane, row, column): turns `to_index`."""
-        x, y, normal = self.axes
-        across, down, step = self.geometry.spacing
-        plane, row, column = np.moveaxis(np.asarray(index, dtype=float), -1, 0)
-        planes = np.arange(len(self.positions), dtype=float)
-        beyond = (plane - np.clip(plane, 0, planes[-1])) * step
-        origin = np.stack(
-            [np.interp(plane, planes, self.origins[:, axis]) for axis in range(3)], axis=-1
-        )
-        steps = np.stack([column * across, row * down, beyond], axis=-1)
-        return np.asarray(origin + steps @ np.array([x, y, normal]), dtype=float)
-
 
 def read_stack(folder: Path) -> Stack:
     """Read the headers of the ``CT*.dcm`` or ``MR*.dcm`` of a folder and put them in order.

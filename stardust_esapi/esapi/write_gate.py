@@ -8,7 +8,7 @@ without two lines in the audit log: one before Eclipse is asked, one for how it 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
@@ -78,11 +78,13 @@ class Approval:
         requested: Whether the user started this run with ``--write``.
         host: The launcher that this Python runs in, or Python itself.
         audit: Where every write is recorded.
+        facts: What is recorded with it of who wanted the case written.
     """
 
     requested: bool
     host: Host
     audit: AuditLog
+    facts: Mapping[str, object] = field(default_factory=dict)
 
     def obstacle(self, backend: Backend) -> str:
         """Why this run may not write, known before anything is opened; empty if it may try."""
@@ -201,6 +203,7 @@ def _facts(patient: OpenPatient, plan: WritePlan, approval: Approval) -> dict[st
         "script_version": host.version,
         "manifest": host.manifest_digest,
         "package_version": __version__,
+        **approval.facts,
     }
 
 

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 from loguru import logger
 
+from stardust_esapi.caselist.decisions import Decisions
 from stardust_esapi.dicom.uids import derived_uid
-from stardust_esapi.errors import CaseError, NotApprovedError, UsageError, in_words
+from stardust_esapi.errors import (
+    CaseError,
+    NotApprovedError,
+    PrepareError,
+    UsageError,
+    in_words,
+)
 from stardust_esapi.esapi.session import OpenPatient
 from stardust_esapi.esapi.write_gate import Approval
+from stardust_esapi.job.review import Review
 from stardust_esapi.job.workspace import check_places
 from stardust_esapi.model import (
     Case,
@@ -26,6 +35,7 @@ from stardust_esapi.model import (
 )
 from stardust_esapi.prepare.create import FailedStructuresError, create
 from stardust_esapi.prepare.locate import Located, locate
+from stardust_esapi.prepare.shown import shown_state
 from stardust_esapi.prepare.survey import SetPlan, Survey, survey
 from stardust_esapi.record.ledger import Ledger, SeriesRecord, sender_reports
 from stardust_esapi.report import album
@@ -60,10 +70,36 @@ def plan_case(
     watcher: Watcher,
     *,
     accept_doubtful: bool,
+    decisions: Decisions | None = None,
+    review: Review | None = None,
 ) -> CaseResult:
-    """Locate, survey and judge: as far as a run goes without write."""
+    """Locate, survey and judge: as far as a run goes without write.
+
+    Args:
+        case: The case.
+        patient: Its patient, open.
+        settings: The settings.
+        watcher: Who looks on.
+        accept_doubtful: Whether to take a doubtful case as it is.
+        decisions: Those of a review, where only what it accepted is taken.
+        review: Gets a page of the case.
+
+    Raises:
+        CaseError: The case cannot be located or prepared, or is not what was reviewed.
+    """
     watcher.phase(case, "locate")
-    surveyed, result = _examined(case, patient, settings, accept_doubtful=accept_doubtful)
+    surveyed, result = _examined(
+        case, patient, settings, accept_doubtful=accept_doubtful, decisions=decisions
+    )
+    if review is not None:
+        watcher.phase(case, "review")
+        shown = surveyed, result
+        if result.state is CaseState.DOUBTFUL:
+            # Whoever sees the doubts may accept the case: shown is what would be created then.
+            with suppress(CaseError):  # not even then could it be
+                shown = _examined(case, patient, settings, accept_doubtful=True)
+        if shown[1].state is not CaseState.DOUBTFUL:
+            review.add(*shown, patient)
     if result.state is CaseState.PREPARED:
         state = CaseState.PARTIAL if result.left_out else CaseState.PENDING
         result = replace(result, state=state)
@@ -81,6 +117,7 @@ def prepare_case(
     approval: Approval,
     *,
     accept_doubtful: bool,
+    decisions: Decisions | None = None,
 ) -> tuple[CaseResult, dict[str, Colors]]:
     """Locate, judge and prepare a case; on return its structure sets are saved in Eclipse.
 
@@ -91,14 +128,18 @@ def prepare_case(
         structure sets should have (see :class:`~stardust_esapi.transfer.esapi_engine.EsapiEngine`).
 
     Raises:
-        CaseError: The case cannot be located or prepared.
+        CaseError: The case cannot be located or prepared, or is not what was reviewed.
         NotApprovedError: This run may not write.
     """
     watcher.phase(case, "locate")
-    surveyed, result = _examined(case, patient, settings, accept_doubtful=accept_doubtful)
+    surveyed, result = _examined(
+        case, patient, settings, accept_doubtful=accept_doubtful, decisions=decisions
+    )
     if result.state is CaseState.DOUBTFUL:
         return result, {}
     watcher.phase(case, "prepare")
+    if decisions is not None:
+        approval = replace(approval, facts=decisions.facts(case))
     sets = create(case, surveyed.sets, patient, settings.structures, approval)
     created = {
         planned.structure_set_id: made.structure_set_id
@@ -124,11 +165,26 @@ def prepare_case(
 
 
 def _examined(
-    case: Case, patient: OpenPatient, settings: Settings, *, accept_doubtful: bool
+    case: Case,
+    patient: OpenPatient,
+    settings: Settings,
+    *,
+    accept_doubtful: bool,
+    decisions: Decisions | None = None,
 ) -> tuple[Survey, CaseResult]:
-    """What a case needs, and the case: good to be prepared, or doubtful."""
+    """What a case needs, and the case: good to be prepared, or doubtful.
+
+    What a review has accepted was accepted with its doubts, which it showed.
+    """
+    accept_doubtful = accept_doubtful or decisions is not None
     located = locate(case, patient.view, settings.kinds, settings.on_missing)
     surveyed = survey(case, located, patient, settings, accept_doubtful=accept_doubtful)
+    decision = decisions.of(case) if decisions else None
+    if decisions and (not decision or decision.state != shown_state(case, surveyed, patient)):
+        raise PrepareError(
+            f"{case}: it has changed since it was reviewed: in Eclipse, in the list or in the "
+            "settings. Nothing was written. Review it again."
+        )
     doubts = tuple(finding for finding in surveyed.findings if finding.fatal)
     doubtful = bool(doubts) and not accept_doubtful
     words = " ".join(doubt.text for doubt in doubts)
@@ -150,6 +206,7 @@ def _examined(
             *case.notes,
             *surveyed.located.notes,
             *(finding.text for finding in surveyed.findings if not finding.fatal),
+            *((f"It was {decision} ({decisions.name}).",) if decisions and decision else ()),
         ),
     )
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from stardust_esapi.caselist.decisions import Decisions
 from stardust_esapi.choices import Retry
 from stardust_esapi.errors import UsageError
 from stardust_esapi.model import Case, CaseState
@@ -27,16 +28,20 @@ class Choice:
         patients: Patient ids; none means all.
         rows: First and last row of each part of the list, as a spreadsheet counts; none means all.
         retry: Which of the cases are tried again that an earlier run has given up.
+        decisions: Those of a review, which has to have accepted a case; None without one.
     """
 
     patients: tuple[str, ...] = ()
     rows: tuple[tuple[int, int], ...] = ()
     retry: Retry = Retry.ALL
+    decisions: Decisions | None = None
 
     def names(self, case: Case) -> bool:
-        """Whether a case is of a patient and in a row that the user named."""
-        return (not self.patients or any(may_be(case, one) for one in self.patients)) and (
-            not self.rows or any(first <= case.row <= last for first, last in self.rows)
+        """Whether a case is of a patient and in a row that the user named, and was accepted."""
+        return (
+            (not self.patients or any(may_be(case, one) for one in self.patients))
+            and (not self.rows or any(first <= case.row <= last for first, last in self.rows))
+            and (self.decisions is None or self.decisions.accepts(case))
         )
 
     def refuse_nothing(self, cases: Sequence[Case]) -> None:
@@ -48,6 +53,7 @@ class Choice:
         if cases and not any(map(self.names, cases)):
             named = [f"--patient {one}" for one in self.patients]
             named += ["--rows"] if self.rows else []
+            named += [f"accepted in {self.decisions.name}"] if self.decisions else []
             raise UsageError(
                 f"{' and '.join(named)}: no case of the list is that. Nothing was done: look at "
                 "the list, whose rows are counted with the header as row 1."

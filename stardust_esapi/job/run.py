@@ -15,6 +15,7 @@ from loguru import logger
 
 from stardust_esapi import __version__, files
 from stardust_esapi.caselist import CaseList, read_case_list
+from stardust_esapi.caselist.decisions import Decisions
 from stardust_esapi.choices import EngineName
 from stardust_esapi.errors import (
     NotApprovedError,
@@ -38,6 +39,7 @@ from stardust_esapi.job.case import (
 )
 from stardust_esapi.job.choose import Choice, choose
 from stardust_esapi.job.courier import Courier
+from stardust_esapi.job.review import Review
 from stardust_esapi.job.workspace import (
     PLAN_REPORT,
     Interval,
@@ -68,7 +70,7 @@ from stardust_esapi.settings import Settings
 from stardust_esapi.transfer.esapi_engine import EsapiEngine
 from stardust_esapi.transfer.network.start import network_engine, require_peer
 from stardust_esapi.verify.manifest import root_manifest_bytes, write_root_manifest
-from stardust_esapi.wording import counted
+from stardust_esapi.wording import counted, row_ranges
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,8 @@ class Job:
         backend: How ESAPI is reached, where that is not what the settings say: in a plug-in.
         wanted: Which cases of the list are meant; a plug-in takes those that are open.
         choice: Which of these the user named for this run; the report is of all.
+        review: Where a run without write leaves the page that a person reviews the cases on; None
+            for none.
     """
 
     cases: Path
@@ -94,6 +98,7 @@ class Job:
     backend: Backend | None = None
     wanted: Callable[[Case], bool] = field(default=lambda case: True)  # noqa: ARG005
     choice: Choice = field(default_factory=Choice)
+    review: Path | None = None
 
     def connect(self) -> Backend:
         """Reach ESAPI.
@@ -109,10 +114,10 @@ class Job:
 
 
 def check(job: Job, watcher: Watcher) -> RunSummary:
-    """Locate every case and say what an export would do; leaves nothing behind.
+    """Locate every case and say what an export would do; leaves nothing behind but a review.
 
     Raises:
-        UsageError: The list cannot be read or ESAPI not be reached.
+        UsageError: The list cannot be read, ESAPI not be reached or the review not be put there.
     """
     job = job.with_long_paths()
     return _planned(job, _read_list(job), job.connect(), watcher)
@@ -120,18 +125,40 @@ def check(job: Job, watcher: Watcher) -> RunSummary:
 
 def _planned(job: Job, listed: CaseList, backend: Backend, watcher: Watcher) -> RunSummary:
     started = datetime.now().astimezone()
-    settings = job.settings
+    settings, decisions = job.settings, job.choice.decisions
+    job.choice.refuse_nothing(listed.cases)
+    chosen = choose(listed.cases, lambda case: CaseState.PENDING, job.choice, settings.limit)  # noqa: ARG005
+    review = Review(job.review, settings) if job.review else None
 
     def work(case: Case, patient: OpenPatient) -> CaseResult:
-        return plan_case(case, patient, settings, watcher, accept_doubtful=job.accept_doubtful)
+        return plan_case(
+            case,
+            patient,
+            settings,
+            watcher,
+            accept_doubtful=job.accept_doubtful,
+            decisions=decisions,
+            review=review,
+        )
 
-    chosen = choose(listed.cases, lambda case: CaseState.PENDING, job.choice, settings.limit)  # noqa: ARG005
+    def conclude(*, is_whole: bool = False) -> RunSummary:
+        summary = _summary(listed, settings, started, results, settings.esapi, write=False)
+        summary = _with_decisions(summary, decisions, listed.cases)
+        if review is None:
+            return summary
+        return replace(summary, review=review.finish(summary, is_whole=is_whole))
+
     watcher.start(len(chosen))
-    results = []
-    for result in _each_case(chosen, backend, work):
-        watcher.finish(result)
-        results.append(result)
-    return _summary(listed, settings, started, results, settings.esapi, write=False)
+    results: list[CaseResult] = []
+    try:
+        for result in _each_case(chosen, backend, work):
+            watcher.finish(result)
+            results.append(result)
+    except BaseException as stop:
+        if review and results:
+            stop.add_note(as_given(f"Review of what was looked at: {conclude().review}"))
+        raise
+    return conclude(is_whole=True)
 
 
 def rehearse(job: Job, watcher: Watcher) -> RunSummary:
@@ -267,6 +294,7 @@ class _Eclipse:
                 self._watcher,
                 approval,
                 accept_doubtful=job.accept_doubtful,
+                decisions=job.choice.decisions,
             )
             if job.settings.engine is EngineName.ESAPI and result.state is CaseState.PREPARED:
                 engine = EsapiEngine(patient, colors)
@@ -321,11 +349,12 @@ def _run(job: Job, source: _Source, watcher: Watcher, started: datetime) -> RunS
 
         def conclude(*, running: bool = False) -> RunSummary:
             cases, same = source.cases(ledger)
-            every = [now.get(case.key) or ledger.result(case) for case in cases]
+            every = [now.get(case.key) or _as_recorded(case, ledger, job.choice) for case in cases]
             _list_placed(job, ledger)
             source.close(ledger)
             audited, lost = _audited(job, ledger)
             summary = _summary(source.listed, settings, started, every, source.esapi, write=True)
+            summary = _with_decisions(summary, job.choice.decisions, cases)
             summary = replace(
                 summary,
                 duplicates=(*summary.duplicates, *same),
@@ -366,6 +395,28 @@ def _run(job: Job, source: _Source, watcher: Watcher, started: datetime) -> RunS
         summary = conclude()
     tidy(job.out)
     return summary
+
+
+def _as_recorded(case: Case, ledger: Ledger, choice: Choice) -> CaseResult:
+    """What earlier runs have made of a case; one that the review left out says so."""
+    result = ledger.result(case)
+    if choice.decisions and result.state is CaseState.PENDING:
+        return replace(result, reason=choice.decisions.why_not(case))
+    return result
+
+
+def _with_decisions(
+    summary: RunSummary, decisions: Decisions | None, cases: Sequence[Case]
+) -> RunSummary:
+    if decisions is None:
+        return summary
+    left_out = [case for case in cases if not decisions.accepts(case)]
+    rejected = [case for case in left_out if (found := decisions.of(case)) and found.is_rejected]
+    notes = [*summary.list_notes, *decisions.sentences(cases)]
+    notes += [f"{case}: {decisions.why_not(case)}" for case in rejected]
+    if undecided := [case.row for case in left_out if case not in rejected]:
+        notes.append(f"Left out, not decided in the review: {row_ranges(undecided)}.")
+    return replace(summary, list_notes=tuple(notes))
 
 
 def _concluded(conclude: Callable[[], RunSummary], out: Path) -> str:
@@ -484,7 +535,10 @@ def _settled(
             # Success is in the ledger already.
             ledger.failed(result.case, result.reason, result.outcomes, result.state)
         if result.state.is_exported:
-            _audit(job, ledger).append(Event.EXPORTED, _export_facts(result))
+            facts = _export_facts(result)
+            if job.choice.decisions:
+                facts |= job.choice.decisions.facts(result.case)
+            _audit(job, ledger).append(Event.EXPORTED, facts)
         status = f"{result.state}: {result.reason}" if result.reason else result.state
         log.append(*log_row(result.case, status))
         watcher.finish(result)

@@ -56,11 +56,15 @@ class Survey:
         located: The objects of the case; a contrast CT that cuts off a label is left out.
         sets: Its prepared structure sets; none of a case that is doubtful and not accepted.
         findings: What speaks against GTV and target; nothing in a good case.
+        facts: GTV and target, measured.
+        source: The structure set it is all about.
     """
 
     located: Located
     sets: tuple[SetPlan, ...]
     findings: tuple[Finding, ...]
+    facts: TumourFacts
+    source: Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +115,7 @@ def survey(
     """
     source_uid = located.source.uid
     plan = plan_structures(case, patient.structures(source_uid), settings.structures)
-    source = _Source(located, plan, patient.contours(source_uid))
+    source = Source(located, plan, patient.contours(source_uid))
     # The labels of an MR-only export come through the planning CT too.
     cut_off = _cut_off(source, located.image, settings.structures)
     if cut_off:
@@ -127,13 +131,14 @@ def survey(
         else:
             images.append((Kind.KM, contrast))
     located = _with_objects(case, located, patient, settings)
-    findings = judge(_tumour(case, source, settings.structures), settings.dataset.gates)
+    facts = _tumour(case, source, settings.structures)
+    findings = judge(facts, settings.dataset.gates)
     if any(finding.fatal for finding in findings) and not accept_doubtful:
-        return Survey(located, (), findings)
+        return Survey(located, (), findings, facts, source)
     sets = tuple(
         _survey_set(case, kind, image, source, patient, settings) for kind, image in images
     )
-    return Survey(located, sets, findings)
+    return Survey(located, sets, findings, facts, source)
 
 
 def _with_objects(
@@ -156,7 +161,7 @@ def _with_objects(
 
 
 @dataclass(frozen=True, slots=True)
-class _Source:
+class Source:
     """The source structure set: where it lies, what shall become of it, its contours by id."""
 
     located: Located
@@ -183,7 +188,7 @@ def _survey_set(
     case: Case,
     kind: Kind,
     image: ImageView,
-    source: _Source,
+    source: Source,
     patient: OpenPatient,
     settings: Settings,
 ) -> SetPlan:
@@ -250,7 +255,7 @@ def base_id_of(kind: Kind, rules: StructureSettings) -> str:
 
 def _is_of_another_tumour(
     shapes: Sequence[StructureShape],
-    source: _Source,
+    source: Source,
     how: Redrawing | Resampling,
     settings: StructureSettings,
 ) -> bool:
@@ -283,7 +288,7 @@ def _check_labels(case: Case, uid: str, patient: OpenPatient, settings: Structur
         )
 
 
-def _cut_off(source: _Source, image: ImageView, settings: StructureSettings) -> str:
+def _cut_off(source: Source, image: ImageView, settings: StructureSettings) -> str:
     """Why an image does not hold the whole of target and GTV; empty where it does."""
     for planned in source.labelled(settings).values():
         points = source.points(planned)
@@ -302,7 +307,7 @@ def _cut_off(source: _Source, image: ImageView, settings: StructureSettings) -> 
     return ""
 
 
-def _tumour(case: Case, source: _Source, settings: StructureSettings) -> TumourFacts:
+def _tumour(case: Case, source: Source, settings: StructureSettings) -> TumourFacts:
     """GTV and target: their volumes as Eclipse has them, and the voxels of the planning CT."""
     slices = regular_slices(source.located.image.geometry)
     labelled = source.labelled(settings)
@@ -321,7 +326,7 @@ def _tumour(case: Case, source: _Source, settings: StructureSettings) -> TumourF
     )
 
 
-def _fit(source: _Source, image: ImageView) -> tuple[PreparePlan, frozenset[str]]:
+def _fit(source: Source, image: ImageView) -> tuple[PreparePlan, frozenset[str]]:
     """Leave out what lies wholly outside the image; name what reaches out of it."""
     if source.located.image.geometry.same_grid(image.geometry):
         return source.plan, frozenset()  # copied plane by plane, nothing is cut

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from threading import Lock
 
 from loguru import logger
 
@@ -16,13 +15,10 @@ from stardust_esapi.report.pictures import Pictures, case_pictures
 FOLDER = "report"
 """The folder of ``report.html``'s pages."""
 
-_drawing = Lock()  # matplotlib is not made for several threads at once
-
 
 def draw(root: Path, case: Case, folders: Mapping[Kind, str]) -> Pictures:
     """Draw a case from its exported files, and keep the pictures; none is worth ending a run."""
-    with _drawing:
-        drawn = case_pictures({kind: root / folder for kind, folder in folders.items()})
+    drawn = case_pictures({kind: root / folder for kind, folder in folders.items()})
     try:
         files.make_folder(root / FOLDER)
         for kind, picture in drawn.images.items():

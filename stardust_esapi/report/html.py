@@ -17,7 +17,7 @@ from stardust_esapi.files import make_folder, write_for_people
 from stardust_esapi.model import Action, CaseResult, CaseState, Kind, StructureOutcome
 from stardust_esapi.names import LOOKED_FOR
 from stardust_esapi.page import in_general, template
-from stardust_esapi.report.pictures import OUTLINES
+from stardust_esapi.report.drawing import OUTLINES
 from stardust_esapi.report.summary import PLANNED, RunSummary, shown_state
 from stardust_esapi.wording import counted, row_ranges
 

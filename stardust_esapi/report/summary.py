@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stardust_esapi.caselist import RowProblem
@@ -47,6 +48,7 @@ class RunSummary:
         running: Whether the run goes on, and this is what it has done so far.
         report: Name of the file in the output folder that this is written to; empty before.
         failed_rows: Name of the file there with the rows to be corrected; empty without any.
+        review: The page on which a person accepts or rejects the cases; None without one.
     """
 
     program_version: str
@@ -70,6 +72,7 @@ class RunSummary:
     running: bool = False
     report: str = ""
     failed_rows: str = ""
+    review: Path | None = None
 
     @property
     def exported(self) -> int:

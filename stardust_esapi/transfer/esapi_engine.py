@@ -318,30 +318,34 @@ class EsapiEngine:
             series_uid=derived_uid("series of registration", uid),
             source_for=registration.SourceFOR,
             registered_for=registration.RegisteredFOR,
-            matrix=self._matrix(registration),
+            matrix=registration_matrix(self._patient, registration),
             created=created or datetime.min,
         )
 
-    def _matrix(self, registration: API.Registration) -> FloatArray:
-        """The (4, 4) matrix from ``SourceFOR`` to ``RegisteredFOR``, mm, proven by four points.
 
-        That ``TransformPoint`` goes this way is documented; of ``TransformationMatrix`` nothing is.
-        """
-        backend = self._patient.backend
-        matrix = backend.read_matrix(registration)
-        start, *ends = backend.transform(registration, _PROBES)
-        way = np.eye(4)
-        way[:3, :3] = (np.array(ends) - start).T / _REACH
-        way[:3, 3] = start
-        if np.abs(moved(matrix, _PROBES) - moved(way, _PROBES)).max() <= GEOMETRY_TOLERANCE_MM:
-            return matrix
-        if np.abs(moved(matrix @ way, _PROBES) - _PROBES).max() <= GEOMETRY_TOLERANCE_MM:
-            return way  # the matrix goes back
-        raise TransferError(
-            f"patient {self._patient.patient_id}: registration {registration.UID} does not move "
-            "points as its matrix says, so it is not rigid or not what it seems. Export the case "
-            "without the MR, or through DICOM."
-        )
+def registration_matrix(patient: OpenPatient, registration: API.Registration) -> FloatArray:
+    """The (4, 4) matrix from ``SourceFOR`` to ``RegisteredFOR``, mm, proven by four points.
+
+    That ``TransformPoint`` goes this way is documented; of ``TransformationMatrix`` nothing is.
+
+    Raises:
+        TransferError: It is not rigid, or not what it seems.
+    """
+    backend = patient.backend
+    matrix = backend.read_matrix(registration)
+    start, *ends = backend.transform(registration, _PROBES)
+    way = np.eye(4)
+    way[:3, :3] = (np.array(ends) - start).T / _REACH
+    way[:3, 3] = start
+    if np.abs(moved(matrix, _PROBES) - moved(way, _PROBES)).max() <= GEOMETRY_TOLERANCE_MM:
+        return matrix
+    if np.abs(moved(matrix @ way, _PROBES) - _PROBES).max() <= GEOMETRY_TOLERANCE_MM:
+        return way  # the matrix goes back
+    raise TransferError(
+        f"patient {patient.patient_id}: registration {registration.UID} does not move "
+        "points as its matrix says, so it is not rigid or not what it seems. Export the case "
+        "without the MR, or through DICOM."
+    )
 
 
 def _answer(value: Types.DoseValue) -> doses.Answer:

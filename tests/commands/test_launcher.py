@@ -79,6 +79,7 @@ def test_any_other_launcher_does_not_write(
     # To look is allowed.
     assert export(launcher) == 0
     assert (tmp_path / "out" / "plan.html").exists()
+    assert (tmp_path / "out" / "review" / "review.html").exists()
 
 
 def test_training_files_are_made_outside(

@@ -118,6 +118,8 @@ def test_a_stop_is_a_stop_where_the_report_cannot_be_written_any_more(
     assert sentence == "Stopped. Nothing is lost: run the same command again to go on."
     assert "All 3 cases exported." in run(*command).out
     assert run("verify", out).code == 0
+
+
 def stop_at(patch: pytest.MonkeyPatch, moment: int) -> list[int]:
     """Press Ctrl-C when so many phases have begun and cases ended; counts them."""
     passed = [0]

@@ -15,7 +15,8 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
 from stardust_esapi.model import Kind
-from stardust_esapi.report.pictures import border_letters, case_pictures, orientation_letters
+from stardust_esapi.report.drawing import border_letters, orientation_letters
+from stardust_esapi.report.pictures import case_pictures
 
 PIXELS = 320
 ORANGE, BLUE = (230, 159, 0), (86, 180, 233)
