@@ -21,6 +21,7 @@ from dicom_peers import free_port
 from esapi_stub import cli
 from esapi_stub.build import build
 from esapi_stub.sample import Phantom, PhantomContrast, PhantomMr, default_structures, write_phantom
+from reviews import decide
 from stand_ins import ROOT
 from stardust_esapi.commands import program
 from stardust_esapi.settings import load_settings
@@ -43,6 +44,7 @@ NOT_RUN = {  # how a command begins, and why it is not run here
     "scripts/": "it sets up an environment, and runs for minutes; scripts/test and CI are that",
     "python -m pip install": "it needs a package index; scripts/check installs the same",
     ".venv/bin/pre-commit install": "it changes the checkout's own hooks",
+    "stardust-esapi demo": "its sample takes long; tests/commands/test_demo.py runs it with a smaller",
     "esapi-stub sample": "its real patient takes long; what stands here for it is smaller",
     "stardust-esapi approval": "it needs launchers, and these a compiler: tests/approval has both",
 }
@@ -128,7 +130,11 @@ def clinic(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.chdir(folder)
         with pytest.raises(SystemExit) as left:
             program.main(["export", *files, "--esapi", "stub:db", "--write"])
+        assert left.value.code in (0, None)
+        with pytest.raises(SystemExit) as left:
+            program.main(["check", *files[:2], "--esapi", "stub:db", "--review", "seen"])
     assert left.value.code in (0, None)
+    decide(folder / "decisions.csv", folder / "seen", dict.fromkeys(range(2, 15), "accept"))
     shutil.copy(folder / "export" / "export_list.csv", folder)
     shutil.copytree(dicom, folder / "sample" / "dicom")
     faulty = row_of(plain, GTV="no such")
