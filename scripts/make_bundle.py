@@ -46,6 +46,7 @@ FILES = {  # in the bundle, and here
     "approval/record.md.j2": "approval/record.md.j2",
 }
 LAUNCHERS = "approval/launchers"
+DOCUMENTATION = "docs"
 EVIDENCE = "evidence.xml"
 HOME = "python"
 # Of Python itself: what nobody imports at work.
@@ -177,6 +178,22 @@ def make_wheel(folder: Path, date: datetime) -> Path:
     return wheel
 
 
+def make_documentation(date: datetime) -> dict[str, bytes]:
+    """Build the documentation site; its files by their path in the bundle."""
+    with tempfile.TemporaryDirectory() as name:
+        site = Path(name)
+        _run(
+            *(sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", name),
+            problem="The documentation could not be built",
+            environment={"SOURCE_DATE_EPOCH": str(int(date.timestamp()))},
+        )
+        return {
+            f"{DOCUMENTATION}/{path.relative_to(site).as_posix()}": path.read_bytes()
+            for path in site.rglob("*")
+            if path.is_file() and path.suffix != ".map"  # for developers of the theme
+        }
+
+
 def read_home(path: Path, python: str) -> dict[str, bytes]:
     """Read what a workstation needs of a CPython for Windows, pip included.
 
@@ -293,6 +310,7 @@ def gather(
         about["brings"] = home.name
     content["bundle.json"] = (json.dumps(about, indent=2) + "\n").encode()
     content |= {name: (ROOT / path).read_bytes() for name, path in FILES.items()}
+    content |= make_documentation(date)
     for source in (ROOT / LAUNCHERS).iterdir():
         content[f"{LAUNCHERS}/{source.name}"] = source.read_bytes()
     if home is not None:

@@ -220,7 +220,13 @@ class Peer(_Frozen):
 
 
 class Tls(_Frozen):
-    """Certificates (PEM) for associations over TLS; the peer must show one that ``ca`` signed."""
+    """Certificates (PEM) for associations over TLS; the peer must show one that ``ca`` signed.
+
+    Attributes:
+        certificate: Our own certificate.
+        key: Its private key.
+        ca: The certificates that a peer's must be signed by.
+    """
 
     certificate: Path
     key: Path
@@ -399,7 +405,31 @@ class Dataset(_Frozen):
 
 
 class Settings(BaseSettings):
-    """Everything a run can be told, but for the case list, the output folder and ``--write``."""
+    """Everything a run can be told, but for the case list, the output folder and ``--write``.
+
+    Attributes:
+        esapi: How ESAPI is reached: ``eclipse``, ``eclipse:FOLDER`` for the assemblies in a folder,
+            ``stub:DB`` for a stub database, ``clr-stub:DB`` for the same through .NET assemblies.
+        engine: ``esapi`` writes the DICOM files from ESAPI's own objects; ``qr`` has the DICOM DB
+            Daemon, or any Query/Retrieve SCP, send them; ``dcmtk`` does that through DCMTK's
+            programs; ``none`` prepares only, and ``export_list.csv`` names every UID for a transfer
+            of your own.
+        kinds: What to export of each case; a ``plan`` comes over the network alone. Also
+            comma-separated text, in small letters too.
+        limit: At most so many patients in a run, untried ones first; by default all.
+        on_existing: When a prepared structure set is there that does not hold what would be
+            created now: ``stop`` the case, ``reuse`` the set as it is, or make a ``new`` one.
+        on_missing: Where a contrast CT, MR, dose or plan cannot be had as the row says: ``skip``
+            leaves that kind out, with a warning; ``fail`` fails the case.
+        mr_structures: Whether a structure set derived from the CT's lies beside an MR.
+        fail_fast: Whether a run stops at the first failed case.
+        audit: The audit log of writes to Eclipse; by default ``audit.jsonl`` of the output folder.
+            No variable sets it.
+        caselist: How a case list is read.
+        structures: How prepared structure sets are created.
+        network: How a transfer reaches its peer.
+        dataset: How training files are created.
+    """
 
     model_config = SettingsConfigDict(
         env_prefix="STARDUST_", env_nested_delimiter="__", frozen=True, extra="forbid"
@@ -412,10 +442,8 @@ class Settings(BaseSettings):
     on_existing: OnExisting = OnExisting.STOP
     on_missing: OnMissing = OnMissing.SKIP
     mr_structures: bool = True
-    """Whether a structure set derived from the CT's lies beside an MR."""
     fail_fast: bool = False
     audit: Path | None = None
-    """The audit log of writes to Eclipse; by default ``audit.jsonl`` of the output folder."""
     caselist: CaseListSettings = CaseListSettings()
     structures: StructureSettings = StructureSettings()
     network: Network = Network()

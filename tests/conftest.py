@@ -14,6 +14,7 @@ from loguru import logger
 from pynetdicom import AE
 
 import left_running
+from browser import a_page
 from esapi_stub import cli
 from esapi_stub.build import build
 from esapi_stub.sample import Phantom, PhantomContrast, PhantomMr, write_phantom, write_real_patient
@@ -98,6 +99,13 @@ def warned() -> Iterator[list[str]]:
     sink = logger.add(told.append, level="WARNING", format="{message}")
     yield told
     logger.remove(sink)
+
+
+@pytest.fixture(scope="module")
+def page() -> Iterator[Any]:
+    """A page of a headless Chromium."""
+    with a_page() as page:
+        yield page
 
 
 @pytest.fixture

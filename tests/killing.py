@@ -230,7 +230,8 @@ class World:
         return {
             "files": _contents(self.out, [*KINDS, "manifest.json", "export_list.csv"]),
             "names": sorted(path.name for path in self.out.iterdir()),
-            "pictures": _contents(self.out, [".pictures"]),
+            "pictures": {p.name: p.read_bytes() for p in (self.out / "report").glob("*.png")},
+            "pages": {p.name: _report(p) for p in (self.out / "report").glob("*.html")},
             "ledger": _ledger_state(self.out / "ledger.sqlite"),
             "database": _contents(database, [path.name for path in database.iterdir()]),
             "report": _report(self.out / "report.html"),
@@ -304,12 +305,14 @@ def _of_single_files(out: Path) -> list[str]:
             read_ready_list(out / "export_list.csv")
     except StardustError as error:
         found.append(str(error))
-    report = out / "report.html"
-    if report.exists() and not report.read_text("utf-8").rstrip().endswith("</html>"):
-        found.append("report.html is not whole")
+    found += [
+        f"{page.name} is not whole"
+        for page in (*out.glob("report.html"), *(out / "report").glob("*.html"))
+        if not page.read_text("utf-8").rstrip().endswith("</html>")
+    ]
     found += [
         f"{picture.name} is not whole"
-        for picture in (out / ".pictures").glob("*.png")
+        for picture in (out / "report").glob("*.png")
         if not picture.read_bytes().endswith(b"IEND\xaeB`\x82")
     ]
     log = out / "Output_Log.csv"
@@ -431,9 +434,8 @@ def _report(path: Path) -> list[str]:
     for pattern in (
         r'(?<=<p class="eyebrow">).*',
         r"It took .*",
-        r"<dt>Time</dt>.*",
         r"<li>zCopyFromPlan.*: an older one was left as it is .*",
-        r"<span>\d+ notes?</span>",
+        r"(?: · )?\d+ notes?",
         r" · began .*",
         r"<p>Audit log .*",
     ):

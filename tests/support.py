@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -47,6 +48,13 @@ class Outcome:
     @property
     def text(self) -> str:
         return self.out + self.err
+
+
+def report_of(out: Path, name: str = "report.html") -> str:
+    """A report as a reader has it: the list, and the pages that it leads to."""
+    listed = (out / name).read_text("utf-8")
+    pages = re.findall(r'<a href="([^"#]+)"', listed)
+    return "\n".join([listed, *((out / page).read_text("utf-8") for page in pages)])
 
 
 def row_of(uids: PatientUids, **changes: str) -> dict[str, str]:

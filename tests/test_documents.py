@@ -20,7 +20,7 @@ DOCUMENTS = sorted(
 ROOMS = {path.stem for path in (ROOT / "stardust_esapi").iterdir() if path.name[0] not in "_."}
 # A dotted name that ends so is a file's.
 FILES = re.compile(
-    r".*\.(cmd|csv|dcm|dll|exe|html|ini|jsonl?|lock|md|py|sqlite|toml|txt|xlsx|xml|yaml)"
+    r".*\.(cmd|csv|dcm|dll|exe|html|ini|jsonl?|lock|md|py|sh|sqlite|toml|txt|xlsx|xml|ya?ml)"
 )
 
 

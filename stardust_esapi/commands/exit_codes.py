@@ -12,7 +12,16 @@ if TYPE_CHECKING:
 
 
 class Exit(IntEnum):
-    """Exit codes of the program."""
+    """Exit codes of the program.
+
+    Attributes:
+        DONE: All is done and nobody has to look.
+        SOME_FAILED: Somebody has to look: cases failed, are doubtful or were exported in part, rows
+            could not be read, `verify` or `doctor` found something wrong.
+        USAGE: Wrong use: an option, a setting, or a list or folder that cannot be read.
+        NOT_APPROVED: Not approved to write to the clinical database.
+        STOPPED: Stopped with Ctrl-C. Run the same command again to go on.
+    """
 
     DONE = 0
     SOME_FAILED = 1

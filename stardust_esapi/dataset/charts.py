@@ -16,10 +16,15 @@ from matplotlib.ticker import MaxNLocator, NullFormatter
 from stardust_esapi.dataset.split import Part
 
 COLOURS = {Part.TRAIN: "#2f6db5", Part.TEST: "#c2750a"}
+DARK_COLOURS = {Part.TRAIN: "#7fb0ee", Part.TEST: "#f0a848"}
 SMALLEST_SHARE = 1e-5
 
 _ALL = "#5a6b80"
-_INK = "#7f8b99"  # read on white and on black: pictures do not know what they lie on
+_INK = "#566272"
+# What the picture is drawn in on a dark page.
+_DARK = {_INK: "#a0acba", _ALL: "#8794a5"} | {
+    COLOURS[part]: colour for part, colour in DARK_COLOURS.items()
+}
 _BINS = 16
 _LOG_FROM = 30  # times the smallest value: below, powers of ten are too few to read
 _SIZE = (4.6, 1.6)  # inches
@@ -88,10 +93,16 @@ def shares(mean: Sequence[float], edges: Sequence[float]) -> Figure:
 
 @rc_context(_STYLE)
 def picture(figure: Figure) -> str:
-    """A figure as the source of an HTML image."""
+    """A figure as the source of an HTML image, which is light or dark as the page is."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    return f"data:image/svg+xml;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    drawn = buffer.getvalue().decode()
+    for light in _DARK:
+        drawn = drawn.replace(light, f"var(--{light[1:]}, {light})")
+    dark = " ".join(f"--{light[1:]}: {colour};" for light, colour in _DARK.items())
+    scheme = f"<style>@media (prefers-color-scheme: dark) {{ :root {{ {dark} }} }}</style>"
+    drawn = drawn.replace("<defs>", f"{scheme}<defs>", 1)
+    return f"data:image/svg+xml;base64,{base64.b64encode(drawn.encode()).decode()}"
 
 
 def _figure() -> tuple[Figure, Axes]:

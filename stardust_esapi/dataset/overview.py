@@ -5,6 +5,7 @@ The page lies in the dataset and shows the pictures that lie there; nothing come
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,7 +15,6 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from stardust_esapi import __version__
 from stardust_esapi.dataset import charts
@@ -23,6 +23,7 @@ from stardust_esapi.dataset.labels import CT_EDGES
 from stardust_esapi.dataset.split import Part
 from stardust_esapi.files import atomic_write
 from stardust_esapi.model import Kind, Role
+from stardust_esapi.page import in_general, template
 
 if TYPE_CHECKING:
     from stardust_esapi.dataset.build import DatasetSummary
@@ -74,6 +75,7 @@ class _Card:
     region: str
     picture: str
     volumes: Mapping[str, float]
+    gtv_ml: float | None
 
 
 def write_overview(summary: DatasetSummary, path: Path) -> None:
@@ -87,19 +89,12 @@ def write_overview(summary: DatasetSummary, path: Path) -> None:
 
 def render_overview(summary: DatasetSummary) -> str:
     """The page as HTML: names as text whatever they contain, readable without JavaScript."""
-    environment = Environment(
-        loader=PackageLoader("stardust_esapi", "dataset"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     parts = summary.split.patients
     cards = [_card(entry, parts) for entry in summary.created]
     strata: dict[tuple[str, str], list[_Card]] = {}
     for card in cards:
         strata.setdefault((card.case_kind, card.region), []).append(card)
-    return environment.get_template("overview.html.j2").render(
+    return template("dataset", "overview.html.j2").render(
         summary=summary,
         version=__version__,
         cards=cards,
@@ -112,6 +107,9 @@ def render_overview(summary: DatasetSummary) -> str:
         kinds=KIND_NAMES,
         parts=PART_NAMES,
         colours=charts.COLOURS,
+        dark_colours=charts.DARK_COLOURS,
+        missing=_missing(summary.missing),
+        fingerprint=_fingerprint(summary.created),
         mood="good" if not summary.missing and summary.created else "bad",
     )
 
@@ -124,6 +122,7 @@ def _card(entry: Entry, parts: Mapping[str, Part]) -> _Card:
         region=entry.label2 or NO_WORD,
         picture=quote(entry.thumbnail),
         volumes={one.name: one.volume_ml for one in entry.structures if one.role is not Role.OTHER},
+        gtv_ml=next((one.volume_ml for one in entry.structures if one.role is Role.GTV), None),
     )
 
 
@@ -155,6 +154,59 @@ def _structures(entries: Sequence[Entry]) -> list[tuple[str, int, float]]:
     return [
         (name, len(values), statistics.median(values)) for name, values in listed[:_MOST_STRUCTURES]
     ]
+
+
+def _missing(entries: Iterable[Entry]) -> dict[str, list[Entry]]:
+    """Those without files by what their reasons have in common, most frequent first."""
+    groups: dict[str, list[Entry]] = {}
+    for entry in entries:
+        groups.setdefault(in_general(entry.reasons[0]), []).append(entry)
+    return dict(sorted(groups.items(), key=lambda item: -len(item[1])))
+
+
+def _fingerprint(entries: Iterable[Entry]) -> dict[Kind, tuple[int, list[str]]]:
+    """What nnU-Net calls a dataset's fingerprint: number, sizes and spacings of each kind.
+
+    Its grey values are among the charts.
+    """
+    by_kind: dict[Kind, list[Entry]] = {}
+    for entry in entries:
+        by_kind.setdefault(entry.kind, []).append(entry)
+    return {
+        kind: (
+            len(own),
+            [
+                _middle(entry.shape[2] for entry in own)
+                + " \N{MULTIPLICATION SIGN} "
+                + _middle(entry.shape[1] for entry in own),
+                _middle(entry.shape[0] for entry in own),
+                _middle(entry.spacing[0] for entry in own),
+                _middle(entry.spacing[2] for entry in own),
+                _middle(share for entry in own for share in _gtv_percent(entry)),
+            ],
+        )
+        for kind in Kind
+        if (own := by_kind.get(kind))
+    }
+
+
+def _gtv_percent(entry: Entry) -> list[float]:
+    """How much of the image the GTV is, %, to two digits."""
+    voxels = math.prod(entry.shape)
+    return [
+        float(f"{100 * one.voxels / voxels:.2g}")
+        for one in entry.structures
+        if one.role is Role.GTV and voxels
+    ]
+
+
+def _middle(values: Iterable[float]) -> str:
+    """Median, smallest and largest; only one of them where they are the same."""
+    every = sorted(values)
+    if not every:
+        return "\N{EN DASH}"
+    low, middle, high = (_short(v) for v in (every[0], statistics.median(every), every[-1]))
+    return middle if low == high else f"{middle} ({low}\N{EN DASH}{high})"
 
 
 # --- charts ---------------------------------------------------------------------------------

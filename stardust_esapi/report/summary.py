@@ -38,7 +38,7 @@ class RunSummary:
             them: for the terminal, not for a report.
         audit: What the audit log holds after the run, and the end of its chain; may be empty.
         audit_problems: What is not as it was in the audit logs; none is well.
-        pictures: PNG files by :attr:`Case.key` and kind.
+        pictures: The kinds that have a picture, by :attr:`Case.key`.
         running: Whether the run goes on, and this is what it has done so far.
         report: Name of the file in the output folder that this is written to; empty before.
         review: The page on which a person accepts or rejects the cases; None without one.
@@ -61,7 +61,7 @@ class RunSummary:
     comments: tuple[tuple[str, int], ...] = ()
     audit: str = ""
     audit_problems: tuple[str, ...] = ()
-    pictures: Mapping[str, Mapping[Kind, bytes]] = field(default_factory=dict)
+    pictures: Mapping[str, tuple[Kind, ...]] = field(default_factory=dict)
     running: bool = False
     report: str = ""
     review: Path | None = None

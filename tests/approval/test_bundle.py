@@ -73,7 +73,7 @@ def test_what_is_in_the_bundle(bundle) -> None:
     assert names == sorted(set(names))
     launchers = {f"approval/launchers/{p.name}" for p in (ROOT / "approval/launchers").iterdir()}
     assert "approval/launchers/Program.manifest" in launchers
-    assert {name for name in names if not name.startswith("wheels/")} == launchers | {
+    assert {name for name in names if not name.startswith(("wheels/", "docs/"))} == launchers | {
         "README.md",
         "Install.ps1",
         "install.py",
@@ -87,6 +87,9 @@ def test_what_is_in_the_bundle(bundle) -> None:
         "requirements.txt",
         "stardust-esapi.py",
     }
+    documentation = {name for name in names if name.startswith("docs/")}
+    assert {"docs/index.html", "docs/approval.html", "docs/search-from-disk.js"} <= documentation
+    assert not any(name.endswith(".map") for name in documentation)
     for info in infos:
         assert info.date_time == (2023, 11, 14, 22, 13, 20)
         assert info.external_attr == 0o100644 << 16

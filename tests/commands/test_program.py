@@ -29,7 +29,7 @@ from esapi_stub.sample import (
 )
 from stardust_esapi.record.ready_list import read_ready_list
 from stardust_esapi.verify.check import verify_tree
-from support import PATIENCE, Clinic, Outcome, ending, row_of, spawn, write_case_list
+from support import PATIENCE, Clinic, Outcome, ending, report_of, row_of, spawn, write_case_list
 
 Run = Callable[..., Outcome]
 ClinicOf = Callable[..., Clinic]
@@ -79,7 +79,7 @@ def test_without_write_nothing_is_changed_and_all_is_said(
     assert snapshot(clinic.db) == before
     assert not exported_files(out)
     assert not (out / "ledger.sqlite").exists()
-    plan = (out / "plan.html").read_text(encoding="utf-8")
+    plan = report_of(out, "plan.html")
     assert "Would create structure set zCopyFromPlan with 3 structures" in plan
     assert "zCopyFromPlan_KM" in plan
     # Only the MR needs nothing written: its row is ready as it is.
@@ -130,8 +130,9 @@ def test_the_whole_job(
         ["0815", small.series_uid, "CT_1", "exported"],
     ]
     assert run("verify", out).code == 0
-    report = (out / "report.html").read_text(encoding="utf-8")
-    assert report.count("data:image/png") == 4
+    report = report_of(out)
+    assert len(set(re.findall(r'src="(\w+-\w+\.png)"', report))) == 4
+    assert len(list((out / "report").glob("*.png"))) == 4
 
     before = {name: stat for name, stat in snapshot(out).items() if "_Export/" in name}
     database = snapshot(clinic.db)
@@ -287,7 +288,7 @@ def test_reuse_takes_an_existing_set_as_it_is_and_says_so(
         "--on-existing", "reuse", "--accept-doubtful",
     )  # fmt: skip
     assert reuse.code == 0, reuse.text
-    report = (tmp_path / "2" / "report.html").read_text(encoding="utf-8")
+    report = report_of(tmp_path / "2")
     assert "an older one was reused as it is" in report
     assert len(describe(clinic.db)["patients"][0]["structure_sets"]) == 2
 
@@ -340,9 +341,9 @@ def test_an_mr_gets_structures_where_its_ct_is_exported(
     assert derived(one, "ct,km,mr", "--no-mr-structures") == [name]
     said = "The MR has no structure set"
     assert derived(other, "mr", "--no-mr-structures") == []
-    assert said not in (other / "report.html").read_text("utf-8")
+    assert said not in report_of(other)
     assert derived(other, "ct,mr") == []
-    assert said in (other / "report.html").read_text("utf-8")
+    assert said in report_of(other)
     shutil.rmtree(other / "MR_Export")
     assert derived(other, "ct,mr") == [name]  # of the same input the same UID
     assert run("verify", other).code == 0
@@ -533,7 +534,7 @@ def test_a_clinics_own_words(
         "--esapi", clinic.esapi, "--write", "--settings", settings,
     )  # fmt: skip
     assert done.code == 0, done.text
-    report = (out / "report.html").read_text(encoding="utf-8")
+    report = report_of(out)
     assert "Hilfsstruktur: ends-with “hilfe”" in report
     assert "type (none) cannot be added by a script, CONTROL taken" in report
     manifest = json.loads((out / "manifest.json").read_bytes())
@@ -572,7 +573,7 @@ def test_verify_checks_the_audit_log_too(
     assert last["event"] == "listed"
     assert last["sha256"] == hashlib.sha256((out / "manifest.json").read_bytes()).hexdigest()
     said = f"4 events, the last one {last['hash']}"
-    assert said in (out / "report.html").read_text(encoding="utf-8")
+    assert said in report_of(out)
     verified = run("verify", out)
     assert verified.code == 0, verified.text
     assert last["hash"] in verified.out
@@ -581,7 +582,7 @@ def test_verify_checks_the_audit_log_too(
     assert verified.code == 1
     assert "Line 1 was changed" in verified.out
     assert export_small().code == 1
-    assert "Line 1 was changed" in (out / "report.html").read_text(encoding="utf-8")
+    assert "Line 1 was changed" in report_of(out)
 
 
 @pytest.mark.parametrize("kept", [0, 2])
@@ -606,7 +607,7 @@ def test_a_log_that_was_cut_or_deleted_is_said_and_stops_a_run(
     # Another log is a way on, and never an unsaid one.
     elsewhere = tmp_path / "elsewhere.jsonl"
     assert export_small("out", "--audit", elsewhere).code == 1
-    report = (out / "report.html").read_text(encoding="utf-8")
+    report = report_of(out)
     assert said in report
     # On Windows in its long form.
     assert re.search(rf"Earlier runs wrote to another audit log: \S*{re.escape(str(log))}", report)

@@ -24,7 +24,7 @@ from stardust_esapi.dataset.pseudonym import Pseudonyms
 from stardust_esapi.dataset.tasks import find_tasks
 from stardust_esapi.model import Kind
 from stardust_esapi.settings import Dataset
-from support import Clinic, Outcome, row_of, write_case_list
+from support import Clinic, Outcome, report_of, row_of, write_case_list
 
 Run = Callable[..., Outcome]
 
@@ -75,7 +75,7 @@ def test_gtv_and_target_of_the_row_are_the_labels(
         assert (label.name, label.candidates) == (name, (name,))
         np.testing.assert_array_equal(label.mask, source_mask(clinic, uids, source, read))
     assert {"GT2", "iGT", "CTV aus GT", "GT alt", "Targ alt", "Targ_2"} <= set(read.others)
-    report = (tmp_path / "out" / "report.html").read_text("utf-8")
+    report = report_of(tmp_path / "out")
     assert "by which MedSAM2&#39;s reader finds the label" in report
 
 

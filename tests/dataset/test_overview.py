@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import re
-import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -12,6 +10,7 @@ import pytest
 from PIL import Image
 from pytest_mock import MockerFixture
 
+from browser import barriers, elsewhere, is_as_wide_as_its_window, open_page
 from dataset_cohort import write_cohort
 from stardust_esapi.dataset import charts as charts_module
 from stardust_esapi.dataset import overview
@@ -23,7 +22,6 @@ from stardust_esapi.dataset.split import Part, assign
 from stardust_esapi.dataset.tasks import State
 from stardust_esapi.model import IMAGE_KINDS, Kind, Role
 from stardust_esapi.settings import Dataset
-from support import PATIENCE
 
 HOSTILE = """<script>alert(1)</script>"'>&<img src=x onerror=y>{{ 7*7 }}"""
 WORDS = (("Lunge", "Thorax"), ("Glio", "Kopf"), ("", ""))
@@ -236,35 +234,10 @@ def test_nothing_comes_from_elsewhere() -> None:
 # --- in a browser ---------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """A page of a headless Chromium that has noted what went wrong."""
-    import playwright.sync_api as playwright
-
-    chromium = next((p for n in ("chromium", "google-chrome") if (p := shutil.which(n))), None)
-    assert chromium, "there is no Chromium here: scripts/test installs it"
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(
-            executable_path=chromium, args=["--no-sandbox"], timeout=1000 * PATIENCE
-        )
-        page = browser.new_page(viewport={"width": 1300, "height": 1000})
-        page.set_default_timeout(1000 * PATIENCE)
-        page.wrong = []
-        page.on("console", lambda message: page.wrong.append(message.text))
-        page.on("pageerror", lambda error: page.wrong.append(str(error)))
-        page.on("requestfailed", lambda request: page.wrong.append(request.url))
-        page.on(
-            "request",
-            lambda r: r.url.startswith(("file:", "data:")) or page.wrong.append(r.url),
-        )
-        yield page
-        browser.close()
-
-
-def open_page(page: Any, path: Path) -> None:
-    page.wrong.clear()
-    page.goto(path.as_uri())
-    for picture in page.locator(".gallery img").all():  # lazy ones load when they come into view
+def open_all(page: Any, path: Path) -> None:
+    """Open a page with all its pictures: lazy ones load when they come into view."""
+    open_page(page, path)
+    for picture in page.locator(".cases img").all():
         picture.scroll_into_view_if_needed()
     page.wait_for_function("[...document.images].every(i => i.hidden || i.complete)")
 
@@ -281,12 +254,13 @@ def test_opens_from_disk_with_its_pictures(page: Any, tmp_path: Path) -> None:
     summary = build_dataset(job, Watcher())
     moved = tmp_path / "moved"
     out.rename(moved)  # it is handed on as a folder
-    open_page(page, moved / "dataset.html")
+    open_all(page, moved / "dataset.html")
     assert page.wrong == []
+    assert elsewhere(page) == []
     assert page.title() == "Dataset: 4 training cases of 4 patients"
     assert page.evaluate("[...document.images].every(i => i.naturalWidth > 0)")
     sizes = page.evaluate(
-        "[...document.querySelectorAll('.gallery img')].map(i => [i.naturalWidth, i.naturalHeight])"
+        "[...document.querySelectorAll('.cases img')].map(i => [i.naturalWidth, i.naturalHeight])"
     )
     expected = []
     for entry in summary.created:
@@ -302,40 +276,82 @@ def test_opens_from_disk_with_its_pictures(page: Any, tmp_path: Path) -> None:
     assert {(0x2F, 0x6D, 0xB5), (0xC2, 0x75, 0x0A)} <= colours
 
 
-def test_filters_show_what_is_asked_for(page: Any, tmp_path: Path) -> None:
-    entries = [an_entry(number) for number in range(24)]
-    for entry in entries:
-        path = tmp_path / entry.thumbnail
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory: pytest.TempPathFactory) -> tuple[DatasetSummary, Path]:
+    """A dataset with pictures, and where its page is."""
+    out = tmp_path_factory.mktemp("dataset")
+    entries = [an_entry(number, notes=("Mind the gap.",) * (number == 3)) for number in range(24)]
+    for number, entry in enumerate(entries):
+        path = out / entry.thumbnail
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.new("L", (64, 64), 90).save(path)
-    summary = a_summary(*entries)
-    write_overview(summary, tmp_path / "dataset.html")
-    open_page(page, tmp_path / "dataset.html")
+        Image.new("L", (64, 64), 90 + number).save(path)
+    summary = a_summary(*entries, a_failure(40), a_failure(41), a_failure(42, "It is odd: very."))
+    write_overview(summary, out / "dataset.html")
+    return summary, out / "dataset.html"
+
+
+def test_filters_show_what_is_asked_for(page: Any, cohort: tuple[DatasetSummary, Path]) -> None:
+    summary, path = cohort
+    entries = summary.created
+    open_page(page, path)
     assert page.wrong == []
-    shown = page.locator(".gallery > li:visible")
+    shown, said = page.locator(".cases > li:visible"), page.locator(".shown")
     assert shown.count() == 24
     page.get_by_label("casekind", exact=True).select_option("Glio")
     page.get_by_label("Label2", exact=True).select_option("Kopf")
-    assert shown.count() == sum(entry.case_kind == "Glio" for entry in entries)
+    of_glio = sum(entry.case_kind == "Glio" for entry in entries)
+    said.filter(has_text=f"{of_glio} of 24 cases shown").wait_for()
+    assert shown.count() == of_glio
     page.get_by_label("Kind", exact=True).select_option("MR")
     expected = [e for e in entries if e.case_kind == "Glio" and e.kind is Kind.MR]
+    said.filter(has_text=f"{len(expected)} of 24 cases shown").wait_for()
     assert shown.count() == len(expected)
-    assert page.locator(".shown").text_content() == f"{len(expected)} of 24 cases"
     page.get_by_label("Part", exact=True).select_option("test")
     parts = summary.split.patients
-    assert shown.count() == sum(parts[e.patient] is Part.TEST for e in expected)
+    for_test = sum(parts[e.patient] is Part.TEST for e in expected)
+    said.filter(has_text=f"{for_test} of 24 cases shown").wait_for()
+    assert shown.count() == for_test
     for name in ("casekind", "Label2", "Kind", "Part"):
         page.get_by_label(name, exact=True).select_option("")
     page.get_by_label("Show cases").fill("C007")
+    said.filter(has_text="1 of 24 cases shown").wait_for()
     assert shown.count() == 1
     page.get_by_label("Show cases").fill("")
-    assert shown.count() == 24
+    shown.nth(23).wait_for()
+    page.get_by_label("Order").select_option("by GTV, largest first")
+    page.wait_for_function("document.querySelector('.cases code').textContent.includes('c023')")
+    volumes = [float(v or 0) for v in shown.evaluate_all("cs => cs.map(c => c.dataset.gtv)")]
+    assert volumes == sorted((e.structures[0].volume_ml for e in entries), reverse=True)
+
+
+def test_only_what_is_looked_at_is_loaded(page: Any, cohort: tuple[DatasetSummary, Path]) -> None:
+    page.set_viewport_size({"width": 800, "height": 300})
+    open_page(page, cohort[1])
+    page.wait_for_load_state()
+    assert sum(url.endswith(".png") for url in page.asked) < 24
+
+
+def test_without_files_cases_stand_by_their_reason(cohort: tuple[DatasetSummary, Path]) -> None:
+    groups = re.findall(r"<summary><b>(\d+)</b> (.*?)</summary>", cohort[1].read_text("utf-8"))
+    assert groups == [("2", "The GTV is tiny."), ("1", "It is odd.")]
+
+
+def test_has_the_fingerprint_of_each_kind() -> None:
+    entries = [an_entry(number) for number in (0, 3, 6)] + [an_entry(1)]
+    text = Text(render_overview(a_summary(*entries))).text.replace("\N{MULTIPLICATION SIGN}", "x")
+    middle = "Planning CT 3 512 x 512 103 (100\N{EN DASH}106) 0.98 1 (1\N{EN DASH}2)"
+    # 100 voxels of 512 x 512 x 106, 103 and 100.
+    assert f"{middle} 0.00037 (0.00036\N{EN DASH}0.00038)" in text
+    assert "Contrast CT 1 512 x 512 101 0.98 2" in text
 
 
 @pytest.mark.parametrize("width", [390, 800, 1300])
-def test_fits_any_window(page: Any, tmp_path: Path, width: int) -> None:
-    summary = a_summary(*[an_entry(number, thumbnail="") for number in range(9)], a_failure(20))
-    write_overview(summary, tmp_path / "dataset.html")
+def test_fits_any_window_and_any_sight(
+    page: Any, cohort: tuple[DatasetSummary, Path], width: int
+) -> None:
     page.set_viewport_size({"width": width, "height": 900})
-    open_page(page, tmp_path / "dataset.html")
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    open_all(page, cohort[1])
+    assert is_as_wide_as_its_window(page)
+    why = page.get_by_text("It is odd: very.").bounding_box()
+    assert 0 <= why["x"] <= why["x"] + why["width"] <= width
+    assert barriers(page) == []

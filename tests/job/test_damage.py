@@ -11,7 +11,7 @@ from pydicom import dcmread
 
 from esapi_stub.sample import Phantom, PhantomContrast
 from stardust_esapi.verify.check import verify_tree
-from support import Clinic, Outcome, row_of, write_case_list
+from support import Clinic, Outcome, report_of, row_of, write_case_list
 
 PLAIN = Phantom("0815", size=(32, 32, 14))
 WHOLE = replace(PLAIN, patient_id="4711", contrast=PhantomContrast())
@@ -85,7 +85,7 @@ def test_a_damaged_folder_is_not_exported_and_said(
     again = export()
     assert again.code == 1
     assert "1 of 2 cases exported; 1 failed" in again.out
-    report = (out / "report.html").read_text(encoding="utf-8")
+    report = report_of(out)
     where = folder.relative_to(out).as_posix()
     for text in (" ".join(again.out.split()), report):
         assert f"{where} was changed after it was exported" in text
@@ -109,7 +109,7 @@ def test_damage_is_told_by_a_run_that_does_not_ask_for_the_kind_or_comes_not_so_
     again = export("--kinds", "ct", "--limit", 1)
     assert again.code == 1
     assert "0 of 2 cases exported; 2 failed" in again.out
-    assert (out / "report.html").read_text(encoding="utf-8").count("was changed after it") >= 2
+    assert report_of(out).count("was changed after it") >= 2
 
 
 def test_a_folder_that_was_taken_away_is_exported_again(

@@ -15,7 +15,7 @@ from esapi_stub.sample import Phantom, PhantomStructure, Sphere, default_structu
 from esapi_stub.sample.dicom import Grid
 from stardust_esapi.model import CaseState
 from stardust_esapi.record.ledger import read_cases
-from support import Clinic, Outcome, row_of, write_case_list
+from support import Clinic, Outcome, report_of, row_of, write_case_list
 
 Run = Callable[..., Outcome]
 ClinicOf = Callable[..., Clinic]
@@ -61,14 +61,14 @@ def test_a_doubtful_case_is_shown_with_its_numbers_and_not_written(
     assert describe(clinic.db) == before
     [case] = read_cases(out)
     assert case.state is CaseState.DOUBTFUL
-    report = (out / "report.html").read_text(encoding="utf-8")
+    report = report_of(out)
     assert words[0] in report
     assert not list(out.rglob("*.dcm"))
 
     accepted = run("export", *common, "--out", out, "--write", "--accept-doubtful")
     assert accepted.code == 0, accepted.text
     assert "Doubtful, and accepted as it is" in accepted.out
-    assert '<p class="warning">Doubtful, and accepted' in (out / "report.html").read_text("utf-8")
+    assert '<p class="warning">Doubtful, and accepted' in report_of(out)
     assert list(out.rglob("RS*.dcm"))
     # Nobody accepted it for training: the dataset judges by the same table.
     created = run("dataset", "--from", out, "--out", tmp_path / "data", "--workers", 1)

@@ -18,7 +18,7 @@ from esapi_stub.build import build
 from esapi_stub.database import MODES, configure, describe
 from esapi_stub.sample import Phantom, PhantomContrast, PhantomMr, Sphere, write_phantom
 from esapi_stub.surface import VERSIONS
-from support import Clinic, Outcome, row_of, write_case_list
+from support import Clinic, Outcome, report_of, row_of, write_case_list
 
 Run = Callable[..., Outcome]
 
@@ -137,7 +137,7 @@ def test_an_id_that_eclipse_refuses_is_tried_numbered(
     export = ("export", "--cases", cases, "--esapi", f"stub:{db}", "--write", "--out")
     said = run(*export, out)
     assert said.code == 0, said.text
-    report = (out / "report.html").read_text("utf-8")
+    report = report_of(out)
     assert ("Eclipse refused zCopyFromPlan" in report) == (among == "patient")
     [patient] = describe(db)["patients"]
     ours = [s["id"] for s in patient["structure_sets"] if s["image"].startswith("CT_")][-1]

@@ -12,7 +12,7 @@ import pytest
 from esapi_stub.sample import Phantom, PhantomContrast, PhantomMr
 from stardust_esapi.model import CaseState, Kind
 from stardust_esapi.record.ledger import read_cases
-from support import Clinic, Outcome, contour_anew, row_of, write_case_list
+from support import Clinic, Outcome, contour_anew, report_of, row_of, write_case_list
 
 Run = Callable[..., Outcome]
 ClinicOf = Callable[..., Clinic]
@@ -81,7 +81,7 @@ def test_the_rest_of_the_case_is_exported_and_nobody_overlooks_what_is_not(
     assert f"The {Kind(kind).words} was left out." in done.out
     assert words in done.out
     assert kinds_of(out) == {"CT", "KM", "MR"} - {kind}
-    report = (out / "report.html").read_text(encoding="utf-8")
+    report = report_of(out)
     assert f'<p class="warning">The {Kind(kind).words} was left out.' in report
     [case] = read_cases(out)
     assert case.state is CaseState.PARTIAL
@@ -122,7 +122,7 @@ def test_a_contrast_ct_that_is_the_planning_ct_is_none(
         done = export(clinic, row, "--write", "--out", out)
         assert done.code == 0, done.text
         assert kinds_of(out) == {"CT"}
-        assert "names the planning CT itself" in (out / "report.html").read_text("utf-8")
+        assert "names the planning CT itself" in report_of(out)
         again = export(clinic, row, "--write", "--out", out)
         assert again.code == 0
         assert "[1/" not in again.out  # done, and not tried again
@@ -138,7 +138,7 @@ def test_the_only_registration_that_joins_is_exported_in_place_of_a_wrong_one(
     [case] = read_cases(tmp_path / "out")
     assert Kind.MR in case.placed
     assert len(list((tmp_path / "out").rglob("RE*.dcm"))) == 1
-    report = (tmp_path / "out" / "report.html").read_text("utf-8")
+    report = report_of(tmp_path / "out")
     assert "the only registration of the patient that joins them" in report
 
 

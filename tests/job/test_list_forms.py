@@ -20,7 +20,7 @@ from esapi_stub.sample import (
     write_sample,
 )
 from list_forms import write_forms
-from support import Outcome, exported_tree, row_of, write_case_list
+from support import Outcome, exported_tree, report_of, row_of, write_case_list
 
 Run = Callable[..., Outcome]
 
@@ -143,7 +143,7 @@ def test_a_second_run_knows_whose_the_numbers_are(
     done, tree = export(run, db, forms["mined, accept"], tmp_path)
     assert done.code == 0, done.text
     common = ("--out", tmp_path / "out", "--esapi", f"stub:{tmp_path / 'db'}", "--write")
-    report = (tmp_path / "out" / "report.html").read_text("utf-8")
+    report = report_of(tmp_path / "out")
     assert "The list has the number 4711 for the patient id; 0004711 is meant" in report
     for cases in (forms["mined, accept"], write_case_list(tmp_path / "clean.csv", rows)):
         again = run("export", "--cases", cases, *common)

@@ -16,7 +16,7 @@ from stardust_esapi.verify.manifest import read_root_manifest
 from support import Clinic, Outcome, exported_tree, row_of, write_case_list
 
 PHANTOM = Phantom("0815-☃", size=(24, 24, 6), spacing=(5.0, 5.0, 6.0))
-FOR_PEOPLE = ("Output_Log.csv", "export_list.csv", "report.html", ".pictures", "logs")
+FOR_PEOPLE = ("Output_Log.csv", "export_list.csv", "report.html", "report", "logs")
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def test_files_that_others_hold_end_no_run_and_the_next_mends_them(
     out = tmp_path / "out"
     for name in ("Output_Log.csv", "export_list.csv", "report.html"):
         (out / name).mkdir(parents=True)
-    for name in (".pictures", "logs"):
+    for name in ("report", "logs"):
         (out / name).touch()
     done = run(*command, out)
     assert done.code == 0, done.err

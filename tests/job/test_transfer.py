@@ -20,7 +20,17 @@ from stardust_esapi.record.ready_list import read_ready_cases, write_ready_list
 from stardust_esapi.settings import load_settings
 from stardust_esapi.transfer.network.file_daemon import FolderCollector
 from stardust_esapi.verify.check import verify_tree
-from support import PATIENCE, Clinic, Outcome, ending, row_of, spawn, until, write_case_list
+from support import (
+    PATIENCE,
+    Clinic,
+    Outcome,
+    ending,
+    report_of,
+    row_of,
+    spawn,
+    until,
+    write_case_list,
+)
 
 Run = Callable[..., Outcome]
 
@@ -111,7 +121,7 @@ def test_transfer_from_a_ready_list_without_esapi(
     assert not esapi.called
     assert verify_tree(out).ok
     assert len(dicom_files(out)) == 3 * (14 + 1) + 18 + 1 + 10 + 2  # RE and RS of the MR
-    assert "without ESAPI" in (out / "report.html").read_text(encoding="utf-8")
+    assert "without ESAPI" in report_of(out)
     again = run(*arguments)
     assert again.code == 0
 
@@ -184,7 +194,7 @@ def test_what_nobody_asked_for_is_named_to_the_user(
         )  # fmt: skip
     assert done.code == 0, done.text
     assert verify_tree(out).ok
-    report = (out / "report.html").read_text(encoding="utf-8")
+    report = report_of(out)
     for text in (done.out, report):
         assert f"Instance {uid} of patient Ü/3 was not taken: nobody asked for it" in text
     assert "C-MOVE: " in report
