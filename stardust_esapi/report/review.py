@@ -14,16 +14,14 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cache
 from typing import TYPE_CHECKING
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from stardust_esapi import __version__
 from stardust_esapi.caselist.decisions import COLUMNS
 from stardust_esapi.judge import TumourFacts, percent
 from stardust_esapi.model import IMAGE_KINDS, Action, Case, CaseResult, Kind
 from stardust_esapi.names import as_cell
+from stardust_esapi.page import template
 from stardust_esapi.report.drawing import Plane
 from stardust_esapi.report.summary import RunSummary, shown_state
 
@@ -126,17 +124,11 @@ def render_index(summary: RunSummary, listed: Iterable[tuple[CaseResult, Entry |
         }
         for result, entry in listed
     ]
-    return (
-        _templates()
-        .get_template("review.html.j2")
-        .render(
-            summary=summary,
-            # Within a script no text may end it, nor begin a comment.
-            cases=json.dumps(cases, ensure_ascii=False, separators=(",", ":")).replace(
-                "<", "\\u003c"
-            ),
-            columns=json.dumps(COLUMNS),
-        )
+    return template("report", "review.html.j2").render(
+        summary=summary,
+        # Within a script no text may end it, nor begin a comment.
+        cases=json.dumps(cases, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c"),
+        columns=json.dumps(COLUMNS),
     )
 
 
@@ -167,35 +159,31 @@ def _article(sheet: Sheet) -> str:
         planned_set.kind: [o for o in planned.outcomes if o.kind is planned_set.kind]
         for planned_set in sheet.sets
     }
-    return (
-        _templates()
-        .get_template("review_case.html.j2")
-        .render(
-            sheet=sheet,
-            case=planned.case,
-            planned=planned,
-            lacking=LACKING,
-            images=IMAGE_KINDS,
-            volumes=(
-                ("GTV", planned.case.gtv_id, facts.gtv_ml, facts.listed_gtv_ml),
-                ("Target", planned.case.target_id, facts.target_ml, facts.listed_target_ml),
-            ),
-            inside=percent(facts.gtv_in_target),
-            outcomes=outcomes,
-            counts={
-                kind: ", ".join(
-                    f"{count} {action}"
-                    for action in _ACTIONS
-                    if (count := Counter(o.action for o in listed)[action])
-                )
-                for kind, listed in outcomes.items()
-            },
-            pictures={
-                kind: {plane: _uri(image, "JPEG") for plane, image in views.items()}
-                for kind, views in sheet.pictures.items()
-            },
-            overlays={plane: _uri(image, "PNG") for plane, image in sheet.overlays.items()},
-        )
+    return template("report", "review_case.html.j2").render(
+        sheet=sheet,
+        case=planned.case,
+        planned=planned,
+        lacking=LACKING,
+        images=IMAGE_KINDS,
+        volumes=(
+            ("GTV", planned.case.gtv_id, facts.gtv_ml, facts.listed_gtv_ml),
+            ("Target", planned.case.target_id, facts.target_ml, facts.listed_target_ml),
+        ),
+        inside=percent(facts.gtv_in_target),
+        outcomes=outcomes,
+        counts={
+            kind: ", ".join(
+                f"{count} {action}"
+                for action in _ACTIONS
+                if (count := Counter(o.action for o in listed)[action])
+            )
+            for kind, listed in outcomes.items()
+        },
+        pictures={
+            kind: {plane: _uri(image, "JPEG") for plane, image in views.items()}
+            for kind, views in sheet.pictures.items()
+        },
+        overlays={plane: _uri(image, "PNG") for plane, image in sheet.overlays.items()},
     )
 
 
@@ -203,14 +191,3 @@ def _uri(image: Image, form: str) -> str:
     file = io.BytesIO()
     image.save(file, form, quality=_QUALITY)
     return f"data:image/{form.lower()};base64,{base64.b64encode(file.getvalue()).decode()}"
-
-
-@cache
-def _templates() -> Environment:
-    return Environment(
-        loader=PackageLoader("stardust_esapi", "report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )

@@ -251,7 +251,8 @@ def test_only_what_was_accepted_is_exported(clinic_of: ClinicOf, run: Run, tmp_p
     assert f"(SHA-256 {digest}): 1 accepted, 1 rejected, 1 not decided." in done.out
     assert "rejected in the review by Dr. Probe: the MR; is blurred" in done.out
     assert "not decided in the review: 4." in done.out
-    report = (out / "report.html").read_text("utf-8")
+    pages = [out / "report.html", *(out / "report").glob("*.html")]
+    report = "".join(page.read_text("utf-8") for page in pages)
     assert "It was accepted in the review by Dr. Probe (decisions.csv)." in report
     assert "rejected in the review by Dr. Probe: the MR; is blurred" in report
     assert "Left out: not decided in the review." in report
