@@ -41,7 +41,7 @@ def sentence(error: Any, arguments: Sequence[str]) -> str:  # noqa: PLR0911 - on
             return f"`{command}` needs {name}: {param.help} {ask}"
         case "BadParameter":
             given = _given(arguments, _options(param))
-            takes, words = _takes(get_type_hints(context.command.callback)[param.name], param)
+            takes, words = _takes(get_type_hints(context.command.callback)[param.name])
             near = did_you_mean(given, words)
             return f"{_options(param)[0]} is {given!r}: write {takes}.{near}"
     if groups := getattr(context.command, "commands", {}):
@@ -68,12 +68,10 @@ def _given(arguments: Sequence[str], options: Sequence[str]) -> str:
     return ""
 
 
-def _takes(annotation: Any, param: Any) -> tuple[str, list[str]]:
+def _takes(annotation: Any) -> tuple[str, list[str]]:
     """What an option takes in words, and the words that it chooses from."""
     types = [kind for kind in (get_args(annotation) or (annotation,)) if kind is not type(None)]
     if issubclass(types[0], StrEnum):
         words = [member.value for member in types[0]]
         return either(words), words
-    lowest = getattr(param, "min", None)
-    what = "a whole number" if types[0] is int else "a number"
-    return what if lowest is None else f"{what}, {lowest} or more", []
+    return "a whole number" if types[0] is int else "a number", []

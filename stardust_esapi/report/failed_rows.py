@@ -14,7 +14,7 @@ from loguru import logger
 from stardust_esapi.caselist import CaseList
 from stardust_esapi.caselist.column_names import LABELS, MINING, OWN, TAIL
 from stardust_esapi.errors import in_words
-from stardust_esapi.files import write_for_people
+from stardust_esapi.files import beside, write_for_people
 from stardust_esapi.model import CaseResult, CaseState
 
 NAME = "failed.xlsx"
@@ -43,10 +43,11 @@ def write_failed_rows(out: Path, listed: CaseList, results: Iterable[CaseResult]
     if rows:
         header, *cells = rows
         return write_for_people(path, workbook(header, cells))
-    try:
-        path.unlink(missing_ok=True)
-    except OSError as error:
-        logger.warning("{} is of an earlier run: {}", path.name, in_words(error))
+    for stale in (path, beside(path)):
+        try:
+            stale.unlink(missing_ok=True)
+        except OSError as error:
+            logger.warning("{} is of an earlier run: {}", stale.name, in_words(error))
     return None
 
 

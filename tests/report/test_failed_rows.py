@@ -72,6 +72,18 @@ def test_a_row_that_failed_means_the_same_case_when_it_is_given_again(tmp_path: 
     assert not written.exists()
 
 
+def test_a_file_that_others_hold_ends_no_run(tmp_path: Path, warned: list[str]) -> None:
+    listed = read_case_list(write_case_list(tmp_path / "cases.csv", [FULL]))
+    (tmp_path / "failed.xlsx").mkdir()
+    written = write_failed_rows(tmp_path, listed, [CaseResult(listed.cases[0], CaseState.FAILED)])
+    assert written == tmp_path / "failed (newer).xlsx"
+    assert len(read_case_list(written).cases) == 1
+    assert write_failed_rows(tmp_path, listed, []) is None
+    assert not written.exists()
+    assert "failed.xlsx cannot be written" in warned[0]
+    assert "failed.xlsx is of an earlier run" in warned[1]
+
+
 def test_a_row_that_cannot_be_read_is_there_too(tmp_path: Path) -> None:
     path = write_case_list(tmp_path / "cases.csv", [FULL, FULL | {"Patient-ID": "1.23E+05"}])
     [_, row] = failed_rows(read_case_list(path), [])
