@@ -44,7 +44,7 @@ NOT_RUN = {  # how a command begins, and why it is not run here
     "scripts/": "it sets up an environment, and runs for minutes; scripts/test and CI are that",
     "python -m pip install": "it needs a package index; scripts/check installs the same",
     ".venv/bin/pre-commit install": "it changes the checkout's own hooks",
-    "stardust-esapi demo": "its sample takes long; tests/commands/test_demo.py runs it with a smaller",
+    "stardust-esapi demo": "its sample takes long; tests/commands has it with a smaller one",
     "esapi-stub sample": "its real patient takes long; what stands here for it is smaller",
     "stardust-esapi approval": "it needs launchers, and these a compiler: tests/approval has both",
 }
@@ -95,8 +95,10 @@ def test_every_command_of_the_program_is_shown() -> None:
 def test_every_option_that_is_named_exists() -> None:
     known = {"--help", "--kills", "--inputs", "--folder", "--what-if"}  # of benchmarks, install.py
     for app in (program.app, cli.app):
-        for command in get_command(app).commands.values():  # type: ignore[attr-defined]
-            for one in getattr(command, "commands", {"": command}).values():
+        top = get_command(app)
+        every = [top, *top.commands.values()]  # type: ignore[attr-defined]
+        for command in every:
+            for one in (command, *getattr(command, "commands", {}).values()):
                 known |= {flag for p in one.params for flag in (*p.opts, *p.secondary_opts)}
     for page in PAGES:
         quoted = " ".join(re.findall(r"`([^`\n]+)`", page.read_text(encoding="utf-8")))
@@ -161,7 +163,8 @@ class Desk:
         command = command.replace("StardustExporterReadOnly", "stardust-esapi")  # takes the same
         command = command.replace("D:\\", "").replace("10.0.0.5:51402", f"127.0.0.1:{self.port}")
         command = command.replace("--port 51402", f"--port {self.port}")
-        return shlex.split(command.replace("127.0.0.1:11112", f"127.0.0.1:{self.own}"))
+        command = command.replace("127.0.0.1:11112", f"127.0.0.1:{self.own}")
+        return shlex.split(command.replace("\\", "/"))
 
 
 @pytest.fixture
