@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable
+from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Self
 
@@ -27,8 +28,6 @@ from stardust_esapi.report.summary import PLANNED, RunSummary, shown_state
 from stardust_esapi.wording import counted, counted_are, in_rows, row_ranges
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from stardust_esapi.dataset.build import DatasetSummary
     from stardust_esapi.dataset.entry import Entry
     from stardust_esapi.job.readiness import Diagnosis
@@ -268,7 +267,12 @@ def print_status(status: Status, out: Console) -> None:
         say(out, f"[{_STYLES[state]}]{state}[/] {rows}: {escape(why)}")
     if run := status.run:
         ended = f"ended {run.ended} ({run.outcome})" if run.ended else "has not ended"
-        say(out, escape(f"The last run, of {run.case_list}, began {run.started} and {ended}."))
+        say(
+            out,
+            escape(
+                f"The last run, of {Path(run.case_list).name}, began {run.started} and {ended}."
+            ),
+        )
     paths = {"Report": status.report, "Log": status.log, "To be corrected": status.failed_rows}
     for what, path in paths.items():
         if path is not None:

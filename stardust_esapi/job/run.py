@@ -344,7 +344,8 @@ def _run(job: Job, source: _Source, watcher: Watcher, started: datetime) -> RunS
     quarantined: list[str] = []
     now: dict[str, CaseResult] = {}
     begun = False
-    with open_records(job.out, settings, job.cases) as (ledger, log):
+    records = open_records(job.out, esapi=source.esapi, engine=settings.engine, case_list=job.cases)
+    with records as (ledger, log):
         _refuse_less_than_was_audited(job, ledger)
 
         def conclude(*, running: bool = False) -> RunSummary:

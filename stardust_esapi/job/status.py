@@ -12,6 +12,7 @@ from stardust_esapi.job.workspace import LOGS, REPORT
 from stardust_esapi.model import CaseState
 from stardust_esapi.record.ledger import CaseRecord, RunRecord, read_cases, read_last_run
 from stardust_esapi.report import failed_rows
+from stardust_esapi.settings import Settings
 
 _GIVEN_UP = (CaseState.FAILED, CaseState.DOUBTFUL)
 
@@ -57,8 +58,9 @@ class Status:
         open_ones = counts.total() - counts[CaseState.EXPORTED] - counts[CaseState.PARTIAL]
         if self.run is None or not open_ones:
             words = ["verify", str(self.root)]
-        elif self.run.esapi:
+        elif esapi := self.run.esapi:
             words = ["export", "--cases", self.run.case_list, "--out", str(self.root), "--write"]
+            words += ["--esapi", esapi] if esapi != Settings().esapi else []
         else:
             words = ["transfer", "--list", self.run.case_list, "--out", str(self.root)]
         return list2cmdline(["stardust-esapi", *words])  # quoted as every shell takes it

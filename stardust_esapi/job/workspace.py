@@ -14,7 +14,7 @@ from loguru import logger
 
 from stardust_esapi import __version__, files
 from stardust_esapi.choices import EngineName
-from stardust_esapi.errors import UsageError, VerifyError, in_words
+from stardust_esapi.errors import UsageError, VerifyError, as_given, in_words
 from stardust_esapi.logs import log_to
 from stardust_esapi.model import Case, CaseState, Kind
 from stardust_esapi.record.ledger import Ledger
@@ -22,7 +22,6 @@ from stardust_esapi.record.output_log import OutputLog
 from stardust_esapi.report import album
 from stardust_esapi.report.html import write_report
 from stardust_esapi.report.summary import RunSummary
-from stardust_esapi.settings import Settings
 from stardust_esapi.transfer.deliver import STAGING
 from stardust_esapi.verify.manifest import damage
 from stardust_esapi.wording import counted
@@ -72,15 +71,15 @@ def claimed(out: Path) -> Iterator[None]:
 
 @contextmanager
 def open_records(
-    out: Path, settings: Settings, case_list: Path
+    out: Path, *, esapi: str, engine: str, case_list: Path
 ) -> Iterator[tuple[Ledger, OutputLog]]:
     """Open the ledger, with a run of its own in it, and the log that people read."""
     with Ledger(out) as ledger:
         ledger.begin_run(
             version=__version__,
-            esapi=settings.esapi,
-            engine=settings.engine,
-            case_list=case_list.name,
+            esapi=esapi,
+            engine=engine,
+            case_list=as_given(case_list),
         )
         try:
             yield ledger, OutputLog(out)

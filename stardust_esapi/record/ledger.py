@@ -173,7 +173,7 @@ class RunRecord:
         ended: When it ended; empty while it runs, or where it was killed.
         outcome: ``done``, ``stopped`` or ``failed``.
         esapi: How ESAPI was reached; empty for a transfer.
-        case_list: File name of the list.
+        case_list: The list, as a full path.
     """
 
     started: str
@@ -235,9 +235,9 @@ class Ledger:
 
         Args:
             version: Version of this program.
-            esapi: How ESAPI was chosen, such as ``stub:DB`` or ``eclipse``.
+            esapi: How ESAPI was chosen, such as ``stub:DB`` or ``eclipse``; empty for a transfer.
             engine: Who moves the data.
-            case_list: The case list's file name.
+            case_list: The case list's full path.
         """
         with self._transaction():
             self._db.execute("UPDATE runs SET outcome = 'interrupted' WHERE ended = ''")

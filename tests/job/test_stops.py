@@ -6,6 +6,7 @@ import csv
 import json
 import random
 import re
+import shlex
 import signal
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from dicom_peers import free_port
 from esapi_stub.build import build
 from esapi_stub.sample import Phantom, write_phantom
 from killing import EPOCH, World, differences
@@ -240,13 +242,30 @@ def test_the_status_of_a_folder_says_where_it_stands_and_what_is_next(
     assert lines[3] == f"Report: {out / 'report.html'}"
     assert lines[4].startswith(f"Log: {out / 'logs' / 'run-'}")
     assert lines[5] == f"To be corrected: {out / 'failed.xlsx'}"
-    assert lines[6] == (f'Next: stardust-esapi export --cases "with none.csv" --out {out} --write')
+    esapi = command[command.index("--esapi") + 1]
+    assert lines[6] == (
+        f'Next: stardust-esapi export --cases "{hopeless}" --out {out} --write --esapi {esapi}'
+    )
     document = json.loads(run("status", out, "--json").out)
     assert document["counts"] == {"failed": 1, "exported": 1, "pending": 1}
     assert [case["state"] for case in document["cases"]] == ["failed", "exported", "pending"]
     assert document["next"] == lines[6].removeprefix("Next: ")
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
     assert run("status", out.parent).code == 2
+    monkeypatch.chdir(out)
+    done = run(*shlex.split(document["next"])[1:])
+    assert "2 of 3 cases exported; 1 failed." in done.out
+
+
+def test_the_status_of_a_transfer_names_a_transfer(
+    run: Callable[..., Outcome], command: list[object], tmp_path: Path
+) -> None:
+    assert run(*command, "--engine", "none").code == 0
+    ready, out = Path(str(command[-1])) / "export_list.csv", tmp_path / "moved"
+    nobody = run("transfer", "--list", ready, "--out", out, "--peer", f"A@127.0.0.1:{free_port()}")
+    assert nobody.code == 1
+    said = run("status", out).out.splitlines()[-1]
+    assert said == f"Next: stardust-esapi transfer --list {ready} --out {out}"
 
 
 def listed(command: list[object]) -> list[dict[str, str]]:
