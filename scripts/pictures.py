@@ -39,9 +39,9 @@ from stardust_esapi.commands import program
 DOCS = Path(__file__).absolute().parent.parent / "docs"
 SHIFT = 18.0  # mm: how far the wrong registration is off
 OPEN = """
-    const count = one => one.querySelectorAll('img').length;
-    const all = [...document.querySelectorAll('details')].sort((a, b) => count(b) - count(a));
-    if (all.length) all[0].open = true;
+    const count = one => one.dataset.pictures.length;
+    const all = [...document.querySelectorAll('[data-pictures]')];
+    all.sort((a, b) => count(b) - count(a))[0].querySelector('a').click();
 """
 TUMOUR = replace(default_structures()[1], shape=Sphere((-20.0, -6.0, 3.0), 9))  # not in its target
 
@@ -51,8 +51,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         report = demo(folder / "demo")
-        (DOCS / "sample").mkdir(exist_ok=True)
-        shutil.copy(report, DOCS / "sample" / "report.html")
+        sample = DOCS / "sample"
+        shutil.rmtree(sample, ignore_errors=True)
+        shutil.copytree(report.with_suffix(""), sample / "report")
+        shutil.copy(report, sample)
         photograph(report, DOCS / "report.png")
         (DOCS / "pictures").mkdir(exist_ok=True)
         for example, picture in examples(folder / "examples").items():
@@ -113,7 +115,7 @@ def examples(folder: Path) -> dict[str, Path]:
         "exchanged": (2, "CT"),
         "shifted": (3, "MR"),
     }
-    kept = folder / "export" / ".pictures"
+    kept = folder / "export" / "report"
     return {name: kept / f"{keys[number]}-{kind}.png" for name, (number, kind) in names.items()}
 
 
@@ -147,13 +149,15 @@ def shift(path: Path) -> None:
 
 
 def photograph(page: Path, picture: Path) -> None:
-    """Take the picture of a page: the top of it, with the case open that has most pictures."""
+    """Take the picture of a report, with the case beside it that has most pictures."""
     chromium = shutil.which("chromium") or sys.exit("There is no chromium here: install it.")
     with sync_playwright() as started:
         browser = started.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        view = browser.new_page(viewport={"width": 1180, "height": 1880})
+        view = browser.new_page(viewport={"width": 1400, "height": 1200})
         view.goto(page.as_uri())
         view.evaluate(OPEN)
+        view.frame_locator(".look iframe").get_by_role("img").last.wait_for()
+        view.wait_for_load_state("networkidle")
         taken = view.screenshot()
         browser.close()
     # A picture of a page has few colours: a palette makes it a third as large.
