@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from browser import barriers, is_as_wide_as_its_window
 from esapi_stub.build import build
 from esapi_stub.sample import Phantom, PhantomContrast, PhantomMr, write_phantom
 from stardust_esapi.model import Case, CaseResult, CaseState
@@ -219,35 +220,7 @@ def test_registered_images_flicker_in_one_place(page: Any) -> None:
     assert shown() == ["CT"]
 
 
-CONTRAST = """() => {
-  const parts = (text) => (text.match(/[\\d.]+/g) ?? []).map(Number);
-  const light = ([r, g, b]) => [r, g, b].map((v) => v / 255)
-    .map((v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
-    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
-  const under = (node) => {
-    for (let at = node; at; at = at.parentElement) {
-      const colour = parts(getComputedStyle(at).backgroundColor);
-      if (colour.length === 3) return colour;
-    }
-    return [255, 255, 255];
-  };
-  const weak = [];
-  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-  while (walker.nextNode()) {
-    const node = walker.currentNode.parentElement;
-    if (!walker.currentNode.textContent.trim() || !node.offsetParent) continue;
-    if (node.closest(":disabled")) continue;
-    const [one, other] = [light(parts(getComputedStyle(node).color)), light(under(node))];
-    const ratio = (Math.max(one, other) + 0.05) / (Math.min(one, other) + 0.05);
-    if (ratio < 4.5) weak.push(`${walker.currentNode.textContent.trim()}: ${ratio.toFixed(2)}`);
-  }
-  return weak;
-}"""
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_it_is_read_on_any_screen(page: Any, scheme: str) -> None:
-    page.emulate_media(color_scheme=scheme)
+def test_it_is_read_on_any_screen(page: Any) -> None:
     sign(page)
     press(page, "a", "j")
     count(page, ".kind", 1)
@@ -256,15 +229,10 @@ def test_it_is_read_on_any_screen(page: Any, scheme: str) -> None:
     press(page, "Enter", "k")
     for width in (1280, 800, 390):
         page.set_viewport_size({"width": width, "height": 800})
-        # WCAG 2.2, 1.4.3: text against what is behind it.
-        assert page.evaluate(CONTRAST) == []
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert barriers(page) == []
+        assert is_as_wide_as_its_window(page)
         for button in ("#accept", "#reject", "#next"):
             assert page.locator(button).is_visible()
-    nameless = (
-        "[...document.querySelectorAll('input')].filter(i => !i.labels.length && !i.ariaLabel)"
-    )
-    assert page.evaluate(f"{nameless}.length") == 0
 
 
 def test_a_case_without_its_file_says_so(browser: Any, made: Made, tmp_path: Path) -> None:
