@@ -139,7 +139,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     finally:
         for one, handler in before.items():
             signal.signal(one, handler)
-    sys.exit(code)
+    sys.exit(code or Exit.DONE)
 
 
 class _Stopped(BaseException):
