@@ -258,9 +258,13 @@ def test_the_status_of_a_folder_says_where_it_stands_and_what_is_next(
 
 
 def test_the_status_of_a_transfer_names_a_transfer(
-    run: Callable[..., Outcome], command: list[object], tmp_path: Path
+    run: Callable[..., Outcome],
+    command: list[object],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert run(*command, "--engine", "none").code == 0
+    monkeypatch.setenv("STARDUST_NETWORK__RETRIES", "0")
     ready, out = Path(str(command[-1])) / "export_list.csv", tmp_path / "moved"
     nobody = run("transfer", "--list", ready, "--out", out, "--peer", f"A@127.0.0.1:{free_port()}")
     assert nobody.code == 1
