@@ -59,6 +59,11 @@ class CaseState(StrEnum):
         """Whether files of the case are in place and verified."""
         return self in (CaseState.EXPORTED, CaseState.PARTIAL)
 
+    @property
+    def is_given_up(self) -> bool:
+        """Whether a run tried the case and left it: it failed, or waits for a person."""
+        return self in (CaseState.FAILED, CaseState.DOUBTFUL)
+
 
 class Role(StrEnum):
     """What a structure is to the training."""

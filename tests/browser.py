@@ -14,8 +14,8 @@ LEVEL_AA = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa")
 
 
 @contextmanager
-def a_page() -> Iterator[Any]:
-    """A page that notes what goes wrong: messages, failed requests, any that is not of a file."""
+def a_browser() -> Iterator[Any]:
+    """A headless Chromium."""
     import playwright.sync_api as playwright
 
     chromium = next((p for n in ("chromium", "google-chrome") if (p := shutil.which(n))), None)
@@ -24,6 +24,14 @@ def a_page() -> Iterator[Any]:
         browser = started.chromium.launch(
             executable_path=chromium, args=["--no-sandbox"], timeout=1000 * PATIENCE
         )
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def a_page() -> Iterator[Any]:
+    """A page that notes what goes wrong: messages, failed requests, any that is not of a file."""
+    with a_browser() as browser:
         page = browser.new_page(viewport={"width": 1300, "height": 1000})
         page.set_default_timeout(1000 * PATIENCE)
         page.wrong = []
@@ -33,7 +41,6 @@ def a_page() -> Iterator[Any]:
         page.on("requestfailed", lambda request: page.wrong.append(request.url))
         page.on("request", lambda request: page.asked.append(request.url))
         yield page
-        browser.close()
 
 
 def open_page(page: Any, path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ import pytest
 import yaml
 from typer.main import get_command
 
+from browser import a_browser
 from esapi_stub import cli
 from stand_ins import ROOT
 from stardust_esapi import __version__
@@ -158,14 +158,7 @@ def test_the_citation_is_one() -> None:
 
 
 def test_the_search_works_from_the_disk(site: Path) -> None:
-    import playwright.sync_api as playwright
-
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    assert chromium, "there is no Chromium here: scripts/test installs it"
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(
-            executable_path=chromium, args=["--no-sandbox"], timeout=1000 * PATIENCE
-        )
+    with a_browser() as browser:
         view = browser.new_page(viewport={"width": 390, "height": 800})
         view.set_default_timeout(1000 * PATIENCE)
         asked: list[str] = []
@@ -180,5 +173,4 @@ def test_the_search_works_from_the_disk(site: Path) -> None:
         found = view.locator(".md-search-result__link").first
         found.wait_for()
         assert "list.html" in (found.get_attribute("href") or "")
-        browser.close()
     assert [one for one in asked if not one.startswith(("file:", "data:", "about:"))] == []

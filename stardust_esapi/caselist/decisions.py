@@ -111,9 +111,8 @@ class Decisions:
     def sentences(self, cases: Iterable[Case]) -> Iterator[str]:
         """What a reader should know: how many were decided how, and which decisions go nowhere."""
         cases = list(cases)
-        found = [self.of(case) for case in cases]
-        accepted = sum(d is not None and d.accepted is True for d in found)
-        rejected = sum(d is not None and d.is_rejected for d in found)
+        accepted = sum(map(self.accepts, cases))
+        rejected = sum(bool(found and found.is_rejected) for found in map(self.of, cases))
         yield (
             f"Review {self.name} (SHA-256 {self.sha256}): {accepted} accepted, {rejected} "
             f"rejected, {len(cases) - accepted - rejected} not decided."

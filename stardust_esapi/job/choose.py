@@ -12,9 +12,8 @@ from stardust_esapi.errors import UsageError
 from stardust_esapi.model import Case, CaseState
 from stardust_esapi.prepare.identify import may_be
 
-_FAILED = frozenset({CaseState.FAILED, CaseState.DOUBTFUL})
 _RETRIED = {
-    Retry.ALL: _FAILED,
+    Retry.ALL: frozenset({CaseState.FAILED, CaseState.DOUBTFUL}),
     Retry.FAILED: frozenset({CaseState.FAILED}),
     Retry.NONE: frozenset[CaseState](),
 }
@@ -92,8 +91,8 @@ def choose(
     taken = [
         case
         for case, state_now in states.items()
-        if state_now not in _FAILED or state_now in _RETRIED[choice.retry]
+        if not state_now.is_given_up or state_now in _RETRIED[choice.retry]
     ]
-    fresh_first = sorted(taken, key=lambda case: states[case] in _FAILED)
+    fresh_first = sorted(taken, key=lambda case: states[case].is_given_up)
     patients = set(list(dict.fromkeys(case.patient_id for case in fresh_first))[:limit])
     return [case for case in taken if case.patient_id in patients]

@@ -532,7 +532,7 @@ def _settled(
     """Record every result as it comes; stop at the first failure where ``fail_fast`` says so."""
     for result in results:
         logger.info("{} {}", result.state, result.reason or result.case)
-        if result.state in (CaseState.FAILED, CaseState.DOUBTFUL):
+        if result.state.is_given_up:
             # Success is in the ledger already.
             ledger.failed(result.case, result.reason, result.outcomes, result.state)
         if result.state.is_exported:

@@ -14,8 +14,6 @@ from stardust_esapi.record.ledger import CaseRecord, RunRecord, read_cases, read
 from stardust_esapi.report import failed_rows
 from stardust_esapi.settings import Settings
 
-_GIVEN_UP = (CaseState.FAILED, CaseState.DOUBTFUL)
-
 
 @dataclass(frozen=True, slots=True)
 class Status:
@@ -47,7 +45,7 @@ class Status:
         """The cases that were given up by state and reason, most frequent first."""
         groups: dict[tuple[CaseState, str], list[CaseRecord]] = {}
         for case in self.cases:
-            if case.state in _GIVEN_UP:
+            if case.state.is_given_up:
                 groups.setdefault((case.state, case.why), []).append(case)
         return dict(sorted(groups.items(), key=lambda item: -len(item[1])))
 

@@ -15,11 +15,10 @@ from stardust_esapi.caselist import CaseList
 from stardust_esapi.caselist.column_names import LABELS, MINING, OWN, TAIL
 from stardust_esapi.errors import in_words
 from stardust_esapi.files import beside, write_for_people
-from stardust_esapi.model import CaseResult, CaseState
+from stardust_esapi.model import CaseResult
 
 NAME = "failed.xlsx"
 _NOT_READ = "not read"
-_GIVEN_UP = (CaseState.FAILED, CaseState.DOUBTFUL)
 
 
 def write_failed_rows(out: Path, listed: CaseList, results: Iterable[CaseResult]) -> Path | None:
@@ -56,7 +55,7 @@ def failed_rows(listed: CaseList, results: Iterable[CaseResult]) -> list[Sequenc
     why: dict[int, tuple[str, str]] = {
         result.case.row: (result.state.value, result.why)
         for result in results
-        if result.state in _GIVEN_UP
+        if result.state.is_given_up
     }
     for problem in listed.problems:
         _, before = why.get(problem.row, ("", ""))

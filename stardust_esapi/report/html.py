@@ -14,11 +14,11 @@ from loguru import logger
 
 from stardust_esapi.errors import in_words
 from stardust_esapi.files import make_folder, write_for_people
-from stardust_esapi.model import Action, CaseResult, CaseState, Kind, StructureOutcome
+from stardust_esapi.model import CaseResult, CaseState, Kind, StructureOutcome
 from stardust_esapi.names import LOOKED_FOR
 from stardust_esapi.page import in_general, template
 from stardust_esapi.report.drawing import OUTLINES
-from stardust_esapi.report.summary import PLANNED, RunSummary, shown_state
+from stardust_esapi.report.summary import ACTIONS, PLANNED, RunSummary, by_action, shown_state
 from stardust_esapi.wording import counted, row_ranges
 
 KIND_NAMES = {kind: kind.words[:1].upper() + kind.words[1:] for kind in Kind}
@@ -33,7 +33,6 @@ _STATES = {
     PLANNED: "planned",
     CaseState.EXPORTED.value: "exported",
 }
-_ACTIONS = [Action.FAILED, Action.RENAMED, Action.COPIED, Action.SKIPPED]
 _NO_REASON = "Nothing to look at"
 _SHOWN_OUTLINES = {LOOKED_FOR[role]: colour for role, colour in OUTLINES.items()}
 
@@ -187,7 +186,7 @@ def _outcomes(result: CaseResult) -> dict[Kind, list[StructureOutcome]]:
         kind: sorted(
             (outcome for outcome in result.outcomes if outcome.kind is kind),
             key=lambda outcome: (
-                _ACTIONS.index(outcome.action),
+                ACTIONS.index(outcome.action),
                 outcome.new_id not in _SHOWN_OUTLINES,
             ),
         )
@@ -198,19 +197,13 @@ def _outcomes(result: CaseResult) -> dict[Kind, list[StructureOutcome]]:
 
 def _digest(result: CaseResult, pictures: Collection[Kind]) -> list[str]:
     digest = [
-        f"{KIND_NAMES[kind]}: " + ", ".join(_by_action(listed))
-        for kind, listed in _outcomes(result).items()
+        f"{KIND_NAMES[kind]}: {by_action(listed)}" for kind, listed in _outcomes(result).items()
     ]
     if pictures:
         digest.append(counted(len(pictures), "picture"))
     if result.notes:
         digest.append(counted(len(result.notes), "note"))
     return digest
-
-
-def _by_action(outcomes: list[StructureOutcome]) -> list[str]:
-    counts = Counter(outcome.action for outcome in outcomes)
-    return [f"{counts[action]} {action}" for action in _ACTIONS if counts[action]]
 
 
 def _mood(summary: RunSummary) -> str:

@@ -11,7 +11,6 @@ import base64
 import hashlib
 import io
 import json
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -19,11 +18,11 @@ from typing import TYPE_CHECKING
 from stardust_esapi import __version__
 from stardust_esapi.caselist.decisions import COLUMNS
 from stardust_esapi.judge import TumourFacts, percent
-from stardust_esapi.model import IMAGE_KINDS, Action, Case, CaseResult, Kind
+from stardust_esapi.model import IMAGE_KINDS, Case, CaseResult, Kind
 from stardust_esapi.names import as_cell
 from stardust_esapi.page import template
 from stardust_esapi.report.drawing import Plane
-from stardust_esapi.report.summary import RunSummary, shown_state
+from stardust_esapi.report.summary import RunSummary, by_action, shown_state
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -32,7 +31,6 @@ LACKING = "data-lacking"
 """Stands in the file of a case of which something could not be drawn."""
 
 _QUALITY = 88
-_ACTIONS = (Action.RENAMED, Action.COPIED, Action.SKIPPED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,14 +169,7 @@ def _article(sheet: Sheet) -> str:
         ),
         inside=percent(facts.gtv_in_target),
         outcomes=outcomes,
-        counts={
-            kind: ", ".join(
-                f"{count} {action}"
-                for action in _ACTIONS
-                if (count := Counter(o.action for o in listed)[action])
-            )
-            for kind, listed in outcomes.items()
-        },
+        counts={kind: by_action(listed) for kind, listed in outcomes.items()},
         pictures={
             kind: {plane: _uri(image, "JPEG") for plane, image in views.items()}
             for kind, views in sheet.pictures.items()

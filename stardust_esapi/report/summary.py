@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cache
@@ -10,11 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stardust_esapi.caselist import RowProblem
-from stardust_esapi.model import CaseResult, CaseState, Kind
+from stardust_esapi.model import Action, CaseResult, CaseState, Kind, StructureOutcome
 from stardust_esapi.wording import counted
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
+
+ACTIONS = (Action.FAILED, Action.RENAMED, Action.COPIED, Action.SKIPPED)
+"""What may become of a structure, what needs a look first."""
 
 PLANNED = "planned"
 """State shown for a case that a run without write found ready."""
@@ -188,6 +192,12 @@ def _adapter() -> TypeAdapter[RunSummary]:
     from pydantic import TypeAdapter
 
     return TypeAdapter(RunSummary)
+
+
+def by_action(outcomes: Iterable[StructureOutcome]) -> str:
+    """How many structures became what, such as ``2 renamed, 5 copied``."""
+    counts = Counter(outcome.action for outcome in outcomes)
+    return ", ".join(f"{counts[action]} {action}" for action in ACTIONS if counts[action])
 
 
 def shown_state(result: CaseResult) -> str:

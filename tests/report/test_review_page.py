@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -12,7 +11,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from browser import barriers, is_as_wide_as_its_window
+from browser import a_browser, barriers, is_as_wide_as_its_window
 from esapi_stub.build import build
 from esapi_stub.sample import Phantom, PhantomContrast, PhantomMr, write_phantom
 from stardust_esapi.model import Case, CaseResult, CaseState
@@ -61,16 +60,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    import playwright.sync_api as playwright
-
-    chromium = next((p for n in ("chromium", "google-chrome") if (p := shutil.which(n))), None)
-    assert chromium, "there is no Chromium here: scripts/test installs it"
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(
-            executable_path=chromium, args=["--no-sandbox"], timeout=1000 * PATIENCE
-        )
-        yield browser
-        browser.close()
+    with a_browser() as started:
+        yield started
 
 
 @pytest.fixture
