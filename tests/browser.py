@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from support import PATIENCE
+from support import PATIENCE, until
 
 LEVEL_AA = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa")
 
@@ -49,6 +49,15 @@ def open_page(page: Any, path: Path) -> None:
     page.wrong.clear()
     page.asked.clear()
     page.goto(path.as_uri())
+
+
+def wait_for(page: Any, expression: str) -> None:
+    """Wait until an expression is true.
+
+    ``page.wait_for_function`` asks from within the page, whose policy forbids that from the second
+    time on.
+    """
+    until(lambda: page.evaluate(expression))
 
 
 def elsewhere(page: Any) -> list[str]:

@@ -390,7 +390,7 @@ def test_killed_at_any_moment_it_goes_on(pair: Path, tmp_path: Path, key: Path, 
     counted = ended(start(pair, tmp_path / "counted", key, dicom=True, place=place, last=-1))
     points = counted["points"] or max(counted["told"])
     assert points > 8
-    for point in _some(points, 6):
+    for point in _some(points, 4):
         out = tmp_path / f"at-{point}"
         killed = start(pair, out, key, dicom=True, place=place, last=point)
         with ending(killed):

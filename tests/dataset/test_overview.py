@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from pytest_mock import MockerFixture
 
-from browser import barriers, elsewhere, is_as_wide_as_its_window, open_page
+from browser import barriers, elsewhere, is_as_wide_as_its_window, open_page, wait_for
 from dataset_cohort import write_cohort
 from stardust_esapi.dataset import charts as charts_module
 from stardust_esapi.dataset import overview
@@ -239,7 +239,7 @@ def open_all(page: Any, path: Path) -> None:
     open_page(page, path)
     for picture in page.locator(".cases img").all():
         picture.scroll_into_view_if_needed()
-    page.wait_for_function("[...document.images].every(i => i.hidden || i.complete)")
+    wait_for(page, "[...document.images].every(i => i.hidden || i.complete)")
 
 
 def test_opens_from_disk_with_its_pictures(page: Any, tmp_path: Path) -> None:
@@ -319,7 +319,7 @@ def test_filters_show_what_is_asked_for(page: Any, cohort: tuple[DatasetSummary,
     page.get_by_label("Show cases").fill("")
     shown.nth(23).wait_for()
     page.get_by_label("Order").select_option("by GTV, largest first")
-    page.wait_for_function("document.querySelector('.cases code').textContent.includes('c023')")
+    wait_for(page, "document.querySelector('.cases code').textContent.includes('c023')")
     volumes = [float(v or 0) for v in shown.evaluate_all("cs => cs.map(c => c.dataset.gtv)")]
     assert volumes == sorted((e.structures[0].volume_ml for e in entries), reverse=True)
 

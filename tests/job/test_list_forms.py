@@ -154,7 +154,7 @@ def test_a_second_run_knows_whose_the_numbers_are(
         assert tree_of(tmp_path / "out") == tree
 
 
-def test_the_demo_cohort_in_the_forms_that_change_most(run: Run, tmp_path: Path) -> None:
+def test_the_demo_cohort_in_the_form_that_changes_most(run: Run, tmp_path: Path) -> None:
     clean = write_sample(tmp_path / "sample")
     build(tmp_path / "sample" / "dicom", tmp_path / "db")
     with clean.open(encoding="utf-8", newline="") as file:
@@ -163,11 +163,11 @@ def test_the_demo_cohort_in_the_forms_that_change_most(run: Run, tmp_path: Path)
     forms = write_forms(tmp_path / "lists", rows)
     expected, tree = export(run, tmp_path / "db", clean, tmp_path / "clean")
     assert expected.code == 1
-    for form in ("filtered, accept then label", "mined, to Excel"):
-        done, found = export(run, tmp_path / "db", forms[form], tmp_path / form)
-        assert done.code == 1
-        assert verdict(done) == verdict(expected)
-        assert found == tree, form
+    form = forms["filtered, accept then label"]
+    done, found = export(run, tmp_path / "db", form, tmp_path / "other")
+    assert done.code == 1
+    assert verdict(done) == verdict(expected)
+    assert found == tree
 
 
 def verdict(done: Outcome) -> str:

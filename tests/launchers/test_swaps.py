@@ -14,8 +14,8 @@ from launchers.installed import MODULES, TRAP, Installation
 from support import until
 
 PACKAGE = "stardust_esapi"
-MOMENTS = 24
-GROUPS = 4
+MOMENTS = 12
+GROUPS = 2
 
 
 @dataclass(frozen=True)

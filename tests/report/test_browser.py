@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from browser import barriers, elsewhere, is_as_wide_as_its_window, open_page
+from browser import barriers, elsewhere, is_as_wide_as_its_window, open_page, wait_for
 from stardust_esapi.model import (
     Action,
     Case,
@@ -110,7 +110,7 @@ def rows(page: Any) -> list[str]:
 def loaded(page: Any) -> bool:
     """Whether all pictures there are and are drawn."""
     pictures = "[...document.querySelectorAll('img')]"
-    page.wait_for_function(f"{pictures}.every(picture => picture.complete)")
+    wait_for(page, f"{pictures}.every(picture => picture.complete)")
     return bool(page.evaluate(f"{pictures}.every(picture => picture.naturalWidth === 320)"))
 
 
@@ -127,13 +127,13 @@ def test_search_filters_and_order(listed: Any) -> None:
     shown.filter(has_text="2 of 4 cases shown").wait_for()
     assert rows(listed) == ["4", "2"]
     listed.get_by_label("Order").select_option("by row")
-    listed.wait_for_function("document.querySelector('.cases [data-case] .row').innerText === '2'")
+    wait_for(listed, "document.querySelector('.cases [data-case] .row').innerText === '2'")
     assert rows(listed) == ["2", "4"]
     listed.reload()  # as the page of a running job does: what was asked for stays
     shown.filter(has_text="2 of 4 cases shown").wait_for()
     assert rows(listed) == ["2", "4"]
     listed.get_by_label("Order").select_option("by images, most first")
-    listed.wait_for_function("document.querySelector('.cases [data-case] .row').innerText === '5'")
+    wait_for(listed, "document.querySelector('.cases [data-case] .row').innerText === '5'")
     assert listed.wrong == []
 
 
