@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import shutil
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +35,12 @@ hypothesis.settings.register_profile("random", max_examples=500, print_blob=True
 hypothesis.settings.load_profile(os.environ.get("STARDUST_HYPOTHESIS", "derandomised"))
 
 left_running.mark()
+
+
+def pytest_collection_finish() -> None:
+    """What is there by now stays: each search for garbage goes through the tests' own things."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -68,19 +77,31 @@ def _patient_peers() -> Iterator[None]:
         yield
 
 
-@pytest.fixture
-def clinic_of(tmp_path: Path) -> Callable[..., Clinic]:
-    """Make a stub database of phantoms."""
-
+@pytest.fixture(scope="session")
+def _clinics(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Clinic]:
+    @cache
     def make(*phantoms: Phantom) -> Clinic:
-        dicom = tmp_path / "dicom"
+        folder = tmp_path_factory.mktemp("clinic")
         uids = tuple(
-            write_phantom(dicom / str(number), phantom) for number, phantom in enumerate(phantoms)
+            write_phantom(folder / "dicom" / str(number), phantom)
+            for number, phantom in enumerate(phantoms)
         )
-        build(dicom, tmp_path / "db")
-        return Clinic(tmp_path / "db", uids)
+        build(folder / "dicom", folder / "db")
+        return Clinic(folder / "db", uids)
 
     return make
+
+
+@pytest.fixture
+def clinic_of(_clinics: Callable[..., Clinic], tmp_path: Path) -> Callable[..., Clinic]:
+    """A stub database of phantoms, and beside it the files that it was made of."""
+
+    def copy(*phantoms: Phantom) -> Clinic:
+        made = _clinics(*phantoms)
+        shutil.copytree(made.db.parent, tmp_path, dirs_exist_ok=True)
+        return Clinic(tmp_path / "db", made.patients)
+
+    return copy
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,8 @@ the process does.
 
 from __future__ import annotations
 
+import atexit
+import gc
 import importlib
 import os
 import subprocess
@@ -182,6 +184,7 @@ def runtime() -> Any:
         # Mono 6.8 is what Debian has, and serves here.
         warnings.filterwarnings("ignore", message="Hosting Mono versions before v6.12 is known")
         pythonnet.load("mono")
+        atexit.register(gc.freeze)  # as the product does: else its end takes seconds
         return importlib.import_module("clr")
 
 

@@ -14,7 +14,7 @@ import pytest
 from pydicom.dataset import Dataset
 from skimage.draw import polygon2mask
 
-from consumer.reader import mask_of, read_folder
+from consumer.reader import mask_of, points_of, read_folder
 from esapi_stub.database import configure, describe
 from esapi_stub.sample import PatientUids
 from esapi_stub.sample.real import DATA, MR_TO_CT
@@ -100,8 +100,7 @@ def contours(structure_set: Dataset) -> dict[str, list[np.ndarray]]:
     names = {roi.ROINumber: roi.ROIName for roi in structure_set.StructureSetROISequence}
     return {
         names[roi.ReferencedROINumber]: [
-            np.array(contour.ContourData, dtype=float).reshape(-1, 3)
-            for contour in roi.get("ContourSequence", [])
+            points_of(contour) for contour in roi.get("ContourSequence", [])
         ]
         for roi in structure_set.ROIContourSequence
     }
@@ -238,7 +237,7 @@ class TestPlanningCt:
             for roi in exported.structure_set(kind).ROIContourSequence:
                 for contour in roi.ContourSequence:
                     (reference,) = contour.ContourImageSequence
-                    z = np.array(contour.ContourData[2::3], dtype=float)
+                    z = points_of(contour)[:, 2]
                     assert np.abs(z - heights[reference.ReferencedSOPInstanceUID]).max() < 0.01
 
     def test_what_became_of_each_structure_is_told(self, exported: Exported) -> None:

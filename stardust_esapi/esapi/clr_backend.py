@@ -8,8 +8,10 @@ was approved; and the plug-in, where Eclipse has logged in and opened the patien
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
+import gc
 import importlib
 import os
 import struct
@@ -338,6 +340,8 @@ def _start_runtime() -> None:
             warnings.filterwarnings("ignore", message="Hosting Mono versions before v6.12")
             pythonnet.load(runtime)
             importlib.import_module("clr")
+        # Else pythonnet's end looks for garbage among all objects, again and again, for seconds.
+        atexit.register(gc.freeze)
     except Exception as error:
         needed = ".NET Framework 4.7.2 or newer" if runtime == "netfx" else "Mono (mono-devel)"
         raise UsageError(

@@ -200,7 +200,7 @@ def mask_of(roi: Dataset, image: Image, *, fill_holes: bool = False) -> Mask:
     heights = image.positions @ image.normal
     planes: defaultdict[tuple[int, float], list[Floats]] = defaultdict(list)
     for contour in roi.get("ContourSequence", []):
-        points = np.array(contour.get("ContourData", []), dtype=np.float64).reshape(-1, 3)
+        points = points_of(contour)
         if len(points) < 3:
             continue
         offsets = float((points @ image.normal).mean()) - heights
@@ -223,6 +223,13 @@ def mask_of(roi: Dataset, image: Image, *, fill_holes: bool = False) -> Mask:
         together = np.logical_or if fill_holes or _cross(filled) else np.logical_xor
         mask[index] |= together.reduce(filled)
     return mask
+
+
+def points_of(contour: Dataset) -> Floats:
+    """Its points (n, 3), mm; of the text, since pydicom would check every number on its own."""
+    value = contour.get_item("ContourData").value if "ContourData" in contour else None
+    numbers = value.split(b"\\") if isinstance(value, bytes) and value else value or []
+    return np.array(numbers, dtype=np.float64).reshape(-1, 3)
 
 
 def _cross(filled: Sequence[Mask]) -> bool:

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from importlib.metadata import distribution
 from pathlib import Path
@@ -104,13 +105,11 @@ def real_launchers(real_site: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest.fixture
-def clinic(tmp_path: Path) -> Clinic:
+def clinic(clinic_of: Callable[..., Clinic]) -> Clinic:
     """A clinical system where the launchers are approved."""
-    phantoms = (WHOLE, SECOND, ANOTHER)
-    uids = tuple(write_phantom(tmp_path / "dicom" / str(n), p) for n, p in enumerate(phantoms))
-    build(tmp_path / "dicom", tmp_path / "clinic")
-    configure(tmp_path / "clinic", version=ESAPI, clinical=True, script_approved=True)
-    return Clinic(tmp_path / "clinic", uids)
+    clinic = clinic_of(WHOLE, SECOND, ANOTHER)
+    configure(clinic.db, version=ESAPI, clinical=True, script_approved=True)
+    return clinic
 
 
 @pytest.fixture
@@ -121,7 +120,7 @@ def installed(
     shutil.copytree(real_launchers, folder)
     for assembly in assemblies(ESAPI).glob("*.dll"):
         shutil.copy(assembly, folder)
-    created = Installation(folder, shutil.copytree(clinic.db, tmp_path / "db"))
+    created = Installation(folder, shutil.copytree(clinic.db, tmp_path / "eclipse"))
     created.configure(site=str(real_site))
     return created
 

@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from skimage.draw import polygon2mask
 
+from consumer.reader import points_of
 from esapi_stub.build import build
 from esapi_stub.database import configure, describe
 from esapi_stub.sample import (
@@ -212,7 +213,7 @@ def rois(structure_set: Dataset) -> dict[str, Drawn]:
             tuple(roi.ROIDisplayColor),
             tuple(
                 (
-                    np.array(contour.ContourData, dtype=float).reshape(-1, 3),
+                    points_of(contour),
                     contour.ContourImageSequence[0].ReferencedSOPInstanceUID,
                 )
                 for contour in roi.get("ContourSequence", [])
@@ -282,7 +283,7 @@ def assert_references_resolve(structure_set: Dataset, images: list[Dataset]) -> 
         for contour in roi.get("ContourSequence", []):
             (reference,) = contour.ContourImageSequence
             image = by_uid[reference.ReferencedSOPInstanceUID]
-            points = np.array(contour.ContourData, dtype=float).reshape(-1, 3)
+            points = points_of(contour)
             assert reference.ReferencedSOPClassUID == image.SOPClassUID
             assert contour.NumberOfContourPoints == len(points)
             assert np.abs((points - position(image)) @ axes(image)[2]).max() <= 0.01

@@ -9,6 +9,7 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 
 from esapi_stub.sample.dicom import (
@@ -540,7 +541,8 @@ def _contour(points: FloatArray, image_uid: str) -> Dataset:
     contour.ContourImageSequence = [_reference("CT", image_uid)]
     contour.ContourGeometricType = "POINT" if len(points) == 1 else "CLOSED_PLANAR"
     contour.NumberOfContourPoints = len(points)
-    contour.ContourData = ds(points.ravel())
+    # pydicom would check every number on its own.
+    contour.add(DataElement("ContourData", "DS", ds(points.ravel()), already_converted=True))
     return contour
 
 
