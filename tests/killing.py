@@ -34,9 +34,11 @@ import stardust_esapi
 from esapi_stub.database import describe
 from stardust_esapi.commands import program
 from stardust_esapi.errors import StardustError, VerifyError
+from stardust_esapi.page import template
 from stardust_esapi.record.audit import check as check_audit
 from stardust_esapi.record.output_log import CUT_OFF
 from stardust_esapi.record.ready_list import read_ready_list
+from stardust_esapi.settings import settings_schema
 from stardust_esapi.verify.check import verify_tree
 from stardust_esapi.verify.inspect import inspect_folder
 from stardust_esapi.verify.manifest import manifest_digest, read_manifest, read_root_manifest
@@ -566,6 +568,9 @@ def main() -> None:
                 import_module(module.name)
     for name in ("matplotlib.backends.backend_agg", "matplotlib.patheffects", "scipy.ndimage"):
         import_module(name)  # the report's pictures import them on their way
+    settings_schema()
+    for page in Path(stardust_esapi.__file__).parent.glob("*/*.html.j2"):
+        template(page.parent.name, page.name)  # compiled once, not in each child
     gc.freeze()  # what the children share stays shared
     for line in sys.stdin:
         print(json.dumps(_fork(json.loads(line))), flush=True)  # noqa: T201
