@@ -183,9 +183,8 @@ def test_what_is_not_approved_writes_nothing_and_says_so(
     [
         {"permission": "caller"},
         {"permission": "stack", "approved_assemblies": ["Python.Runtime"]},
-        {"permission": "stack", "clinical": False},
     ],
-    ids=["caller", "stack", "stack, not clinical"],
+    ids=["caller", "stack"],
 )
 def test_the_launcher_writes_whichever_assembly_eclipse_looks_at(
     installed: Installation, clinic: Clinic, tmp_path: Path, settings: dict
@@ -216,12 +215,11 @@ def test_where_every_assembly_counts_pythonnet_must_be_approved_too(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("permission", ["caller", "stack"])
-def test_the_plug_in_writes_whichever_assembly_eclipse_looks_at(
-    installed: Installation, clinic: Clinic, permission: str
+def test_the_plug_in_writes_where_every_assembly_counts(
+    installed: Installation, clinic: Clinic
 ) -> None:
     write_case_list(installed.folder / "cases.csv", [row_of(clinic.patients[1])])
-    configure(installed.db, permission=permission, approved_assemblies=["Python.Runtime"])
+    configure(installed.db, permission="stack", approved_assemblies=["Python.Runtime"])
     said = installed.plug_in(patient="0815", screen="C1/Plan2", save=True)
     assert said.code == 0, said.text
     assert "zCopyFromPlan" in set_ids(installed.db)["0815"]
