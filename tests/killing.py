@@ -566,7 +566,7 @@ def main() -> None:
         for module in walk_packages(package.__path__, f"{package.__name__}."):
             if not module.name.endswith("__main__"):
                 import_module(module.name)
-    for name in ("matplotlib.backends.backend_agg", "matplotlib.patheffects", "scipy.ndimage"):
+    for name in ("contourpy", "PIL.ImageDraw", "PIL.ImageFont", "scipy.ndimage"):
         import_module(name)  # the report's pictures import them on their way
     settings_schema()
     for page in Path(stardust_esapi.__file__).parent.glob("*/*.html.j2"):

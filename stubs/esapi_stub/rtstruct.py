@@ -107,7 +107,7 @@ def read(path: Path, series: SeriesRecord) -> list[StructureRecord]:
             name = str(roi.get("ROIName", ""))
             items = contours.get("ContourSequence") or []
             try:
-                points = [_points(item) for item in items if _closed(item)]
+                points = [points_of(item) for item in items if _closed(item)]
             except ValueError as error:
                 raise UnusableError(f"ROI {name!r}: {error}") from None
             structure = StructureRecord(
@@ -200,7 +200,7 @@ def _closed(item: Dataset) -> bool:
     return str(item.get("ContourGeometricType") or "") in _CLOSED
 
 
-def _points(item: Dataset) -> FloatArray:
+def points_of(item: Dataset) -> FloatArray:
     """Contour Data (3006,0050) as (n, 3), mm.
 
     Raises:

@@ -227,8 +227,8 @@ def mask_of(roi: Dataset, image: Image, *, fill_holes: bool = False) -> Mask:
 
 def points_of(contour: Dataset) -> Floats:
     """Its points (n, 3), mm; of the text, since pydicom would check every number on its own."""
-    value = contour.get_item("ContourData").value if "ContourData" in contour else None
-    numbers = value.split(b"\\") if isinstance(value, bytes) and value else value or []
+    value = (contour.get_item("ContourData").value if "ContourData" in contour else None) or []
+    numbers = value.split(b"\\") if isinstance(value, bytes) else value
     return np.array(numbers, dtype=np.float64).reshape(-1, 3)
 
 

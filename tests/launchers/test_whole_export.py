@@ -59,7 +59,11 @@ ANOTHER = replace(SECOND, patient_id="0816", plan_id="Plan1", seed="c")
 
 # Every start compares every file: without those that `dataset` alone imports, each is faster.
 NO_EXPORT_NEEDS = {
-    *("cycler", "fonttools", "kiwisolver", "matplotlib", "pyparsing"),
+    "cycler",
+    "fonttools",
+    "kiwisolver",
+    "matplotlib",
+    "pyparsing",
     "python-dateutil",
 }
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
 from pydicom.uid import ImplicitVRLittleEndian
 
+from esapi_stub.rtstruct import points_of
 from esapi_stub.sample.dicom import (
     FloatArray,
     Grid,
@@ -153,7 +154,7 @@ def write_real_patient(folder: Path, *, contrast: bool = True, mr: bool = True) 
 def _series(structure_set: Dataset, real_slice: Dataset) -> tuple[tuple[str, ...], Grid]:
     """The images that the contours lie on, rising along z, and the grid they make."""
     heights = {
-        str(contour.ContourImageSequence[0].ReferencedSOPInstanceUID): _points(contour)[0, 2]
+        str(contour.ContourImageSequence[0].ReferencedSOPInstanceUID): points_of(contour)[0, 2]
         for roi in structure_set.ROIContourSequence
         for contour in roi.get("ContourSequence", [])
     }
@@ -178,18 +179,12 @@ def _labels(structure_set: Dataset, sop_uids: Sequence[str], grid: Grid) -> NDAr
     for label, name in enumerate(TISSUES, start=1):
         toggles = np.zeros(labels.shape, dtype=np.uint8)
         for contour in drawn[numbers[name]].ContourSequence:
-            column, row, _ = grid.to_index(_points(contour)).T
+            column, row, _ = grid.to_index(points_of(contour)).T
             plane = planes[contour.ContourImageSequence[0].ReferencedSOPInstanceUID]
             _toggle(toggles[plane], row, column)
         # Even-odd rule: a contour within a contour is a hole.
         labels[np.bitwise_xor.accumulate(toggles, axis=2).astype(bool)] = label
     return labels
-
-
-def _points(contour: Dataset) -> FloatArray:
-    """Its points (n, 3), mm, as they are written: pydicom would check every number on its own."""
-    value: bytes = contour.get_item("ContourData").value
-    return np.array(value.split(b"\\"), dtype=float).reshape(-1, 3)
 
 
 def _toggle(toggles: NDArray[np.uint8], row: FloatArray, column: FloatArray) -> None:
