@@ -147,7 +147,7 @@ def brings_python() -> bool:
 def copy_python(names: Sequence[str], new: Path) -> Path:
     """Copy the bundle's Python, without pip, which nobody needs any more."""
     for name in names:
-        if name.startswith(f"{PYTHON}/") and "/site-packages/" not in name:
+        if name.startswith(f"{PYTHON}/") and "-packages/" not in name:
             (new / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(BUNDLE / name, new / name)
     return new / PYTHON

@@ -20,6 +20,7 @@ from launchers.installed import (
     TRAP,
     VERSION,
     Installation,
+    library_of,
 )
 from stand_ins import ROOT, assemblies
 from stardust_esapi.approval.compile import build_launchers
@@ -60,12 +61,9 @@ def private_home(tmp_path: Path) -> Path:
     shutil.copytree(
         HOME / MODULES, home / MODULES, ignore=ignored, copy_function=_linked, dirs_exist_ok=True
     )
-    (library,) = (
-        path
-        for folder in ("lib", "lib/x86_64-linux-gnu")
-        for path in (HOME / folder).glob(f"libpython{VERSION}.so.1.0")
-    )
-    _linked(library, home / "lib" / library.name)
+    library = home / library_of(HOME).relative_to(HOME)
+    library.parent.mkdir(exist_ok=True)
+    _linked(library_of(HOME), library)
     return home
 
 

@@ -28,6 +28,15 @@ TRAP = (
 )
 
 
+def library_of(home: Path) -> Path:
+    """Python as a library: on Debian it lies in a folder of the machine's kind."""
+    name = f"libpython{VERSION}.so.1.0"
+    (found,) = (
+        path for folder in ("lib", "lib/*-linux-gnu") for path in home.glob(f"{folder}/{name}")
+    )
+    return found
+
+
 @dataclass(frozen=True)
 class Said:
     """What a launcher did."""

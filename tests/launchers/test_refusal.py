@@ -9,7 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from launchers.installed import HOME, INI, MODULES, RUNTIME, TRAP, VERSION, Installation
+from launchers.installed import (
+    HOME,
+    INI,
+    MODULES,
+    RUNTIME,
+    TRAP,
+    VERSION,
+    Installation,
+    library_of,
+)
 from stardust_esapi.approval.manifest import Manifest, compare, read_files
 
 LAUNCHER = "stardust_esapi/commands/launcher.py"
@@ -95,11 +104,7 @@ def replace_library(home: Path) -> str:
     library = library_of(home)
     library.unlink()
     library.write_text("not loaded")
-    return f"changed home/lib/{library.name}"
-
-
-def library_of(home: Path) -> Path:
-    return home / "lib" / f"libpython{VERSION}.so.1.0"
+    return f"changed home/{library.relative_to(home)}"
 
 
 @pytest.fixture
