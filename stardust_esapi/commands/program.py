@@ -8,7 +8,6 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from types import FrameType
 from typing import Annotated, NoReturn
 
 import typer
@@ -35,6 +34,7 @@ from stardust_esapi.commands import (
 from stardust_esapi.commands.exit_codes import Exit
 from stardust_esapi.commands.streams import unfailing
 from stardust_esapi.errors import NotApprovedError, StardustError, UsageError, in_words
+from stardust_esapi.stops import Stopped, stop
 
 # Ctrl-C; Ctrl-Break, which is also what Windows says as it closes a console or logs a user off;
 # what ends a job on a server or its terminal.
@@ -115,7 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # What is ignored on purpose stays so, as nohup has it with SIGHUP; None is another's, such as
     # .NET's.
     heard = [one for one in _STOPS if signal.getsignal(one) not in (signal.SIG_IGN, None)]
-    before = {one: signal.signal(one, _stop) for one in {signal.SIGINT, *heard}}
+    before = {one: signal.signal(one, stop) for one in {signal.SIGINT, *heard}}
     sys.stdout, sys.stderr = unfailing(sys.stdout), unfailing(sys.stderr)
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
@@ -132,22 +132,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _leave_saying(str(error), Exit.SOME_FAILED)
     except OSError as error:
         _leave_saying(f"{in_words(error)}.", Exit.USAGE)
-    except _Stopped as stop:
-        done = getattr(stop, "__notes__", [])
+    except Stopped as stopped:
+        done = getattr(stopped, "__notes__", [])
         sentence = "Stopped. Nothing is lost: run the same command again to go on."
         _leave_saying("\n".join((*done, sentence)), Exit.STOPPED)
     finally:
         for one, handler in before.items():
             signal.signal(one, handler)
     sys.exit(code or Exit.DONE)
-
-
-class _Stopped(BaseException):
-    """Ctrl-C and its like: past every handler of errors, up to the end of the program."""
-
-
-def _stop(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001 - as signal calls it
-    raise _Stopped
 
 
 def _leave_saying(message: str, code: Exit) -> NoReturn:

@@ -21,6 +21,7 @@ from stardust_esapi.esapi.host import Host
 from stardust_esapi.esapi.session import OpenPatient
 from stardust_esapi.esapi.writer import RecordWriter
 from stardust_esapi.record.audit import AuditLog, Event
+from stardust_esapi.stops import held
 
 if TYPE_CHECKING:
     from stardust_esapi.esapi.backend import Backend
@@ -121,7 +122,9 @@ def modifications(patient: OpenPatient, plan: WritePlan, approval: Approval) -> 
     """Open the patient for writing (``Patient.BeginModifications``), save when the block is done.
 
     Where the block raises, nothing is saved: the patient closes without it. In a plug-in, Eclipse's
-    user has the patient open and saves: the message then says what to do.
+    user has the patient open and saves: the message then says what to do. Ctrl-C waits for the end,
+    or for the block to look (:mod:`stardust_esapi.stops`): the audit log always says what became of
+    the write.
 
     Args:
         patient: The open patient.
@@ -154,35 +157,36 @@ def modifications(patient: OpenPatient, plan: WritePlan, approval: Approval) -> 
         )
     writing = Writing(_writer(patient, approval.host))
     facts = _facts(patient, plan, approval)
-    approval.audit.append(Event.BEGUN, facts)
-    begun = False
-    try:
-        # In a plug-in a case before this one may have, in the same patient, which nobody has saved.
-        if not writing.writer.HasBegun(patient.api):
-            with patient.refusals("opening the record for writing"):
-                writing.writer.Begin(patient.api)
-        begun = True
-        for created in plan.structure_sets:
-            logger.info(
-                "{}: writing {} on {}", plan.case, created.structure_set_id, created.series_uid
-            )
-        yield writing
-        if patient.backend.saves:
-            patient.save(writing.writer)
-    except BaseException as error:
-        event = Event.DROPPED if begun else Event.REFUSED
-        approval.audit.append(event, facts | {"reason": _reason(error)})
-        if begun and not patient.backend.saves:
-            patient.session.half_written = True
-            if isinstance(error, CaseError):
-                error.args = (f"{error} {_STILL_OPEN}",)
-        for said, remedy in _NOT_APPROVED.items():
-            if said in str(error):
-                raise NotApprovedError(f"{error} {remedy}") from error
-        raise
-    event = Event.SAVED if patient.backend.saves else Event.LEFT
-    approval.audit.append(event, facts | ({"named": writing.names} if writing.names else {}))
-    patient.refresh()
+    with held():
+        approval.audit.append(Event.BEGUN, facts)
+        begun = False
+        try:
+            # In a plug-in a case before this one may have, in the same, unsaved patient.
+            if not writing.writer.HasBegun(patient.api):
+                with patient.refusals("opening the record for writing"):
+                    writing.writer.Begin(patient.api)
+            begun = True
+            for created in plan.structure_sets:
+                logger.info(
+                    "{}: writing {} on {}", plan.case, created.structure_set_id, created.series_uid
+                )
+            yield writing
+            if patient.backend.saves:
+                patient.save(writing.writer)
+        except BaseException as error:
+            event = Event.DROPPED if begun else Event.REFUSED
+            approval.audit.append(event, facts | {"reason": _reason(error)})
+            if begun and not patient.backend.saves:
+                patient.session.half_written = True
+                if isinstance(error, CaseError):
+                    error.args = (f"{error} {_STILL_OPEN}",)
+            for said, remedy in _NOT_APPROVED.items():
+                if said in str(error):
+                    raise NotApprovedError(f"{error} {remedy}") from error
+            raise
+        event = Event.SAVED if patient.backend.saves else Event.LEFT
+        approval.audit.append(event, facts | ({"named": writing.names} if writing.names else {}))
+        patient.refresh()
 
 
 def _writer(patient: OpenPatient, host: Host) -> RecordWriter:

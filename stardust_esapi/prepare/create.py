@@ -29,6 +29,7 @@ from stardust_esapi.prepare.survey import (
     on_same_image,
 )
 from stardust_esapi.settings import StructureSettings
+from stardust_esapi.stops import look
 from stardust_esapi.wording import counted
 
 if TYPE_CHECKING:
@@ -96,6 +97,7 @@ def _create_set(
     outcomes: list[StructureOutcome] = []
     failed: list[str] = []
     for planned in wanted.plan.structures:
+        look()
         try:
             with patient.refusals(f"copying structure {planned.source.structure_id}"):
                 coarser = _copy(planned, source[planned.source.structure_id], created, writer)

@@ -1,19 +1,25 @@
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 import re
+import signal
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
+from types import FrameType
 from typing import Any
 
 import pytest
 from pytest_mock import MockerFixture
 
+import stardust_esapi
 from esapi_stub.database import configure
 from esapi_stub.sample import Phantom, PhantomContrast, PhantomMr
-from stardust_esapi import __version__
+from stardust_esapi import __version__, stops
 from stardust_esapi.errors import (
     EsapiRefusedError,
     LocateError,
@@ -21,12 +27,14 @@ from stardust_esapi.errors import (
     PrepareError,
     UsageError,
 )
+from stardust_esapi.esapi import write_gate
 from stardust_esapi.esapi.connect import connect
 from stardust_esapi.esapi.host import Host
 from stardust_esapi.esapi.session import OpenPatient, Session
 from stardust_esapi.esapi.write_gate import Approval, PlannedSet, WritePlan, modifications
 from stardust_esapi.esapi.writer import RecordWriter, TwinWriter
 from stardust_esapi.record.audit import AuditLog, check
+from stardust_esapi.stops import Stopped, look, stop
 from support import PATIENCE, Clinic
 
 PHANTOM = Phantom(
@@ -148,9 +156,9 @@ def audited(approval: Approval) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-def make(patient: OpenPatient, writer: RecordWriter) -> None:
+def make(patient: OpenPatient, writer: RecordWriter, name: str = "zCopyFromPlan") -> None:
     created = writer.CreateStructureSet(patient.image(patient.view.images[0]))
-    writer.NameStructureSet(created, "zCopyFromPlan")
+    writer.NameStructureSet(created, name)
 
 
 def test_what_the_gate_lets_through_is_saved_and_in_the_audit_log(
@@ -191,6 +199,62 @@ def test_what_raises_inside_the_gate_saves_nothing_and_is_in_the_audit_log(
         ("begun", None),
         ("dropped", "row 2: the copies differ"),
     ]
+
+
+def test_a_stop_at_any_moment_of_a_write_is_in_the_audit_log(
+    session: Session, approval: Approval, tmp_path: Path
+) -> None:
+    """Ctrl-C may come between any two calls, such as at a block's entry, before its first line."""
+
+    def write() -> None:
+        with modifications(patient, PLAN, approval) as writing:
+            make(patient, writing.writer, f"z{moment}")
+            look()
+
+    ends = set()
+    for moment in itertools.count(1):
+        approval = replace(approval, audit=AuditLog(tmp_path / f"{moment}.jsonl"))
+        with session.open_patient("0815") as patient:
+            missing = interrupted_at(moment, write)
+        with session.open_patient("0815") as patient:
+            saved = f"z{moment}" in {s.structure_set_id for s in patient.view.structure_sets}
+        events = [event["event"] for event in audited(approval)]
+        assert events in ([], ["begun", "saved"], ["begun", "dropped"]), moment
+        assert saved == ("saved" in events), moment
+        ends.add(tuple(events))
+        if missing:
+            break
+    assert moment > 50
+    assert len(ends) == 3
+
+
+def interrupted_at(moment: int, action: Callable[[], None]) -> int:
+    """Send SIGINT at the n-th call or return in the gate, or in what enters and leaves a block.
+
+    Returns:
+        How many were missing.
+    """
+    gate = {write_gate.__file__, stops.__file__}
+    missing = moment
+
+    def count(frame: FrameType, event: str, argument: object) -> None:
+        nonlocal missing
+        files = [one.f_code.co_filename for one in (frame, frame.f_back) if one]
+        if files[0] in gate or (files[0] == contextlib.__file__ and files[1] in {*gate, __file__}):
+            missing -= 1
+            if missing == 0:
+                signal.raise_signal(signal.SIGINT)
+
+    handler = signal.signal(signal.SIGINT, stop)
+    sys.setprofile(count)
+    try:
+        action()
+    except Stopped:
+        pass
+    finally:
+        sys.setprofile(None)
+        signal.signal(signal.SIGINT, handler)
+    return max(missing, 0)
 
 
 def test_in_a_plug_in_a_case_goes_on_where_another_has_begun_unless_that_failed(
@@ -281,7 +345,6 @@ def test_the_gate_stays_shut(
 
 
 def test_the_gate_alone_begins_and_saves() -> None:
-    import stardust_esapi
 
     package = Path(stardust_esapi.__file__).parent
     callers = {
@@ -302,7 +365,6 @@ def test_the_gate_alone_begins_and_saves() -> None:
 
 
 def test_nothing_but_a_writer_calls_what_changes_a_record() -> None:
-    import stardust_esapi
 
     package = Path(stardust_esapi.__file__).parent
     changing = re.compile(
