@@ -6,16 +6,19 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
+from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import dataset_work
+import schedule_work
 from dataset_cohort import Size, tree, write_case, write_cohort
-from stardust_esapi.dataset import build
+from stardust_esapi.dataset import build, schedule
 from stardust_esapi.dataset.build import (
     DATASET_NAME,
     JOURNAL_NAME,
@@ -65,6 +68,19 @@ def key(tmp_path: Path) -> Path:
     path = tmp_path / "site.key"
     path.write_text(KEY.hex())
     return path
+
+
+@pytest.fixture(autouse=True)
+def one_worker_is_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes of it is the same, without a second of imports for each; two are processes."""
+    processes = schedule.ProcessPoolExecutor
+
+    def pool(workers: int, context: BaseContext, initializer: Callable[[], None]) -> Executor:
+        if workers == 1:
+            return ThreadPoolExecutor(1)
+        return processes(workers, context, initializer)
+
+    monkeypatch.setattr(schedule, "ProcessPoolExecutor", pool)
 
 
 def make(
@@ -336,7 +352,7 @@ def test_what_no_one_expects_is_a_reason_without_a_value(tmp_path: Path) -> None
 @pytest.mark.filterwarnings("ignore")
 def test_dask_makes_the_same_bytes(exported: Path, tmp_path: Path, key: Path) -> None:
     make(exported, tmp_path / "processes", key=key, workers=2, dicom=True)
-    with dataset_work.cluster(2) as cluster:
+    with schedule_work.cluster(2) as cluster:
         address = cluster.scheduler_address
         make(exported, tmp_path / "dask", key=key, scheduler=address, dicom=True)
     assert tree(tmp_path / "dask") == tree(tmp_path / "processes")

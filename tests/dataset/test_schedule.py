@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from loguru import logger
 
-import dataset_work
+import schedule_work
 from stardust_esapi.dataset.schedule import run_all
 from stardust_esapi.errors import StardustError, UsageError
 from support import PATIENCE, end, ending, until
@@ -39,7 +39,7 @@ def patient_clusters() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
     """One of two processes for all tests that leave it as it is."""
-    with dataset_work.cluster(2) as cluster:
+    with schedule_work.cluster(2) as cluster:
         yield cluster
 
 
@@ -56,22 +56,22 @@ def lost(number: int) -> int:
 
 
 def test_does_all_of_it(hands: dict[str, Any]) -> None:
-    results = list(run_all(range(20), dataset_work.square, lost, **hands))
+    results = list(run_all(range(20), schedule_work.square, lost, **hands))
     assert sorted(results) == [number**2 for number in range(20)]
 
 
 def test_of_nothing_comes_nothing(hands: dict[str, Any]) -> None:
-    assert list(run_all([], dataset_work.square, lost, **hands)) == []
+    assert list(run_all([], schedule_work.square, lost, **hands)) == []
 
 
 def test_a_worker_that_dies_fails_its_own_case_alone(hands: dict[str, Any]) -> None:
-    results = list(run_all(range(12), dataset_work.die, lost, **hands))
-    expected = {number**2 for number in range(12)} - {9} | {-dataset_work.DEADLY}
+    results = list(run_all(range(12), schedule_work.die, lost, **hands))
+    expected = {number**2 for number in range(12)} - {9} | {-schedule_work.DEADLY}
     assert sorted(results) == sorted(expected)
 
 
 def test_a_case_whose_worker_died_is_tried_again(hands: dict[str, Any], tmp_path: Path) -> None:
-    work = dataset_work.DieOnce(tmp_path / "marker")
+    work = schedule_work.DieOnce(tmp_path / "marker")
     results = list(run_all(range(8), work, lost, **hands))
     assert (tmp_path / "marker").exists()
     assert sorted(results) == [number**2 for number in range(8)]
@@ -88,7 +88,7 @@ def test_a_worker_that_dies_idle_costs_nothing() -> None:
         until(lambda: not _alive(workers[-1]))
         yield 3
 
-    for worker in run_all(items(), dataset_work.process, lost, workers=1):
+    for worker in run_all(items(), schedule_work.process, lost, workers=1):
         workers.append(worker)  # one by one: items() looks
     first, second, third = workers
     assert first == second != third > 0
@@ -105,7 +105,7 @@ def test_takes_no_more_than_the_workers_can_do(hands: dict[str, Any]) -> None:
             yield number
 
     ahead = [
-        taken - done for done, _ in enumerate(run_all(items(), dataset_work.square, lost, **hands))
+        taken - done for done, _ in enumerate(run_all(items(), schedule_work.square, lost, **hands))
     ]
     assert max(ahead) <= 4
 
@@ -114,7 +114,7 @@ def test_ends_properly_what_is_under_way(hands: dict[str, Any], tmp_path: Path) 
     """Whoever goes on at once finds nobody who still writes."""
     folder = tmp_path / "pids"
     folder.mkdir()
-    results = run_all([str(folder)] * 9, dataset_work.report_and_doze, str, **hands)
+    results = run_all([str(folder)] * 9, schedule_work.report_and_doze, str, **hands)
     next(results)
     results.close()
     begun, ended = (sorted(folder.glob(f"*.{word}.*")) for word in ("begun", "ended"))
@@ -154,7 +154,7 @@ def test_workers_import_neither_the_program_nor_what_it_brings_along(tmp_path: P
 
 
 SLEEPER = """
-import pathlib, signal, sys, dataset_work
+import pathlib, signal, sys, schedule_work
 from stardust_esapi.dataset.schedule import run_all
 class Stopped(BaseException): pass
 def stop(*_):
@@ -162,7 +162,7 @@ def stop(*_):
     raise Stopped
 signal.signal(signal.SIGINT, stop)
 try:
-    list(run_all([{folder!r}] * 3, dataset_work.report_and_wait, str, workers=2))
+    list(run_all([{folder!r}] * 3, schedule_work.report_and_wait, str, workers=2))
 except Stopped:
     sys.exit("Stopped.")
 """
@@ -222,19 +222,19 @@ def test_says_that_there_is_no_scheduler(monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr("stardust_esapi.dataset.schedule._SECONDS_TO_CONNECT", 1)
     with pytest.raises(UsageError, match=r"no Dask scheduler at tcp://127\.0\.0\.1:9 .*--schedu"):
-        list(run_all([1], dataset_work.square, lost, scheduler="tcp://127.0.0.1:9"))
+        list(run_all([1], schedule_work.square, lost, scheduler="tcp://127.0.0.1:9"))
 
 
 def test_says_that_dask_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(UsageError, match=r"pip install stardust-esapi\[dask\]"):
-        list(run_all([1], dataset_work.square, lost, scheduler="tcp://127.0.0.1:9"))
+        list(run_all([1], schedule_work.square, lost, scheduler="tcp://127.0.0.1:9"))
 
 
 def test_refuses_workers_of_another_version(cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stardust_esapi.dataset.schedule.__version__", "99.0")
     with pytest.raises(UsageError, match="another version of this program than 99"):
-        list(run_all([1], dataset_work.square, lost, scheduler=cluster.scheduler_address))
+        list(run_all([1], schedule_work.square, lost, scheduler=cluster.scheduler_address))
 
 
 def test_refuses_a_worker_of_another_version_that_comes_later(
@@ -243,15 +243,15 @@ def test_refuses_a_worker_of_another_version_that_comes_later(
     monkeypatch.setattr("stardust_esapi.dataset.schedule._Cluster._check_versions", lambda _: None)
     monkeypatch.setattr("stardust_esapi.dataset.schedule.__version__", "99.0")
     with pytest.raises(UsageError, match=r"another version of this program than 99\.0: \d"):
-        list(run_all([1], dataset_work.square, lost, **hands))
+        list(run_all([1], schedule_work.square, lost, **hands))
 
 
 def test_cases_that_waited_behind_the_deadly_one_are_not_blamed() -> None:
     """Dask gives a worker a case more than it can do, and fails both when it has died for long."""
-    with dataset_work.cluster(1) as cluster:
-        items = [dataset_work.DEADLY, 4, 5, 6]
-        results = run_all(items, dataset_work.die, lost, scheduler=cluster.scheduler_address)
-        assert sorted(results) == [-dataset_work.DEADLY, 16, 25, 36]
+    with schedule_work.cluster(1) as cluster:
+        items = [schedule_work.DEADLY, 4, 5, 6]
+        results = run_all(items, schedule_work.die, lost, scheduler=cluster.scheduler_address)
+        assert sorted(results) == [-schedule_work.DEADLY, 16, 25, 36]
 
 
 def test_says_that_there_are_no_workers_and_goes_on_when_there_are(
@@ -259,7 +259,7 @@ def test_says_that_there_are_no_workers_and_goes_on_when_there_are(
 ) -> None:
     monkeypatch.setattr("stardust_esapi.dataset.schedule._SECONDS_WITHOUT_WORKERS", 0.2)
     said: list[str] = []
-    with dataset_work.cluster(0) as cluster:
+    with schedule_work.cluster(0) as cluster:
 
         def hear(message: str) -> None:
             said.append(message)
@@ -267,7 +267,7 @@ def test_says_that_there_are_no_workers_and_goes_on_when_there_are(
 
         sink = logger.add(hear, level="WARNING", format="{message}")
         try:
-            results = run_all([2], dataset_work.square, lost, scheduler=cluster.scheduler_address)
+            results = run_all([2], schedule_work.square, lost, scheduler=cluster.scheduler_address)
             assert list(results) == [4]
         finally:
             logger.remove(sink)
@@ -280,7 +280,7 @@ def test_says_that_there_are_no_workers_and_goes_on_when_there_are(
 def test_a_workers_log_names_no_patient(cluster: Any) -> None:
     """Dask logs the arguments of what fails."""
     logged = cluster.get_logs()
-    results = run_all([PATIENT], dataset_work.fail, str, scheduler=cluster.scheduler_address)
+    results = run_all([PATIENT], schedule_work.fail, str, scheduler=cluster.scheduler_address)
     assert list(results) == [PATIENT]
     text = "".join(map(str, cluster.get_logs().values()))
     assert len(text) > len("".join(map(str, logged.values())))
@@ -293,9 +293,9 @@ def test_says_that_the_scheduler_has_ended(tmp_path: Path) -> None:
 
     folder = tmp_path / "pids"
     folder.mkdir()
-    with dataset_work.cluster(1) as cluster:
+    with schedule_work.cluster(1) as cluster:
         address = cluster.scheduler_address
-        results = run_all([str(folder)] * 6, dataset_work.report_and_doze, str, scheduler=address)
+        results = run_all([str(folder)] * 6, schedule_work.report_and_doze, str, scheduler=address)
         next(results)
         for client in Client._instances:
             client._timeout = 0.5  # so long it would look for the scheduler

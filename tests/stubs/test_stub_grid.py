@@ -46,7 +46,7 @@ def center(contours) -> np.ndarray:
 
 
 @given(st.lists(polygon, min_size=1, max_size=3))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_coverage_follows_the_even_odd_rule(polygons) -> None:
     found = coverage(polygons, 10, 8)
     assert found.shape == (8, 10)
