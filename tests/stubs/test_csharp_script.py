@@ -22,6 +22,11 @@ PATIENT = "0004711"
 NO_LICENSE = "No valid license to modify patient data with script."
 APPROVED = {"clinical": True, "script_approved": True}
 
+# Where what is allowed does not depend on the version.
+oldest_and_newest = pytest.mark.parametrize(
+    "version", [VERSIONS[0], VERSIONS[-1]], indirect=True, scope="session"
+)
+
 Run = Callable[..., dict[str, str]]
 
 
@@ -86,6 +91,7 @@ def sets(db: Path) -> list[str]:
     return [s["id"] for s in patient["structure_sets"]]
 
 
+@oldest_and_newest
 @pytest.mark.parametrize(
     ("program", "settings", "allowed"),
     [
@@ -111,6 +117,7 @@ def test_an_exe_writes_by_its_attribute_and_its_approval(
     assert "alive" in said["second application"]
 
 
+@oldest_and_newest
 @pytest.mark.parametrize(
     ("settings", "allowed"),
     [
@@ -162,6 +169,7 @@ print("vectors:", *((v.x, v.y, v.z, v[1]) for v in vectors))
     }
 
 
+@oldest_and_newest
 @pytest.mark.parametrize(("variable", "word"), [("", "ESAPI_STUB_DB"), ("nowhere", "nowhere")])
 def test_no_database(programs, variable, word) -> None:
     done = subprocess.run(
@@ -222,6 +230,7 @@ def test_a_plug_in_without_a_patient(run) -> None:
     assert said["modified"] == "False"
 
 
+@oldest_and_newest
 @pytest.mark.parametrize(
     ("plug_in", "settings", "allowed"),
     [
