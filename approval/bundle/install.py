@@ -32,6 +32,7 @@ from pathlib import Path
 
 BUNDLE = Path(__file__).absolute().parent
 PYTHON = "python"  # the bundle's own, there and in the installed version
+_PACKAGES = {"site-packages", "dist-packages"}  # where pip lies in it
 SITE = "site"
 INI = "StardustExporter.ini"
 UNPACK = "Unpack the zip file again."
@@ -147,7 +148,8 @@ def brings_python() -> bool:
 def copy_python(names: Sequence[str], new: Path) -> Path:
     """Copy the bundle's Python, without pip, which nobody needs any more."""
     for name in names:
-        if name.startswith(f"{PYTHON}/") and "-packages/" not in name:
+        folder, *folders = name.split("/")
+        if folder == PYTHON and _PACKAGES.isdisjoint(folders):
             (new / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(BUNDLE / name, new / name)
     return new / PYTHON

@@ -34,7 +34,6 @@ from stardust_esapi.esapi.session import OpenPatient, Session
 from stardust_esapi.esapi.write_gate import Approval, PlannedSet, WritePlan, modifications
 from stardust_esapi.esapi.writer import RecordWriter, TwinWriter
 from stardust_esapi.record.audit import AuditLog, check
-from stardust_esapi.stops import Stopped, look, stop
 from support import PATIENCE, Clinic
 
 PHANTOM = Phantom(
@@ -209,7 +208,7 @@ def test_a_stop_at_any_moment_of_a_write_is_in_the_audit_log(
     def write() -> None:
         with modifications(patient, PLAN, approval) as writing:
             make(patient, writing.writer, f"z{moment}")
-            look()
+            stops.look()
 
     ends = set()
     for moment in itertools.count(1):
@@ -245,11 +244,11 @@ def interrupted_at(moment: int, action: Callable[[], None]) -> int:
             if missing == 0:
                 signal.raise_signal(signal.SIGINT)
 
-    handler = signal.signal(signal.SIGINT, stop)
+    handler = signal.signal(signal.SIGINT, stops.stop)
     sys.setprofile(count)
     try:
         action()
-    except Stopped:
+    except stops.Stopped:
         pass
     finally:
         sys.setprofile(None)
@@ -345,7 +344,6 @@ def test_the_gate_stays_shut(
 
 
 def test_the_gate_alone_begins_and_saves() -> None:
-
     package = Path(stardust_esapi.__file__).parent
     callers = {
         call: [
@@ -365,7 +363,6 @@ def test_the_gate_alone_begins_and_saves() -> None:
 
 
 def test_nothing_but_a_writer_calls_what_changes_a_record() -> None:
-
     package = Path(stardust_esapi.__file__).parent
     changing = re.compile(
         r"\.(BeginModifications|SaveModifications|CreateNewStructureSet|AddStructure|RemoveStructure"

@@ -61,9 +61,10 @@ def private_home(tmp_path: Path) -> Path:
     shutil.copytree(
         HOME / MODULES, home / MODULES, ignore=ignored, copy_function=_linked, dirs_exist_ok=True
     )
-    library = home / library_of(HOME).relative_to(HOME)
+    source = library_of(HOME)
+    library = home / source.relative_to(HOME)
     library.parent.mkdir(exist_ok=True)
-    _linked(library_of(HOME), library)
+    _linked(source, library)
     return home
 
 
